@@ -1,0 +1,72 @@
+# The verbs of the project. Plain `make` prints them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+# `make run SECONDS=20` stops by itself.
+RUN_ARGS := $(if $(SECONDS),--seconds $(SECONDS))
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
+
+.PHONY: help setup run test check nightly bench gen check-gen lock clean
+
+help: ## print the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: .venv/.installed ## install everything into .venv (does nothing when nothing changed)
+
+.venv/.installed: requirements-dev.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv-peers/.installed: bench/requirements-peers.lock
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+.venv-vectorbt/.installed: bench/requirements-vectorbt.lock
+	test -x .venv-vectorbt/bin/python || $(PYTHON) -m venv .venv-vectorbt
+	.venv-vectorbt/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
+run: setup ## start the whole platform with a demo; SECONDS=20 stops by itself
+	$(BIN)/algotrade up $(RUN_ARGS)
+
+test: setup .venv-peers/.installed ## run the tests
+	$(BIN)/python -m pytest -n 2 -m "not nightly"
+
+check: setup ## lint, types, import contracts, protos, generated code, Envoy configuration
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(MAKE) --no-print-directory check-gen
+	$(BIN)/python -m algotrade.platform.gateway --validate
+
+nightly: setup .venv-peers/.installed ## the long tests
+	$(BIN)/python -m pytest -n 2 -m nightly
+
+bench: setup .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run
+	set -e; for question in bench/bench_*.py; do $(BIN)/python "$$question"; done
+
+gen: setup ## generate the Python stubs from protos/
+	$(BIN)/python protos/generate.py
+
+check-gen: setup
+	$(BIN)/python protos/generate.py --check
+
+lock: setup ## write the lock files anew from pyproject.toml and bench/*.in
+	$(BIN)/$(COMPILE) pyproject.toml -o requirements.lock
+	$(BIN)/$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock
+	$(BIN)/$(COMPILE) bench/requirements-peers.in -o bench/requirements-peers.lock
+	$(BIN)/$(COMPILE) bench/requirements-vectorbt.in -o bench/requirements-vectorbt.lock
+
+clean: ## remove what setup and the tools made (not your data in .algotrade)
+	rm -rf .venv .venv-peers .venv-vectorbt build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache

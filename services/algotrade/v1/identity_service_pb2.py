@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#algotrade/v1/identity_service.proto\x12\x0c\x61lgotrade.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"i\n\x0fRegisterRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1c\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x0c\x18\x80\x01\x12\x1d\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\"^\n\x10RegisterResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.algotrade.v1.User\x12(\n\x05token\x18\x02 \x01(\x0b\x32\x19.algotrade.v1.AccessToken\"G\n\x0cLoginRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1c\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"[\n\rLoginResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.algotrade.v1.User\x12(\n\x05token\x18\x02 \x01(\x0b\x32\x19.algotrade.v1.AccessToken\"\x0e\n\x0cGetMeRequest\"1\n\rGetMeResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.algotrade.v1.User\"m\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x0b\x41\x63\x63\x65ssToken\x12\x12\n\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xbd\x02\n\x0fIdentityService\x12k\n\x08Register\x12\x1d.algotrade.v1.RegisterRequest\x1a\x1e.algotrade.v1.RegisterResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/identity/register:\x01*\x12_\n\x05Login\x12\x1a.algotrade.v1.LoginRequest\x1a\x1b.algotrade.v1.LoginResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/identity/login:\x01*\x12\\\n\x05GetMe\x12\x1a.algotrade.v1.GetMeRequest\x1a\x1b.algotrade.v1.GetMeResponse\"\x1a\x90\x02\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/identity/meb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#algotrade/v1/identity_service.proto\x12\x0c\x61lgotrade.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n\x0fRegisterRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1c\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x0c\x18\x80\x01\x12\x32\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18\x64\x32\x13^[^\\x00-\\x1f\\x7f]*$\"^\n\x10RegisterResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.algotrade.v1.User\x12(\n\x05token\x18\x02 \x01(\x0b\x32\x19.algotrade.v1.AccessToken\"G\n\x0cLoginRequest\x12\x19\n\x05\x65mail\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\xfe\x01`\x01\x12\x1c\n\x08password\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"[\n\rLoginResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.algotrade.v1.User\x12(\n\x05token\x18\x02 \x01(\x0b\x32\x19.algotrade.v1.AccessToken\"\x0e\n\x0cGetMeRequest\"1\n\rGetMeResponse\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.algotrade.v1.User\"m\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x0b\x41\x63\x63\x65ssToken\x12\x12\n\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xbd\x02\n\x0fIdentityService\x12k\n\x08Register\x12\x1d.algotrade.v1.RegisterRequest\x1a\x1e.algotrade.v1.RegisterResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/identity/register:\x01*\x12_\n\x05Login\x12\x1a.algotrade.v1.LoginRequest\x1a\x1b.algotrade.v1.LoginResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/identity/login:\x01*\x12\\\n\x05GetMe\x12\x1a.algotrade.v1.GetMeRequest\x1a\x1b.algotrade.v1.GetMeResponse\"\x1a\x90\x02\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/identity/meb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERREQUEST'].fields_by_name['password']._loaded_options = None
   _globals['_REGISTERREQUEST'].fields_by_name['password']._serialized_options = b'\272H\007r\005\020\014\030\200\001'
   _globals['_REGISTERREQUEST'].fields_by_name['display_name']._loaded_options = None
-  _globals['_REGISTERREQUEST'].fields_by_name['display_name']._serialized_options = b'\272H\004r\002\030d'
+  _globals['_REGISTERREQUEST'].fields_by_name['display_name']._serialized_options = b'\272H\031r\027\030d2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_LOGINREQUEST'].fields_by_name['email']._loaded_options = None
   _globals['_LOGINREQUEST'].fields_by_name['email']._serialized_options = b'\272H\007r\005\030\376\001`\001'
   _globals['_LOGINREQUEST'].fields_by_name['password']._loaded_options = None
@@ -53,21 +53,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITYSERVICE'].methods_by_name['GetMe']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['GetMe']._serialized_options = b'\220\002\001\202\323\344\223\002\021\022\017/v1/identity/me'
   _globals['_REGISTERREQUEST']._serialized_start=145
-  _globals['_REGISTERREQUEST']._serialized_end=250
-  _globals['_REGISTERRESPONSE']._serialized_start=252
-  _globals['_REGISTERRESPONSE']._serialized_end=346
-  _globals['_LOGINREQUEST']._serialized_start=348
-  _globals['_LOGINREQUEST']._serialized_end=419
-  _globals['_LOGINRESPONSE']._serialized_start=421
-  _globals['_LOGINRESPONSE']._serialized_end=512
-  _globals['_GETMEREQUEST']._serialized_start=514
-  _globals['_GETMEREQUEST']._serialized_end=528
-  _globals['_GETMERESPONSE']._serialized_start=530
-  _globals['_GETMERESPONSE']._serialized_end=579
-  _globals['_USER']._serialized_start=581
-  _globals['_USER']._serialized_end=690
-  _globals['_ACCESSTOKEN']._serialized_start=692
-  _globals['_ACCESSTOKEN']._serialized_end=774
-  _globals['_IDENTITYSERVICE']._serialized_start=777
-  _globals['_IDENTITYSERVICE']._serialized_end=1094
+  _globals['_REGISTERREQUEST']._serialized_end=271
+  _globals['_REGISTERRESPONSE']._serialized_start=273
+  _globals['_REGISTERRESPONSE']._serialized_end=367
+  _globals['_LOGINREQUEST']._serialized_start=369
+  _globals['_LOGINREQUEST']._serialized_end=440
+  _globals['_LOGINRESPONSE']._serialized_start=442
+  _globals['_LOGINRESPONSE']._serialized_end=533
+  _globals['_GETMEREQUEST']._serialized_start=535
+  _globals['_GETMEREQUEST']._serialized_end=549
+  _globals['_GETMERESPONSE']._serialized_start=551
+  _globals['_GETMERESPONSE']._serialized_end=600
+  _globals['_USER']._serialized_start=602
+  _globals['_USER']._serialized_end=711
+  _globals['_ACCESSTOKEN']._serialized_start=713
+  _globals['_ACCESSTOKEN']._serialized_end=795
+  _globals['_IDENTITYSERVICE']._serialized_start=798
+  _globals['_IDENTITYSERVICE']._serialized_end=1115
 # @@protoc_insertion_point(module_scope)

@@ -23,7 +23,9 @@ def generate(out: Path) -> None:
     """Write the stubs of every package below `out`; raises RuntimeError when protoc refuses a proto."""
     protos = ROOT / "protos"
     bin_dir = Path(sys.executable).parent
-    sources = sorted(p.relative_to(protos).as_posix() for package in PACKAGES for p in (protos / package).glob("*.proto"))
+    sources = sorted(
+        p.relative_to(protos).as_posix() for package in PACKAGES for p in (protos / package).glob("*.proto")
+    )
     services = [source for source in sources if source.endswith("_service.proto")]
     include = [f"-I{protos}", f"-I{files('grpc_tools') / '_proto'}"]
     plugins = [f"--plugin=protoc-gen-{name}={bin_dir / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]

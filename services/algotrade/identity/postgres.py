@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import TIMESTAMP, Column, ColumnElement, MetaData, Table, Text, Uuid, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from algotrade.identity.store import Account
 
-_COLUMNS = "user_id, email, display_name, password_hash, create_time"
-_ADD = text(
-    f"INSERT INTO users ({_COLUMNS}) VALUES (:user_id, :email, :display_name, :password_hash, :create_time)"
-    " ON CONFLICT (email) DO NOTHING RETURNING user_id"
+USERS = Table(
+    "users",
+    MetaData(),
+    Column("user_id", Uuid, primary_key=True),
+    Column("email", Text, unique=True),
+    Column("display_name", Text),
+    Column("password_hash", Text),
+    Column("create_time", TIMESTAMP(timezone=True)),
 )
-_BY_EMAIL = text(f"SELECT {_COLUMNS} FROM users WHERE email = :email")  # noqa: S608  (a constant)
-_BY_ID = text(f"SELECT {_COLUMNS} FROM users WHERE user_id = :user_id")  # noqa: S608  (a constant)
-_REPLACE_HASH = text("UPDATE users SET password_hash = :new WHERE user_id = :user_id AND password_hash = :old")
 
 
 class PostgresAccountStore:
@@ -28,33 +30,38 @@ class PostgresAccountStore:
 
     async def add(self, account: Account) -> bool:
         """Insert; the unique index on the address decides between two that come together."""
-        values = {
-            "user_id": UUID(account.user_id),
-            "email": account.email,
-            "display_name": account.display_name,
-            "password_hash": account.password_hash,
-            "create_time": account.create_time,
-        }
+        statement = (
+            insert(USERS)
+            .values(
+                user_id=UUID(account.user_id),
+                email=account.email,
+                display_name=account.display_name,
+                password_hash=account.password_hash,
+                create_time=account.create_time,
+            )
+            .on_conflict_do_nothing(index_elements=[USERS.c.email])
+            .returning(USERS.c.user_id)
+        )
         async with self._engine.begin() as connection:
-            return (await connection.execute(_ADD, values)).first() is not None
+            return (await connection.execute(statement)).first() is not None
 
     async def by_email(self, email: str) -> Account | None:
         """Select by the unique address."""
-        async with self._engine.connect() as connection:
-            return _account((await connection.execute(_BY_EMAIL, {"email": email})).first())
+        return await self._one(USERS.c.email == email)
 
     async def by_id(self, user_id: str) -> Account | None:
         """Select by primary key."""
-        async with self._engine.connect() as connection:
-            return _account((await connection.execute(_BY_ID, {"user_id": UUID(user_id)})).first())
+        return await self._one(USERS.c.user_id == UUID(user_id))
 
     async def replace_hash(self, user_id: str, old: str, new: str) -> None:
         """Update, unless the password was changed meanwhile."""
+        same = (USERS.c.user_id == UUID(user_id)) & (USERS.c.password_hash == old)
         async with self._engine.begin() as connection:
-            await connection.execute(_REPLACE_HASH, {"user_id": UUID(user_id), "old": old, "new": new})
+            await connection.execute(update(USERS).where(same).values(password_hash=new))
 
-
-def _account(row: Row[tuple[UUID, str, str, str, object]] | None) -> Account | None:
-    if row is None:
-        return None
-    return Account(str(row.user_id), row.email, row.display_name, row.password_hash, row.create_time)
+    async def _one(self, condition: ColumnElement[bool]) -> Account | None:
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(select(USERS).where(condition))).first()
+        if row is None:
+            return None
+        return Account(str(row.user_id), row.email, row.display_name, row.password_hash, row.create_time)

@@ -42,6 +42,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: a defect of the service; the correlation id finds it in the log. Metadata: correlation_id."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 9
     """DEADLINE_EXCEEDED: the call's time ran out."""
+    ERROR_REASON_PATH_UNKNOWN: _ErrorReason.ValueType  # 10
+    """UNIMPLEMENTED, over REST NOT_FOUND: nothing answers under that path."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED: the call carries no token."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 21
@@ -106,6 +108,8 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 8
 """INTERNAL: a defect of the service; the correlation id finds it in the log. Metadata: correlation_id."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 9
 """DEADLINE_EXCEEDED: the call's time ran out."""
+ERROR_REASON_PATH_UNKNOWN: ErrorReason.ValueType  # 10
+"""UNIMPLEMENTED, over REST NOT_FOUND: nothing answers under that path."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED: the call carries no token."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 21

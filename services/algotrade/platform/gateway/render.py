@@ -1,0 +1,107 @@
+"""Envoy's configuration, from one template, the settings and the API's descriptors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import jinja2
+
+from algotrade.platform import limits
+from algotrade.platform.errors import DOMAIN
+from algotrade.platform.gateway import api
+from algotrade.platform.gateway.replies import replies
+from algotrade.platform.http import JWKS_PATH
+from algotrade.platform.settings import Settings
+
+TEMPLATE: Final = "envoy.yaml.j2"
+CONFIG: Final = "envoy.yaml"
+DESCRIPTORS: Final = "algotrade.binpb"
+MAX_HEAP_BYTES: Final = 512 * limits.MIB
+MAX_CONNECTIONS: Final = 10_000
+STREAM_IDLE_HEARTBEATS: Final = 4  # a stream that missed so many is dead
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where something listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read "127.0.0.1:8080" or "[::1]:8080"."""
+        host, _, port = text.rpartition(":")
+        host = host.strip("[]")
+        return cls("127.0.0.1" if host == "localhost" else host, int(port))
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """Where the gateway finds what it needs: the services, and the HTTP port with the public keys."""
+
+    grpc: Address
+    http: Address
+
+    @classmethod
+    def of(cls, settings: Settings, *, grpc_port: int = 0, http_port: int = 0) -> Upstreams:
+        """Take the settings' addresses, with the ports that were really bound where those are given."""
+        grpc, http = Address.parse(settings.grpc_address), Address.parse(settings.http_address)
+        return cls(Address(grpc.host, grpc_port or grpc.port), Address(http.host, http_port or http.port))
+
+
+def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path) -> Path:
+    """Write configuration and descriptor set into a folder; return the configuration's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptors = folder.absolute() / DESCRIPTORS
+    descriptors.write_bytes(api.descriptor_set())
+    path = folder / CONFIG
+    path.write_text(render(settings, upstreams, descriptors))
+    return path
+
+
+def render(settings: Settings, upstreams: Upstreams, descriptors: Path) -> str:
+    """Return the configuration as YAML text."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701  (not HTML)
+    methods = api.methods()
+    return environment.from_string(_template().read_text()).render(
+        admin=Address.parse(settings.envoy_admin_address),
+        edge=Address.parse(settings.gateway_address),
+        grpc=upstreams.grpc,
+        jwks=upstreams.http,
+        jwks_path=JWKS_PATH,
+        package=api.PACKAGE,
+        services=[service.full_name for service in api.services()],
+        methods=methods,
+        public_paths=[
+            "/healthz",
+            "/grpc.health.v1.Health/Check",
+            *(method.path for method in methods if method.public),
+        ],
+        replies=list(replies()),
+        domain=DOMAIN,
+        descriptor_path=str(descriptors),
+        reflection=settings.reflection,
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        max_token_seconds=settings.access_token_seconds,
+        clock_skew_seconds=settings.clock_skew_seconds,
+        cors_origins=settings.cors_origins,
+        deadline_seconds=math.ceil(settings.unary_deadline_seconds),
+        stream_idle_seconds=math.ceil(settings.heartbeat_seconds * STREAM_IDLE_HEARTBEATS),
+        max_request_bytes=limits.MAX_REQUEST_BYTES,
+        max_response_bytes=limits.MAX_RESPONSE_BYTES,
+        max_metadata_bytes=limits.MAX_METADATA_BYTES,
+        max_concurrent_streams=limits.MAX_CONCURRENT_STREAMS,
+        max_heap_bytes=MAX_HEAP_BYTES,
+        max_connections=MAX_CONNECTIONS,
+    )
+
+
+def _template() -> Path:
+    """A wheel carries the template beside this file; a checkout keeps it in gateway/."""
+    packaged = Path(__file__).with_name(TEMPLATE)
+    return packaged if packaged.exists() else Path(__file__).parents[4] / "gateway" / TEMPLATE

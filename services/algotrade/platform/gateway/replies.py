@@ -1,0 +1,96 @@
+"""What Envoy answers by itself, without a service, said in the words of each protocol.
+
+Left alone, Envoy answers gRPC-Web with an HTTP status that browsers read wrongly, REST with plain text, and native gRPC
+with codes that mislead (413 becomes UNKNOWN, 504 becomes UNAVAILABLE).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from algotrade.platform.errors import DOMAIN
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    http_status: int  # as Envoy would say it
+    code: grpc.StatusCode
+    reason: str  # a name of ErrorReason
+    details_contain: str = ""  # tells apart causes of one HTTP status; the empty one comes last
+    rest_status: int = 0  # what REST is told, where it is not http_status
+
+
+CAUSES: Final = (
+    _Cause(400, grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"),
+    _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING", "Jwt_is_missing"),
+    _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED", "Jwt_is_expired"),
+    _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"),
+    _Cause(403, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", rest_status=401),  # a token for another audience
+    _Cause(404, grpc.StatusCode.UNIMPLEMENTED, "PATH_UNKNOWN"),
+    _Cause(408, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+    _Cause(413, grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
+    _Cause(429, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
+    _Cause(431, grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
+    _Cause(500, grpc.StatusCode.INTERNAL, "INTERNAL"),
+    _Cause(502, grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", rest_status=503),
+    _Cause(503, grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+    _Cause(504, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One mapper of Envoy's local_reply_config: when it fits, and what is said then."""
+
+    http_status: int
+    details_contain: str
+    protocol: str  # web, json or grpc
+    header: str  # the request header that tells the protocol
+    match: str  # how
+    code: int  # canonical code
+    reason: str
+    answer_status: int  # HTTP status of a JSON answer
+    details: str  # grpc-status-details-bin
+
+
+# In this order: what began as gRPC-Web or REST looks like gRPC once it has been translated.
+_PROTOCOLS: Final = (
+    ("web", "x-grpc-web", "present_match: true"),
+    ("json", "x-envoy-original-path", "present_match: true"),
+    ("grpc", "content-type", "string_match: { prefix: application/grpc }"),
+    ("json", ":path", "present_match: true"),
+)
+
+
+def replies() -> Iterator[Reply]:
+    """Yield the mappers in the order in which Envoy must try them."""
+    for protocol, header, match in _PROTOCOLS:
+        for cause in CAUSES:
+            number: int = cause.code.value[0]
+            if protocol == "json" and cause.http_status == 404:
+                number = grpc.StatusCode.NOT_FOUND.value[0]
+            yield Reply(
+                http_status=cause.http_status,
+                details_contain=cause.details_contain,
+                protocol=protocol,
+                header=header,
+                match=match,
+                code=number,
+                reason=cause.reason,
+                answer_status=cause.rest_status or cause.http_status,
+                details=_details(number, cause.reason),
+            )
+
+
+def _details(code: int, reason: str) -> str:
+    packed = any_pb2.Any()
+    packed.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    status = status_pb2.Status(code=code, details=[packed])
+    return base64.b64encode(status.SerializeToString(deterministic=True)).decode().rstrip("=")

@@ -1,0 +1,1 @@
+"""What every service shares: settings, log, metrics, errors, server, bus and database."""

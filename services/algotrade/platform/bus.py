@@ -1,0 +1,158 @@
+"""The event bus: topics of partitions, each an ordered log that readers read from positions of their own.
+
+A record's offset is dense and final: within a partition, order of offset is order of commit, and a reader that sees
+offset n has seen or can still read every one before it. Nothing is pushed: readers pull batches at their own speed,
+so a slow reader costs only itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from algotrade.platform import limits
+from algotrade.platform.caller import CORRELATION_ID
+from algotrade.platform.topics import PROTOBUF, Topic
+
+CONTENT_TYPE: Final = "content-type"
+CORRELATION: Final = "correlation-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a producer hands over. Messages of one key stay in order."""
+
+    key: str
+    payload: bytes
+    headers: Mapping[str, str] = field(default_factory=lambda: protobuf_headers())
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    payload: bytes
+    headers: Mapping[str, str]
+    write_time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a partition holds: offsets from ``earliest`` up to but not including ``end``."""
+
+    earliest: int
+    end: int
+
+
+class BusError(Exception):
+    """The bus cannot do what was asked."""
+
+
+class OffsetOutOfRange(BusError):
+    """A position is older than what is kept, or newer than what was written."""
+
+    def __init__(self, topic: str, partition: int, offset: int, bounds: Bounds) -> None:
+        """Say what was asked and what there is."""
+        super().__init__(f"{topic}[{partition}] holds offsets {bounds.earliest} to {bounds.end}, not {offset}")
+        self.topic, self.partition, self.offset, self.bounds = topic, partition, offset, bounds
+
+
+class UnknownPartition(BusError):
+    """There is no such topic or partition."""
+
+
+class TopicMismatch(BusError):
+    """A topic exists with another number of partitions."""
+
+
+class Receipt(Protocol):
+    """Proof of a publish inside a caller's transaction, to be announced after its commit."""
+
+    @property
+    def records(self) -> Sequence[Record]:
+        """The records as they stand in the log, in the order given."""
+        ...
+
+
+class Bus(Protocol):
+    """The port."""
+
+    async def create_topics(self, topics: Sequence[Topic]) -> None:
+        """Make topics exist; TopicMismatch if one exists with another number of partitions."""
+        ...
+
+    async def publish(self, topic: Topic, messages: Sequence[Message]) -> Sequence[Record]:
+        """Append messages, all or none, each to the partition of its key; return them as logged."""
+        ...
+
+    async def read(self, topic: Topic, partition: int, offset: int, limit: int) -> Sequence[Record]:
+        """Return up to ``limit`` records from an offset on, none at the end; OffsetOutOfRange outside the log."""
+        ...
+
+    async def bounds(self, topic: Topic, partition: int) -> Bounds:
+        """Return what a partition holds now."""
+        ...
+
+    def subscribe(
+        self, topic: Topic, positions: Mapping[int, int], limit: int
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """Yield batches of one partition each, for ever, from explicit positions {partition: offset}."""
+        ...
+
+
+class TransactionalBus(Bus, Protocol):
+    """A bus whose log lies in the database, so that a publish can be part of a transaction."""
+
+    async def publish_in(self, connection: AsyncConnection, topic: Topic, messages: Sequence[Message]) -> Receipt:
+        """Append within the caller's transaction. Readers see it when that commits; see `announce`."""
+        ...
+
+    def announce(self, receipt: Receipt) -> None:
+        """Wake the readers, after the commit. Forgetting it costs them a poll interval, nothing else."""
+        ...
+
+
+def protobuf_headers() -> dict[str, str]:
+    """Return the headers of a protobuf payload, with the running call's correlation id."""
+    headers = {CONTENT_TYPE: PROTOBUF}
+    if correlation_id := CORRELATION_ID.get():
+        headers[CORRELATION] = correlation_id
+    return headers
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: str, partitions: int) -> int:
+    """Return the partition of a key: Kafka's choice (murmur2 of its UTF-8 bytes), the same for ever and everywhere."""
+    return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
+
+
+def murmur2(data: bytes) -> int:
+    """Return the 32-bit MurmurHash2 of bytes, unsigned, with the seed Kafka's producers use."""
+    mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
+    value = 0x9747B28C ^ len(data)
+    whole = len(data) & ~3
+    for start in range(0, whole, 4):
+        word = int.from_bytes(data[start : start + 4], "little") * multiplier & mask
+        word = (word ^ word >> 24) * multiplier & mask
+        value = value * multiplier & mask ^ word
+    if tail := data[whole:]:
+        value = (value ^ int.from_bytes(tail, "little")) * multiplier & mask
+    value = (value ^ value >> 13) * multiplier & mask
+    return value ^ value >> 15
+
+
+def check(topic: Topic, messages: Sequence[Message]) -> None:
+    """Refuse messages no adapter would take; ValueError names the first."""
+    for index, message in enumerate(messages):
+        if len(message.key.encode()) > limits.MAX_KEY_BYTES:
+            raise ValueError(f"{topic.name}: message {index}: the key is longer than {limits.MAX_KEY_BYTES} bytes")
+        if len(message.payload) > limits.MAX_PAYLOAD_BYTES:
+            raise ValueError(f"{topic.name}: message {index}: the payload is over {limits.MAX_PAYLOAD_BYTES} bytes")

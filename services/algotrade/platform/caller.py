@@ -1,0 +1,30 @@
+"""Who is calling, and under which correlation id: facts of the running call, carried by context variables."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from algotrade.platform.errors import Unauthenticated
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The user a verified token speaks for."""
+
+    user_id: str
+    token_id: str
+    expires_at: int  # seconds since the epoch
+    token: str  # handed on to other services, which verify it again
+
+
+PRINCIPAL: ContextVar[Principal | None] = ContextVar("principal", default=None)
+CORRELATION_ID: ContextVar[str] = ContextVar("correlation_id", default="")
+
+
+def principal() -> Principal:
+    """Return the caller of the running RPC; Unauthenticated where the method is public and no token came."""
+    found = PRINCIPAL.get()
+    if found is None:
+        raise Unauthenticated("TOKEN_MISSING", "this call needs a bearer token")
+    return found

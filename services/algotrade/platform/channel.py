@@ -1,0 +1,57 @@
+"""Channels between services: the correlation id and the caller's token travel with every call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+
+from algotrade.platform import limits
+from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL
+from algotrade.platform.interceptors import CORRELATION_KEY
+
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", limits.MAX_RESPONSE_BYTES),
+    ("grpc.max_send_message_length", limits.MAX_REQUEST_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+TokenSource = Callable[[], str | None]
+
+
+def open_channel(address: str, token: TokenSource | None = None) -> grpc.aio.Channel:
+    """Return a channel whose calls carry the running call's correlation id, and its token unless one is given."""
+    source = token or _callers_token
+    return grpc.aio.insecure_channel(address, options=OPTIONS, interceptors=[_Unary(source), _Stream(source)])
+
+
+def _callers_token() -> str | None:
+    caller = PRINCIPAL.get()
+    return caller.token if caller else None
+
+
+class _Carrier:
+    def __init__(self, token: TokenSource) -> None:
+        self._token = token
+
+    def details(self, given: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+        metadata: Any = grpc.aio.Metadata(*(given.metadata or ()))
+        if (correlation_id := CORRELATION_ID.get()) and CORRELATION_KEY not in metadata:
+            metadata.add(CORRELATION_KEY, correlation_id)
+        if "authorization" not in metadata and (token := self._token()):
+            metadata.add("authorization", f"Bearer {token}")
+        return grpc.aio.ClientCallDetails(
+            given.method, given.timeout, metadata, given.credentials, given.wait_for_ready
+        )
+
+
+class _Unary(_Carrier, grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(self.details(client_call_details), request)
+
+
+class _Stream(_Carrier, grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(self.details(client_call_details), request)

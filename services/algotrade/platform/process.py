@@ -1,0 +1,108 @@
+"""Compose a process: open what services share, build the services handed in, serve until told to stop.
+
+`algotrade up` hands in every service; each service's ``__main__`` hands in itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from joserfc.jwk import ECKey, KeySet
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from algotrade.platform import log
+from algotrade.platform.bus import TransactionalBus
+from algotrade.platform.bus_postgres import PostgresBus, trimming
+from algotrade.platform.clock import Clock, SystemClock
+from algotrade.platform.database import open_database, ping
+from algotrade.platform.http import http_server
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.server import GrpcServer, Mount, Probe
+from algotrade.platform.settings import Settings
+from algotrade.platform.tokens import TokenSigner, TokenVerifier, load_or_create_key, public_keys
+from algotrade.platform.topics import TOPICS
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What every service of a process is given."""
+
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    database: AsyncEngine
+    bus: TransactionalBus
+    key: ECKey
+
+    @property
+    def signer(self) -> TokenSigner:
+        """Makes access tokens; for identity."""
+        return TokenSigner(self.key, self.settings.token_issuer, self.settings.token_audience, self._seconds)
+
+    @property
+    def verifier(self) -> TokenVerifier:
+        """Checks access tokens; for every server."""
+        settings = self.settings
+        keys = KeySet.import_key_set(public_keys(self.key))  # type: ignore[arg-type]
+        return TokenVerifier(
+            keys, settings.token_issuer, settings.token_audience, self._seconds, settings.clock_skew_seconds
+        )
+
+    @property
+    def database_probe(self) -> Probe:
+        """Raises while the database is away."""
+        return partial(ping, self.database)
+
+    def _seconds(self) -> float:
+        return self.clock.now_ns() / 1e9
+
+
+Builder = Callable[[Platform], AbstractAsyncContextManager[Mount]]
+
+
+@asynccontextmanager
+async def open_platform(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
+    """Open the database and the bus, read or make the signing key; close all of it at the end."""
+    async with open_database(settings) as database:
+        metrics = Metrics()
+        bus = PostgresBus(database, metrics, settings.bus_poll_seconds)
+        await bus.create_topics(TOPICS)
+        key = await asyncio.to_thread(load_or_create_key, settings.data_dir / "keys" / "access-token.pem")
+        async with trimming(bus, settings.bus_trim_seconds):
+            yield Platform(settings, clock or SystemClock(), metrics, database, bus, key)
+
+
+@asynccontextmanager
+async def serving(platform: Platform, builders: Sequence[Builder]) -> AsyncIterator[GrpcServer]:
+    """Build services and serve them while the context is open; services close after the server, in reverse order."""
+    async with AsyncExitStack() as stack:
+        mounts = [await stack.enter_async_context(build(platform)) for build in builders]
+        server = GrpcServer(platform.settings, platform.metrics, platform.verifier, mounts)
+        await stack.enter_async_context(
+            http_server(platform.settings.http_address, platform.metrics.registry, public_keys(platform.key))
+        )
+        await server.start()
+        stack.push_async_callback(server.stop)
+        yield server
+
+
+async def run(settings: Settings, builders: Sequence[Builder]) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    log.configure(settings)
+    stop = stop_signal()
+    async with open_platform(settings) as platform, serving(platform, builders):
+        await stop.wait()
+
+
+def stop_signal() -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,81 @@
+"""One `Settings` for every service, read from ``ALGOTRADE_…`` variables; wrong values fail at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from algotrade.platform import limits
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Where things are, how long they last, which adapter stands behind a port."""
+
+    model_config = SettingsConfigDict(env_prefix="ALGOTRADE_", frozen=True, extra="forbid")
+
+    # Where
+    data_dir: Path = Path(".algotrade")
+    gateway_address: str = "127.0.0.1:8080"
+    grpc_address: str = "127.0.0.1:50051"
+    http_address: str = "127.0.0.1:9464"  # /metrics and the JWKS
+    envoy_admin_address: str = "127.0.0.1:9901"
+    cors_origins: str = r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?"  # pattern of the pages that may call the gateway
+
+    # Database: a DSN such as postgresql://user:password@host/name; without one PostgreSQL is started in the data dir
+    database_dsn: SecretStr | None = None
+    database_pool_size: Annotated[int, Field(ge=2, le=100)] = 10
+    lock_timeout_seconds: Seconds = 5.0
+    idle_in_transaction_seconds: Seconds = 2.0  # so that a frozen writer cannot hold a lock for long
+    statement_timeout_seconds: Seconds = 60.0
+
+    # Tokens
+    token_issuer: str = "algotrade"  # noqa: S105
+    token_audience: str = "algotrade-api"  # noqa: S105
+    access_token_seconds: Annotated[int, Field(ge=30, le=3600)] = 600
+    refresh_token_seconds: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
+    clock_skew_seconds: Annotated[int, Field(ge=0, le=60)] = 5
+
+    # gRPC
+    unary_deadline_seconds: Seconds = 30.0
+    shutdown_grace_seconds: Seconds = 5.0
+    heartbeat_seconds: Seconds = 15.0
+    stream_lag_ticks: Annotated[int, Field(ge=1, le=limits.MAX_TICKS_A_WINDOW)] = 8_192
+    reflection: bool = True
+
+    # Event bus
+    bus_poll_seconds: Seconds = 0.5  # readers look again after this long even if nothing woke them
+    bus_trim_seconds: Seconds = 30.0
+
+    # Market data
+    market_provider: Literal["synthetic", "replay"] = "synthetic"
+    market_symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
+    market_seed: int = 7
+    replay_path: Path | None = None
+    replay_symbol: str = "AAPL"
+    replay_speed: Annotated[float, Field(ge=0)] = 0.0  # 1 is the speed of life; 0 is as fast as possible
+    window_ticks: Annotated[int, Field(ge=1, le=limits.MAX_TICKS_A_WINDOW)] = 10_000
+    marker_interval_seconds: Seconds = 1.0
+    marker_grace_seconds: Annotated[float, Field(ge=0)] = 0.5
+
+    # Log
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+
+    @field_validator("grpc_address", "http_address", "gateway_address", "envoy_admin_address")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        """Everything listens on this machine only; what the world sees is the gateway's business."""
+        host, separator, port = value.rpartition(":")
+        if (
+            not separator
+            or host not in {"127.0.0.1", "localhost", "[::1]"}
+            or not port.isdecimal()
+            or int(port) > 65535
+        ):
+            raise ValueError("must be a loopback address such as 127.0.0.1:50051")
+        return value

@@ -1,0 +1,117 @@
+"""Access tokens: ES256 JSON web tokens, signed by identity, verified again by every service.
+
+The private key is a file in the data directory that only its owner reads; the key's RFC 7638 thumbprint is its id.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.jwk import ECKey, KeySet
+
+from algotrade.platform import limits
+from algotrade.platform.caller import Principal
+from algotrade.platform.errors import Unauthenticated
+
+ALGORITHM: Final = "ES256"
+ACCESS_TYPE: Final = "at+jwt"  # RFC 9068: a refresh or any other token is not an access token
+
+Clock = Callable[[], float]
+
+
+def load_or_create_key(path: Path) -> ECKey:
+    """Read the signing key, or make one, complete or not at all, readable by its owner only."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(ECKey.generate_key("P-256").as_pem(private=True))
+        try:
+            os.link(fresh, path)  # fails where another process was first: then its key is the key
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    key = ECKey.import_key(path.read_bytes(), {"use": "sig", "alg": ALGORITHM})
+    key.ensure_kid()
+    return key
+
+
+def public_keys(*keys: ECKey) -> dict[str, Any]:
+    """Return the JWKS of the keys' public halves."""
+    return {"keys": [key.as_dict(private=False) for key in keys]}
+
+
+@dataclass(frozen=True)
+class TokenSigner:
+    """Makes access tokens."""
+
+    key: ECKey
+    issuer: str
+    audience: str
+    clock: Clock = time.time
+
+    def access_token(self, user_id: str, lifetime_seconds: int, **claims: object) -> tuple[str, int]:
+        """Return a token for a user and when it expires, in seconds since the epoch."""
+        now = int(self.clock())
+        expires_at = now + lifetime_seconds
+        body = {
+            **claims,
+            "iss": self.issuer,
+            "aud": self.audience,
+            "sub": user_id,
+            "jti": str(uuid.uuid4()),
+            "iat": now,
+            "exp": expires_at,
+        }
+        header = {"alg": ALGORITHM, "kid": self.key.kid, "typ": ACCESS_TYPE}
+        return jwt.encode(header, body, self.key), expires_at
+
+
+@dataclass(frozen=True)
+class TokenVerifier:
+    """Checks access tokens against a set of public keys: one algorithm, one type, a known key id, no missing claim."""
+
+    keys: KeySet
+    issuer: str
+    audience: str
+    clock: Clock = time.time
+    leeway_seconds: int = 0
+
+    def verify(self, token: str) -> Principal:
+        """Return whom the token speaks for; Unauthenticated for anything less than a perfect token."""
+        if len(token) > limits.MAX_TOKEN_BYTES:
+            raise Unauthenticated("TOKEN_INVALID", "the token is too long")
+        registry = jwt.JWTClaimsRegistry(
+            now=lambda: int(self.clock()),
+            leeway=self.leeway_seconds,
+            iss={"essential": True, "value": self.issuer},
+            aud={"essential": True, "value": self.audience},
+            sub={"essential": True},
+            jti={"essential": True},
+            iat={"essential": True},
+            exp={"essential": True},
+        )
+        try:
+            decoded = jwt.decode(token, self.keys, algorithms=[ALGORITHM])
+            registry.validate(decoded.claims)
+        except ExpiredTokenError:
+            raise Unauthenticated("TOKEN_EXPIRED", "the token has expired") from None
+        except (JoseError, ValueError):
+            raise Unauthenticated("TOKEN_INVALID", "the token is not valid") from None
+        claims, header = decoded.claims, decoded.header
+        subject, token_id = claims["sub"], claims["jti"]
+        if header.get("typ") != ACCESS_TYPE or "kid" not in header:
+            raise Unauthenticated("TOKEN_INVALID", "the token is not an access token")
+        if not (isinstance(subject, str) and subject and isinstance(token_id, str)):
+            raise Unauthenticated("TOKEN_INVALID", "the token names no user")
+        return Principal(subject, token_id, int(claims["exp"]), token)

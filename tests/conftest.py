@@ -1,0 +1,151 @@
+"""What the tests of the mesh share: one PostgreSQL a worker, a platform on empty tables, servers at port 0, callers.
+
+Everything asynchronous runs in one event loop for the whole session, as grpc.aio wants it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from joserfc.jwk import ECKey
+from sqlalchemy import text
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from algotrade.platform.bus_postgres import PostgresBus
+from algotrade.platform.channel import open_channel
+from algotrade.platform.clock import Clock, SystemClock
+from algotrade.platform.database import embedded_server, migrate, open_engine
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.process import Builder, Platform, serving
+from algotrade.platform.server import GrpcServer
+from algotrade.platform.settings import Settings
+from algotrade.platform.topics import TOPICS
+
+Serve = Callable[..., Awaitable[GrpcServer]]
+Connect = Callable[..., grpc.aio.Channel]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """Return a directory for the session; short, since a Unix socket lives in it."""
+    path = Path(tempfile.mkdtemp(prefix="at-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def settings(data_dir: Path) -> Settings:
+    """Return settings with free ports, and bounds that do not make a test wait."""
+    return Settings(
+        data_dir=data_dir,
+        grpc_address="127.0.0.1:0",
+        http_address="127.0.0.1:0",
+        database_pool_size=5,
+        idle_in_transaction_seconds=20,
+        shutdown_grace_seconds=1,
+        bus_poll_seconds=0.05,
+        log_level="warning",
+    )
+
+
+@pytest.fixture(scope="session")
+async def database_url(data_dir: Path) -> AsyncIterator[URL]:
+    """Run PostgreSQL for the session; it need not survive a power cut."""
+    async with embedded_server(data_dir / "postgres") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def migrated(database_url: URL, settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """Open the session's database at the newest revision."""
+    async with open_engine(database_url, settings) as engine:
+        async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            await connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            await connection.execute(text("SELECT pg_reload_conf()"))
+        await migrate(engine)
+        yield engine
+
+
+@pytest.fixture
+async def database(migrated: AsyncEngine) -> AsyncEngine:
+    """Return the database with every table empty."""
+    async with migrated.begin() as connection:
+        found = await connection.execute(
+            text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'")
+        )
+        names = ", ".join(f'"{name}"' for name in found.scalars())
+        await connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+    return migrated
+
+
+@pytest.fixture
+async def bus(database: AsyncEngine, settings: Settings) -> PostgresBus:
+    """Return the event bus with every topic empty."""
+    bus = PostgresBus(database, Metrics(), settings.bus_poll_seconds)
+    await bus.create_topics(TOPICS)
+    return bus
+
+
+@pytest.fixture(scope="session")
+def signing_key() -> ECKey:
+    """Return the key that signs the tests' tokens."""
+    key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"})
+    key.ensure_kid()
+    return key
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return the machine's clock; a test module may override this with one of its own."""
+    return SystemClock()
+
+
+@pytest.fixture
+def platform(settings: Settings, clock: Clock, database: AsyncEngine, bus: PostgresBus, signing_key: ECKey) -> Platform:
+    """Return a platform over empty tables, to hand to a service's builder."""
+    return Platform(settings, clock, Metrics(), database, bus, signing_key)
+
+
+@pytest.fixture
+async def serve(platform: Platform) -> AsyncIterator[Serve]:
+    """Return ``await serve(builder, …, on=platform)``: real services at a free port until the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*builders: Builder, on: Platform = platform) -> GrpcServer:
+            return await stack.enter_async_context(serving(on, builders))
+
+        yield start
+
+
+@pytest.fixture
+async def connect(token: Callable[..., str]) -> AsyncIterator[Connect]:
+    """Return ``connect(server, user)``: a channel whose calls speak for a user; for nobody when user is None."""
+    async with AsyncExitStack() as stack:
+
+        def open_for(server: GrpcServer, user: str | None = None) -> grpc.aio.Channel:
+            bearer = token(user) if user else None
+            channel = open_channel(f"127.0.0.1:{server.port}", lambda: bearer)
+            stack.push_async_callback(channel.close)
+            return channel
+
+        yield open_for
+
+
+@pytest.fixture
+def token(platform: Platform) -> Callable[..., str]:
+    """Return ``token(user_id)``, which mints a good access token."""
+    return lambda user_id, seconds=600: platform.signer.access_token(user_id, seconds)[0]
+
+
+@pytest.fixture
+def user() -> str:
+    """Return the id of a user nobody else in this session is. It has no row in ``users``."""
+    return str(uuid.uuid4())

@@ -1,0 +1,41 @@
+"""Wires identity; `python -m algotrade.identity` runs it alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from argon2 import PasswordHasher
+
+from algotrade.identity.authenticate import Authenticator
+from algotrade.identity.postgres import PostgresAccountStore
+from algotrade.identity.servicer import IdentityServicer
+from algotrade.platform.process import Platform, run
+from algotrade.platform.server import Mount
+from algotrade.platform.settings import Settings
+from algotrade.v1 import identity_service_pb2 as pb
+from algotrade.v1 import identity_service_pb2_grpc as pb_grpc
+
+
+@asynccontextmanager
+async def build(platform: Platform) -> AsyncIterator[Mount]:
+    """Build the service on a platform."""
+    authenticator = await asyncio.to_thread(  # hashes once
+        Authenticator,
+        PostgresAccountStore(platform.database),
+        platform.signer,
+        platform.clock,
+        platform.settings.access_token_seconds,
+        PasswordHasher(),
+    )
+    yield Mount(
+        pb.DESCRIPTOR.services_by_name["IdentityService"],
+        partial(pb_grpc.add_IdentityServiceServicer_to_server, IdentityServicer(authenticator)),
+        {"database": platform.database_probe},
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(run(Settings(), [build]))

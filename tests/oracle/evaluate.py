@@ -93,7 +93,7 @@ def price_field(bar: Bar, name: str) -> Value:
     inexact = indicators.ROUNDING * h
     match name:
         case "hl2":
-            return (h + l) / 2, inexact
+            return (h + l) / 2, 0.0  # one rounding, whichever way round
         case "hlc3":
             return (h + l + c) / 3, inexact
         case "ohlc4":

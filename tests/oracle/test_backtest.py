@@ -253,7 +253,13 @@ def test_kleene_or_lets_a_known_truth_through() -> None:
 
 def test_a_nan_is_not_consumed() -> None:
     # 1 / (close − 2) is NaN on the second bar; lag 1 on the third shows the first bar's value: 1 / (3 − 2) = 1
-    nodes = {"p": "price", "one": ("constant", {"value": 1}), "two": ("constant", {"value": 2}), "d": "sub", "q": "div"}
+    nodes: dict[str, Any] = {
+        "p": "price",
+        "one": ("constant", {"value": 1}),
+        "two": ("constant", {"value": 2}),
+        "d": "sub",
+        "q": "div",
+    }
     nodes |= {"l": ("lag", {"n": 1}), "c": ("compare", {"op": "==", "value": 1}), "b": "buy"}
     document = drawing(nodes, "p>d.a two>d.b one>q.a d>q.b q>l l>c.a c>b")
     assert fills(run(document, rows((3,), (2,), (4,), (7,)))) == [(3, 7, None, None, None)]
@@ -284,7 +290,7 @@ def test_day_pnl_counts_from_the_last_close_of_the_day_before() -> None:
     hour = 3_600 * 1_000_000_000
     prices = [(0, 9), (1, 10), (23, 20), (24, 30), (25, 31)]  # hour of the bar, price
     bars: list[Row] = [(h * hour, *(units(p),) * 4, 1.0) for h, p in prices]
-    nodes = {
+    nodes: dict[str, Any] = {
         "p": "price",
         "at": ("compare", {"op": "==", "value": 9}),
         "b": ("buy", {"size_mode": "quantity", "size": 10}),

@@ -60,7 +60,7 @@ class ForwardTestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
-        self.StreamSession = channel.unary_unary(
+        self.StreamSession = channel.unary_stream(
                 '/algotrade.v1.ForwardTestService/StreamSession',
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.StreamSessionRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.StreamSessionResponse.FromString,
@@ -163,7 +163,7 @@ def add_ForwardTestServiceServicer_to_server(servicer, server):
                     request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListSessionsRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListSessionsResponse.SerializeToString,
             ),
-            'StreamSession': grpc.unary_unary_rpc_method_handler(
+            'StreamSession': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamSession,
                     request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.StreamSessionRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.StreamSessionResponse.SerializeToString,
@@ -331,7 +331,7 @@ class ForwardTestService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/algotrade.v1.ForwardTestService/StreamSession',

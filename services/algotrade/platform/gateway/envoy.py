@@ -57,7 +57,8 @@ class Gateway:
         with self.log_path.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *_command(path),
-                f"--admin-address-path={admin_file}",
+                "--admin-address-path",
+                str(admin_file),
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C reaches the program, which stops Envoy when the streams have ended

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from algotrade.cli.app import main
+
+main()

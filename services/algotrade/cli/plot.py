@@ -1,0 +1,108 @@
+"""A backtest as one HTML file: price with entries and exits, equity, drawdown. It needs nothing from the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from algotrade.cli.failure import CommandError
+from algotrade.engine import fixed
+from algotrade.engine.metrics import drawdowns
+
+if TYPE_CHECKING:
+    from algotrade.cli.backtest import Outcome
+    from algotrade.engine.trades import Trade
+
+_MOST_POINTS: Final = 8_000  # a line; more would only make the page slow
+_MOST_CANDLES: Final = 1_500
+_MOST_TRADES: Final = 20_000
+
+Indices = npt.NDArray[np.int64]
+
+
+def write_chart(path: Path, outcome: Outcome) -> None:
+    """Write the chart. Raises CommandError where the file cannot be written."""
+    figure = make_subplots(
+        rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.03, row_heights=[0.55, 0.25, 0.2],
+        subplot_titles=("Price", "Equity", "Drawdown, %"),
+    )  # fmt: skip
+    bars = outcome.file.bars[: len(outcome.result.equity)]
+    equity = outcome.result.equity
+    depth = 100 * drawdowns(equity, outcome.settings.initial_cash)
+    figure.add_trace(_price(bars), 1, 1)
+    for trace in _markers(outcome.result.trades[:_MOST_TRADES]):
+        figure.add_trace(trace, 1, 1)
+    figure.add_trace(_line(bars["ts"], equity, "equity", "#1f77b4"), 2, 1)
+    figure.add_trace(_line(bars["ts"], depth, "drawdown", "#d62728", fill="tozeroy"), 3, 1)
+    strategy = outcome.compilation.strategy
+    name = strategy.name if strategy and strategy.name else "Strategy"
+    hashes = f"artefact {outcome.artefact.hash[:12]}, data {outcome.file.data_hash[:12]}"
+    figure.update_layout(
+        title={"text": f"{_plain(name)}<br><sup>{hashes}</sup>"},
+        template="plotly_white",
+        hovermode="x unified",
+        xaxis_rangeslider_visible=False,
+        height=950,
+    )
+    page = figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise CommandError("unwritable", f"{path}: cannot be written: {error.strerror}", path=str(path)) from None
+
+
+def _plain(text: str) -> str:
+    """Plotly reads some HTML in titles; a name is only a name."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _price(bars: Any) -> Any:
+    if len(bars) > _MOST_CANDLES:
+        return _line(bars["ts"], bars["close"] / fixed.SCALE, "close", "#555555")
+    columns = {name: bars[name] / fixed.SCALE for name in ("open", "high", "low", "close")}
+    return go.Candlestick(x=_times(bars["ts"]), name="price", **columns)
+
+
+def _line(stamps: Indices, values: npt.NDArray[np.float64], name: str, color: str, **style: Any) -> Any:
+    kept = extremes(values, _MOST_POINTS)
+    return go.Scatter(
+        x=_times(stamps[kept]), y=values[kept], name=name, mode="lines", line={"color": color, "width": 1}, **style
+    )
+
+
+def extremes(values: npt.NDArray[np.float64], most: int) -> Indices:
+    """Indices of at most `most` points (at least 4) that keep the line's shape: each bucket's least and greatest."""
+    if len(values) <= most:
+        return np.arange(len(values), dtype=np.int64)
+    edges = np.linspace(0, len(values), most // 2, dtype=np.int64)
+    kept = [{0, len(values) - 1}]
+    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        part = values[start:end]
+        kept.append({start + int(part.argmin()), start + int(part.argmax())})
+    return np.array(sorted(set().union(*kept)), dtype=np.int64)
+
+
+def _markers(trades: tuple[Trade, ...]) -> list[Any]:
+    closed = [trade for trade in trades if trade.exit_ts is not None]
+    entries = go.Scatter(
+        x=_times(np.array([trade.entry_ts for trade in trades], np.int64)),
+        y=[trade.entry_price / fixed.SCALE for trade in trades],
+        text=[f"{trade.side} {fixed.text(trade.quantity)}" for trade in trades],
+        name="entry", mode="markers", marker={"symbol": "triangle-up", "size": 10, "color": "#2ca02c"},
+    )  # fmt: skip
+    exits = go.Scatter(
+        x=_times(np.array([trade.exit_ts for trade in closed], np.int64)),
+        y=[(trade.exit_price or 0) / fixed.SCALE for trade in closed],
+        text=[f"{trade.exit_reason}, pnl {fixed.text(trade.pnl or 0)}" for trade in closed],
+        name="exit", mode="markers", marker={"symbol": "triangle-down", "size": 10, "color": "#d62728"},
+    )  # fmt: skip
+    return [entries, exits]
+
+
+def _times(stamps: Indices) -> Any:
+    return stamps.astype("datetime64[ns]").astype("datetime64[ms]")

@@ -16,6 +16,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from algotrade.platform.log import logger
@@ -24,6 +26,11 @@ from algotrade.platform.settings import Settings
 log = logger(__name__)
 
 MIGRATION_LOCK: Final = 0x616C676F  # any number, the same in every process
+
+# SQLSTATE: connection, resources, operator intervention (shutdown, statement timeout); serialisation, deadlock, lock
+# timeout, idle in transaction
+_AWAY_CLASSES: Final = frozenset({"08", "53", "57"})
+_AWAY_STATES: Final = frozenset({"40001", "40P01", "55P03", "25P03"})
 
 
 @asynccontextmanager
@@ -109,6 +116,16 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, "heads")
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell whether an error means that the database is away or busy, so that trying again may help."""
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | ConnectionError):
+        return True
+    if isinstance(error, DBAPIError):
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        return error.connection_invalidated or state[:2] in _AWAY_CLASSES or state in _AWAY_STATES
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
 
 
 async def ping(engine: AsyncEngine) -> None:

@@ -14,17 +14,16 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import grpc
 import protovalidate
 import structlog
 from google.protobuf.message import Message
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from algotrade.platform import errors, limits
 from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL
+from algotrade.platform.database import is_away
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.policy import Access
@@ -34,7 +33,6 @@ log = logger(__name__)
 
 CORRELATION_KEY: Final = "x-correlation-id"
 _CORRELATION_ID: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.MAX_CORRELATION_ID_CHARS}}}")
-_AWAY: Final = (OperationalError, InterfaceError, PoolTimeout, ConnectionError)
 
 
 @dataclass(slots=True)
@@ -129,22 +127,20 @@ async def mapped(call: Call) -> AsyncIterator[None]:
         if not call.stopping:
             raise
         await _end(call, errors.Unavailable("SHUTTING_DOWN", "the server is stopping; connect again"))
-    except _AWAY as error:
-        log.warning("rpc.dependency_unavailable", method=call.method, error=str(error))
-        await _end(
-            call,
-            errors.Unavailable("DEPENDENCY_UNAVAILABLE", "something we need does not answer", dependency="database"),
-        )
-    except Exception:
+    except Exception as error:
+        if is_away(error):
+            log.warning("rpc.database_away", method=call.method, error=repr(error))
+            await _end(call, errors.Unavailable("DEPENDENCY_UNAVAILABLE", "no database", dependency="database"))
         log.exception("rpc.failed", method=call.method)
         await _end(call, errors.Internal("INTERNAL", "internal error", correlation_id=CORRELATION_ID.get()))
 
 
-async def _end(call: Call, error: errors.ServiceError) -> None:
+async def _end(call: Call, error: errors.ServiceError) -> NoReturn:
     status = errors.status(error)
     call.code = status.code
     trailing = (*status.trailing_metadata, (CORRELATION_KEY, CORRELATION_ID.get()))
     await call.context.abort(status.code, status.details, trailing)
+    raise AssertionError("abort always raises")
 
 
 def _code(context: grpc.aio.ServicerContext[Any, Any]) -> grpc.StatusCode:

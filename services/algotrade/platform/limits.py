@@ -27,6 +27,7 @@ TAIL_RECORDS: Final = 512  # kept in memory a partition, so that readers at the 
 MAX_TICKS_A_RECORD: Final = 256
 MAX_TICKS_A_MESSAGE: Final = 256
 MAX_TICKS_A_WINDOW: Final = 100_000
+MAX_WINDOW_REPLY_TICKS: Final = 10_000
 MAX_SYMBOLS: Final = 500
 MAX_SYMBOL_CHARS: Final = 32
 MAX_RECENT_TRADE_IDS: Final = 10_000  # a symbol

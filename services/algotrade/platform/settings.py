@@ -44,7 +44,8 @@ class Settings(BaseSettings):
     unary_deadline_seconds: Seconds = 30.0
     shutdown_grace_seconds: Seconds = 5.0
     heartbeat_seconds: Seconds = 15.0
-    stream_lag_ticks: Annotated[int, Field(ge=1, le=limits.MAX_TICKS_A_WINDOW)] = 8_192
+    stream_lag_ticks: Annotated[int, Field(ge=1)] = 8_192  # a reader further behind than this …
+    stream_lag_seconds: Annotated[float, Field(ge=0)] = 10.0  # … for longer than this is ended
     reflection: bool = True
 
     # Event bus
@@ -52,10 +53,11 @@ class Settings(BaseSettings):
     bus_trim_seconds: Seconds = 30.0
 
     # Market data
-    market_provider: Literal["synthetic", "replay"] = "synthetic"
-    market_symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
-    market_seed: int = 7
-    replay_path: Path | None = None
+    market_providers: tuple[Literal["synthetic", "replay"], ...] = ("synthetic", "replay")
+    synthetic_symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
+    synthetic_seed: int = 7
+    synthetic_ticks_per_second: Annotated[float, Field(gt=0, le=10_000)] = 20.0
+    replay_path: Path | None = None  # bars or trades, CSV or Parquet; without one, daily bars of AAPL
     replay_symbol: str = "AAPL"
     replay_speed: Annotated[float, Field(ge=0)] = 0.0  # 1 is the speed of life; 0 is as fast as possible
     window_ticks: Annotated[int, Field(ge=1, le=limits.MAX_TICKS_A_WINDOW)] = 10_000

@@ -1,0 +1,1 @@
+"""Market data: feeds become numbered ticks in the log, in the windows and in streams."""

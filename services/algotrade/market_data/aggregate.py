@@ -1,0 +1,88 @@
+"""What a feed says becomes what the log says: checked, in order, numbered. What cannot be is counted, with a reason.
+
+Ticks enter the log once, in order of time, or not at all. The rules, in this order:
+`bad_price` a price not above zero · `bad_size` a size below zero or not a number · `future` a time further ahead of
+the clock than clocks differ · `late` a time before that of a tick already taken · `duplicate` a trade id seen before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from algotrade.engine.records import MARKER, TICK, Records
+from algotrade.market_data.feed import FeedTicks, Resume
+from algotrade.platform import limits
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The outcome of one call: numbered ticks (dtype TICK), and how many were left out by reason."""
+
+    ticks: Records
+    left_out: Counter[str]
+
+
+class SymbolAggregate:
+    """The state of one symbol's feed: last number, last time, last price, recent trade ids."""
+
+    def __init__(self, resume: Resume) -> None:
+        """Go on where the log stands."""
+        self.sequence = resume.sequence
+        self.event_ns = resume.event_ns
+        self.price = resume.price
+        self._recent_ids: deque[str] = deque(maxlen=limits.MAX_RECENT_TRADE_IDS)
+        self._known_ids: set[str] = set()
+
+    def take(self, fed: FeedTicks, latest_ns: int | None = None) -> Taken:
+        """Check and number ticks. None may be later than ``latest_ns``, where that is given."""
+        ticks = fed.ticks
+        left_out: Counter[str] = Counter()
+        keep = np.ones(len(ticks), np.bool_)
+
+        def drop(wrong: Records, reason: str) -> None:
+            count = int(np.count_nonzero(keep & wrong))
+            if count:
+                left_out[reason] += count
+                keep[wrong] = False
+
+        drop(ticks["price"] <= 0, "bad_price")
+        drop(~(np.isfinite(ticks["size"]) & (ticks["size"] >= 0)), "bad_size")
+        if latest_ns is not None:
+            drop(ticks["ts"] > latest_ns, "future")
+        times = np.where(keep, ticks["ts"], self.event_ns)
+        drop(ticks["ts"] < np.maximum.accumulate(np.append(self.event_ns, times))[:-1], "late")
+        if fed.trade_ids is not None:
+            self._drop_duplicates(fed.trade_ids, keep, left_out)
+        return Taken(self._numbered(ticks[keep]), left_out)
+
+    def marker(self, ts: int) -> Records:
+        """Return a marker (shape 1) saying that time has come to ``ts``, or none where a tick or marker said so."""
+        markers = np.zeros(int(ts > self.event_ns), TICK)
+        markers["ts"] = ts
+        markers["flags"] = MARKER
+        return self._numbered(markers)
+
+    def _drop_duplicates(self, trade_ids: Sequence[str], keep: Records, left_out: Counter[str]) -> None:
+        for index in np.flatnonzero(keep).tolist():
+            trade_id = trade_ids[index]
+            if trade_id in self._known_ids:
+                keep[index] = False
+                left_out["duplicate"] += 1
+                continue
+            if len(self._recent_ids) == self._recent_ids.maxlen:
+                self._known_ids.discard(self._recent_ids[0])
+            self._recent_ids.append(trade_id)
+            self._known_ids.add(trade_id)
+
+    def _numbered(self, ticks: Records) -> Records:
+        ticks = ticks.copy()
+        if len(ticks):
+            ticks["seq"] = np.arange(self.sequence + 1, self.sequence + 1 + len(ticks))
+            self.sequence += len(ticks)
+            self.event_ns = int(ticks["ts"][-1])
+            self.price = int(ticks["price"][-1]) or self.price
+        return ticks

@@ -1,0 +1,107 @@
+"""Composes the service: feeds by the settings, the writer beside the servicer, all in one task of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from algotrade.market_data.feed import Feed
+from algotrade.market_data.follow import Follower
+from algotrade.market_data.ingest import Ingest
+from algotrade.market_data.postgres import PostgresLeases
+from algotrade.market_data.replay import Gate, ReplayFeed, read_ticks
+from algotrade.market_data.servicer import MarketDataServicer
+from algotrade.market_data.synthetic import SyntheticFeed
+from algotrade.market_data.window import MemoryWindows
+from algotrade.platform.clock import Clock
+from algotrade.platform.log import logger
+from algotrade.platform.process import Platform
+from algotrade.platform.samples import aapl_daily
+from algotrade.platform.server import Mount
+from algotrade.platform.settings import Settings
+from algotrade.v1 import market_data_service_pb2 as pb
+from algotrade.v1 import market_data_service_pb2_grpc as pb_grpc
+
+log = logger(__name__)
+
+
+class FeedsDown(Exception):  # noqa: N818  (a state)
+    """The writer has failed: no new ticks come."""
+
+
+async def _open() -> None:
+    """Hold nothing back."""
+
+
+async def feeds_of(settings: Settings, clock: Clock, replay_gate: Gate = _open) -> list[Feed]:
+    """Make the feeds the settings name. BarFileError for a replay file that cannot be used."""
+    feeds: list[Feed] = []
+    if "synthetic" in settings.market_providers:
+        names, rate = settings.synthetic_symbols, settings.synthetic_ticks_per_second
+        feeds.append(SyntheticFeed(names, settings.synthetic_seed, clock, rate))
+    if "replay" in settings.market_providers:
+        path = settings.replay_path
+        if path is None:
+            path = await asyncio.to_thread(aapl_daily, settings.data_dir / "samples")
+        ticks, bars = await asyncio.to_thread(read_ticks, path)
+        feeds.append(
+            ReplayFeed(settings.replay_symbol, ticks, clock, bars=bars, speed=settings.replay_speed, gate=replay_gate)
+        )
+    return feeds
+
+
+@asynccontextmanager
+async def build(
+    platform: Platform, feeds: Sequence[Feed] | None = None, replay_gate: Gate = _open
+) -> AsyncIterator[Mount]:
+    """Yield the service while its feeds run; ``replay_gate`` holds a replay back until it returns."""
+    settings, clock = platform.settings, platform.clock
+    if feeds is None:
+        feeds = await feeds_of(settings, clock, replay_gate)
+    symbols = {symbol.name: symbol for feed in feeds for symbol in feed.symbols}
+    windows = MemoryWindows(list(symbols), settings.window_ticks)
+    ingest = Ingest(
+        feeds,
+        database=platform.database,
+        bus=platform.bus,
+        leases=PostgresLeases(platform.database),
+        windows=windows,
+        clock=clock,
+        metrics=platform.metrics,
+        window_ticks=settings.window_ticks,
+        marker_seconds=settings.marker_interval_seconds,
+        marker_grace_seconds=settings.marker_grace_seconds,
+    )
+    follower = Follower(
+        windows,
+        platform.bus,
+        clock,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        lag_ticks=settings.stream_lag_ticks,
+        lag_seconds=settings.stream_lag_seconds,
+    )
+    servicer = MarketDataServicer(symbols, windows, follower, ingest.running)
+    await ingest.open()
+    running = asyncio.create_task(ingest.run(), name="ingest")
+    running.add_done_callback(_report)
+
+    async def probe_feeds() -> None:
+        if running.done() and not running.cancelled() and running.exception() is not None:
+            raise FeedsDown(str(running.exception()))
+
+    try:
+        yield Mount(
+            pb.DESCRIPTOR.services_by_name["MarketDataService"],
+            lambda server: pb_grpc.add_MarketDataServiceServicer_to_server(servicer, server),
+            {"database": platform.database_probe, "feeds": probe_feeds},
+        )
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await running
+
+
+def _report(running: asyncio.Task[None]) -> None:
+    if not running.cancelled() and (error := running.exception()) is not None:
+        log.error("feeds.failed", exc_info=error)

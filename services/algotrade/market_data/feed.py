@@ -1,0 +1,50 @@
+"""The port of a feed: somewhere ticks come from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from algotrade.engine.records import Records
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSymbol:
+    """A symbol of a feed."""
+
+    name: str
+    provider: str
+    bars: bool = False  # whole bars, each as four ticks, that close by themselves
+    live: bool = True  # its time is the clock's: ticks of the future are wrong, and silence is time that passes
+
+
+@dataclass(frozen=True, slots=True)
+class FeedTicks:
+    """Ticks (dtype TICK, ``seq`` not set yet) as they came together, with the venue's trade ids where it has them."""
+
+    ticks: Records
+    trade_ids: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Where the log stands: a feed goes on after this."""
+
+    epoch: int = 0  # of the writer that takes over now, from 1
+    sequence: int = 0
+    event_ns: int = 0
+    price: int = 0  # of the last tick, in units of 1e-8; 0 before the first
+
+
+class Feed(Protocol):
+    """Somewhere ticks come from."""
+
+    @property
+    def symbols(self) -> Sequence[FeedSymbol]:
+        """The symbols it can deliver."""
+        ...
+
+    def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedTicks, None]:
+        """Yield a symbol's ticks after a point, as they come, until there are no more."""
+        ...

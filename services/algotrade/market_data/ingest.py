@@ -1,0 +1,216 @@
+"""From the feeds into the log: one writer a process, as fast as ticks come, never waiting for more.
+
+1. A task a symbol reads its feed; another says when time passes without a tick.
+2. The writer takes everything that has queued since its last transaction, checks and numbers it.
+3. One transaction proves the leases, moves the sequences on and appends the records; then the windows follow.
+4. When that fails or its outcome is unknown it is tried again as it stands: the leases tell whether it was done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import numpy as np
+import stamina
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from algotrade.engine.records import MARKER, Records
+from algotrade.market_data.aggregate import SymbolAggregate
+from algotrade.market_data.feed import Feed, FeedSymbol, FeedTicks, Resume
+from algotrade.market_data.store import Advance, LeaseStore
+from algotrade.market_data.tick_log import newest_ticks
+from algotrade.market_data.window import WindowStore
+from algotrade.platform import limits
+from algotrade.platform.bus import Message, Receipt, TransactionalBus
+from algotrade.platform.clock import SECOND_NS, Clock
+from algotrade.platform.database import is_away
+from algotrade.platform.log import logger
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.ticks import to_batch
+from algotrade.platform.topics import MARKET_DATA_UPDATES
+from algotrade.v1.events_pb2 import MarketDataUpdate
+
+log = logger(__name__)
+
+CLOCKS_DIFFER_NS = 5 * SECOND_NS
+RETRY_ATTEMPTS = 20
+RETRY_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Source:
+    """A symbol with its feed, its state and what has queued."""
+
+    symbol: FeedSymbol
+    feed: Feed
+    aggregate: SymbolAggregate
+    epoch: int
+    running: bool = True
+    queued: list[FeedTicks | int] = field(default_factory=list)  # ticks, or the time of a marker
+
+
+class Ingest:
+    """The writer of every symbol of some feeds."""
+
+    def __init__(
+        self,
+        feeds: Sequence[Feed],
+        *,
+        database: AsyncEngine,
+        bus: TransactionalBus,
+        leases: LeaseStore,
+        windows: WindowStore,
+        clock: Clock,
+        metrics: Metrics,
+        window_ticks: int,
+        marker_seconds: float,
+        marker_grace_seconds: float,
+    ) -> None:
+        """Take the feeds, where ticks go, and how long after a second without ticks a marker is due."""
+        self._feeds = feeds
+        self._database = database
+        self._bus = bus
+        self._leases = leases
+        self._windows = windows
+        self._clock = clock
+        self._metrics = metrics
+        self._window_ticks = window_ticks
+        self._marker_ns = round(marker_seconds * SECOND_NS)
+        self._grace_ns = round(marker_grace_seconds * SECOND_NS)
+        self._sources: dict[str, _Source] = {}
+        self._queued_ticks = 0
+        self._queued = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def running(self, symbol: str) -> bool:
+        """Tell whether a symbol's feed still delivers."""
+        return symbol in self._sources and self._sources[symbol].running
+
+    async def open(self) -> None:
+        """Take the leases and fill the windows from the end of the log. Call before `run`."""
+        owners = {symbol.name: (symbol, feed) for feed in self._feeds for symbol in feed.symbols}
+        resumes = await self._leases.take(list(owners))
+        for name, (symbol, feed) in owners.items():
+            resume = resumes[name]
+            for logged in await newest_ticks(self._bus, name, self._window_ticks):
+                await self._windows.append(name, logged.epoch, logged.ticks)
+            self._sources[name] = _Source(symbol, feed, SymbolAggregate(resume), resume.epoch)
+            log.info("feed.taken", symbol=name, epoch=resume.epoch, sequence=resume.sequence)
+
+    async def run(self) -> None:
+        """Move ticks until every feed has ended and all is logged; raises Fenced when another writer took over."""
+        async with asyncio.TaskGroup() as tasks:
+            readers = [tasks.create_task(self._read(source)) for source in self._sources.values()]
+            marking = tasks.create_task(self._mark())
+            writing = tasks.create_task(self._write_for_ever())
+            if readers:
+                await asyncio.wait(readers)
+            marking.cancel()
+            await self._room_for(limits.MAX_QUEUED_TICKS)  # the whole queue: when there is none, all is logged
+            writing.cancel()
+
+    async def _read(self, source: _Source) -> None:
+        resume = Resume(source.epoch, source.aggregate.sequence, source.aggregate.event_ns, source.aggregate.price)
+        fed: AsyncGenerator[FeedTicks, None] = source.feed.run(source.symbol.name, resume)
+        try:
+            async with aclosing(fed):
+                async for ticks in fed:
+                    await self._room_for(len(ticks.ticks))
+                    self._enqueue(source, ticks, len(ticks.ticks))
+        finally:
+            source.running = False
+            log.info("feed.ended", symbol=source.symbol.name)
+
+    async def _mark(self) -> None:
+        """Say each second that it has passed, for every live symbol without a tick since."""
+        while True:
+            due = (self._clock.now_ns() - self._grace_ns) // self._marker_ns * self._marker_ns + self._marker_ns
+            await self._clock.sleep_until(due + self._grace_ns)
+            for source in self._sources.values():
+                if source.running and source.symbol.live and source.aggregate.sequence:
+                    self._enqueue(source, due, 1)
+
+    def _enqueue(self, source: _Source, item: FeedTicks | int, ticks: int) -> None:
+        source.queued.append(item)
+        self._queued_ticks += ticks
+        self._queued.set()
+        if self._queued_ticks >= limits.MAX_QUEUED_TICKS:
+            self._room.clear()
+
+    async def _room_for(self, ticks: int) -> None:
+        while self._queued_ticks and self._queued_ticks + ticks > limits.MAX_QUEUED_TICKS:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            await self._queued.wait()
+            self._queued.clear()
+            taken, numbered, advances = 0, {}, {}
+            for name, source in self._sources.items():
+                if source.queued:
+                    items, source.queued = source.queued, []
+                    taken += sum(1 if isinstance(item, int) else len(item.ticks) for item in items)
+                    before = source.aggregate.sequence
+                    parts = [part for item in items if len(part := self._take(source, item))]
+                    if parts:
+                        after = source.aggregate
+                        numbered[name] = parts
+                        advances[name] = Advance(
+                            before, Resume(source.epoch, after.sequence, after.event_ns, after.price)
+                        )
+            if advances:
+                await self._write(numbered, advances)
+            self._queued_ticks -= taken
+            self._room.set()
+
+    def _take(self, source: _Source, item: FeedTicks | int) -> Records:
+        name = source.symbol.name
+        if isinstance(item, int):
+            return source.aggregate.marker(item)
+        latest_ns = self._clock.now_ns() + CLOCKS_DIFFER_NS if source.symbol.live else None
+        taken = source.aggregate.take(item, latest_ns)
+        for reason, count in taken.left_out.items():
+            self._metrics.ticks_left_out.labels(name, reason).inc(count)
+        return taken.ticks
+
+    async def _write(self, numbered: Mapping[str, Sequence[Records]], advances: Mapping[str, Advance]) -> None:
+        messages = [
+            Message(name, _update(name, advances[name].after.epoch, ticks).SerializeToString())
+            for name, parts in numbered.items()
+            for ticks in _records(parts)
+        ]
+        async for attempt in stamina.retry_context(
+            on=is_away, attempts=RETRY_ATTEMPTS, timeout=RETRY_SECONDS, wait_max=2.0
+        ):
+            with attempt:
+                receipt = await self._commit(messages, advances)
+        if receipt is not None:
+            self._bus.announce(receipt)
+        for name, parts in numbered.items():
+            for ticks in parts:
+                await self._windows.append(name, advances[name].after.epoch, ticks)
+                markers = int(np.count_nonzero(ticks["flags"] & MARKER))
+                self._metrics.markers.labels(name).inc(markers)
+                self._metrics.ticks.labels(name).inc(len(ticks) - markers)
+
+    async def _commit(self, messages: Sequence[Message], advances: Mapping[str, Advance]) -> Receipt | None:
+        async with self._database.begin() as connection:
+            if not await self._leases.advance(connection, advances):
+                return None
+            return await self._bus.publish_in(connection, MARKET_DATA_UPDATES, messages)
+
+
+def _update(symbol: str, epoch: int, ticks: Records) -> MarketDataUpdate:
+    return MarketDataUpdate(symbol=symbol, epoch=epoch, ticks=to_batch(ticks))
+
+
+def _records(parts: Sequence[Records]) -> list[Records]:
+    """Cut ticks into records of bounded length. Four ticks of a bar stay together: the bound is a multiple of four."""
+    size = limits.MAX_TICKS_A_RECORD
+    joined = np.concatenate(parts)
+    return [joined[start : start + size] for start in range(0, len(joined), size)]

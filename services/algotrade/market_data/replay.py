@@ -1,0 +1,77 @@
+"""Replay a file of bars or trades: at a multiple of the speed of life, or as fast as it is taken.
+
+A bar becomes its four ticks, which stay together. After a restart it goes on behind the last time in the log; ticks
+of one time are never parted, so none is lost or repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from algotrade.engine.records import Records, bar_ticks
+from algotrade.market_data.feed import FeedSymbol, FeedTicks, Resume
+from algotrade.platform.bars_file import BarFileError, read_bars, read_trades
+from algotrade.platform.clock import Clock
+
+BATCH: Final = 1024
+
+Gate = Callable[[], Awaitable[object]]
+
+
+async def _open() -> None:
+    """Hold nothing back."""
+
+
+class ReplayFeed:
+    """The port `Feed` over the ticks of one symbol."""
+
+    def __init__(
+        self, symbol: str, ticks: Records, clock: Clock, *, bars: bool, speed: float = 0.0, gate: Gate = _open
+    ) -> None:
+        """Take ticks in order of time; ``speed`` 0 is as fast as possible; nothing starts before ``gate`` returns."""
+        self.symbols = (FeedSymbol(symbol, "replay", bars, live=False),)
+        self._ticks = ticks
+        self._clock = clock
+        self._speed = speed
+        self._gate = gate
+
+    async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedTicks, None]:
+        """Yield the ticks behind the last logged time."""
+        await self._gate()
+        ticks = self._ticks[np.searchsorted(self._ticks["ts"], resume.event_ns, side="right") :]
+        if not len(ticks):
+            return
+        # Where a new time begins: batches are cut there only.
+        cuts = np.append(np.flatnonzero(np.diff(ticks["ts"])) + 1, len(ticks))
+        started_ns, first_ns = self._clock.now_ns(), int(ticks["ts"][0])
+        sent = 0
+        while sent < len(ticks):
+            due = sent + BATCH
+            if self._speed:
+                wait_ns = (int(ticks["ts"][sent]) - first_ns) / self._speed
+                await self._clock.sleep_until(started_ns + round(wait_ns))
+                passed_ns = (self._clock.now_ns() - started_ns) * self._speed
+                reached = int(np.searchsorted(ticks["ts"] - first_ns, passed_ns, side="right"))
+                due = min(due, max(sent + 1, reached))
+            end = int(cuts[np.searchsorted(cuts, due)]) if due < len(ticks) else len(ticks)
+            yield FeedTicks(ticks[sent:end])
+            sent = end
+            await asyncio.sleep(0)  # a replay at full speed must not keep the loop to itself
+
+
+def read_ticks(path: Path) -> tuple[Records, bool]:
+    """Read bars, or else trades; return the ticks and whether they are bars. BarFileError for a file of neither."""
+    try:
+        return bar_ticks(read_bars(path).bars), True
+    except BarFileError as error:
+        if error.code != "missing_column":
+            raise
+        try:
+            return read_trades(path).ticks, False
+        except BarFileError as other:
+            raise (error if other.code == "missing_column" else other) from None

@@ -1,0 +1,41 @@
+"""Page tokens: opaque to the caller, bound to the call that made them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+import orjson
+
+from algotrade.platform.errors import InvalidArgument
+
+DEFAULT_PAGE_SIZE: Final = 100
+MAX_PAGE_SIZE: Final = 1000
+
+
+def page_size(asked: int) -> int:
+    """Return how many entries to give: 0 asks for the default, more than the most gets the most."""
+    return min(asked or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+def write_token(call: str, *after: str | int) -> str:
+    """Return a token for what follows the entry with these keys."""
+    return base64.urlsafe_b64encode(orjson.dumps([call, *after])).decode().rstrip("=")
+
+
+def read_token(call: str, token: str, keys: int) -> list[str | int] | None:
+    """Return the keys of a token of this call; None for the first page; InvalidArgument for anything else."""
+    if not token:
+        return None
+    try:
+        found = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (binascii.Error, ValueError):
+        found = None
+    if not isinstance(found, list) or found[:1] != [call] or len(found) != keys + 1:
+        raise InvalidArgument(
+            "PAGE_TOKEN_INVALID",
+            "the page token was not made by this call",
+            violations=[("page_token", "was not made by this call")],
+        )
+    return found[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -28,8 +29,30 @@ async def server(serve):
 
 
 @pytest.fixture
-def anyone(server, connect):
-    return IdentityServiceStub(connect(server))
+def grpc_addr(server):
+    return f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture
+def grpc_aio_server(server):
+    """Give pytest-grpc-aio the real server, with all its layers, in the place of one that it makes."""
+
+    @asynccontextmanager
+    async def running(servicer: object = None):
+        yield server
+
+    return running
+
+
+@pytest.fixture
+def grpc_stub_cls():
+    return IdentityServiceStub
+
+
+@pytest.fixture
+async def anyone(grpc_aio_stub):
+    async with grpc_aio_stub() as stub:
+        yield stub
 
 
 async def failure(call) -> grpc.aio.AioRpcError:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from algotrade.engine import fixed
+from algotrade.engine.limits import MAX_AMOUNT
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -216,6 +217,8 @@ def price_units(text: str) -> int:
     units = fixed.parse(_without_exponent(text, match) if match else text)
     if units <= 0:
         raise ValueError(f"{text} is not above zero")
+    if units > MAX_AMOUNT:
+        raise ValueError(f"{text} is too large")
     return units
 
 

@@ -1,0 +1,111 @@
+"""A backtest: an artefact over the bars of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from algotrade.engine import fixed
+from algotrade.engine.compile import Artefact
+from algotrade.engine.records import EVENT, Records
+from algotrade.engine.runtime import Sessions, SessionState
+from algotrade.engine.settings import INTERVALS, RunSettings, SettingsError
+from algotrade.engine.trades import Trade, TradeBook
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """``equity``: cash + quantity · close at the close of each bar, f64, shape (bars,).
+
+    With an interval coarser than the file's, ``equity`` holds only the last value: the curve is per file bar.
+    ``events``: all that the artefact reported, as EVENT records.
+    """
+
+    artefact: Artefact
+    events: Records
+    equity: npt.NDArray[np.float64]
+    state: SessionState
+
+    @property
+    def final_equity(self) -> int:
+        return self.state.equity
+
+    @property
+    def bars(self) -> int:
+        return self.state.bars
+
+    @property
+    def warmup_bars(self) -> int:
+        return self.state.warmup_bars
+
+    @cached_property
+    def _book(self) -> TradeBook:
+        book = TradeBook(self.artefact.manifest.nodes)
+        book.apply(self.events)
+        return book
+
+    @property
+    def trades(self) -> tuple[Trade, ...]:
+        """Closed trades in order of exit, and last the open one, if any."""
+        return (*self._book.closed, *([self._book.open] if self._book.open else []))
+
+    @property
+    def rejections(self) -> Mapping[str, int]:
+        """How often each reason kept an entry from happening."""
+        return dict(self._book.rejections)
+
+    @property
+    def halted(self) -> str | None:
+        """Why the session stopped before the last bar, or None."""
+        return self._book.halted
+
+
+def backtest(
+    artefact: Artefact,
+    bars: Records,
+    settings: RunSettings,
+    parameters: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> BacktestResult:
+    """Run over bars (BAR records, by time). ``progress(done, total)`` is called now and then and may raise to cancel.
+
+    Raises SettingsError for an interval that bars cannot serve or a parameter that does not exist or fit.
+    """
+    check_interval(bars, settings)
+    sessions = Sessions(artefact)
+    slot = sessions.add(settings, parameters)
+    curve = np.full(len(bars), np.nan)
+    native = settings.interval == "native"
+    parts: list[Records] = []
+    done = 0
+    while done < len(bars) and not sessions.is_halted(slot):
+        taken, events = sessions.run(slot, bars[done:], curve[done:] if native else None)
+        parts.append(events)
+        done += taken
+        if progress is not None:
+            progress(done, len(bars))
+    state = sessions.state(slot)
+    equity = curve[:done] if native else np.array([state.equity / fixed.SCALE])
+    return BacktestResult(artefact, np.concatenate([np.zeros(0, EVENT), *parts]), equity, state)
+
+
+def check_interval(bars: Records, settings: RunSettings) -> None:
+    """Bars can be grouped to a coarser interval that they divide, never split into a finer one."""
+    if settings.interval == "native":
+        return
+    if settings.interval == "tick":
+        raise SettingsError("interval", "bars hold no ticks; use native or a coarser interval than theirs")
+    wanted = INTERVALS[settings.interval]
+    if len(bars) > 1:
+        own = int(np.diff(bars["ts"]).min())
+        if own > wanted or wanted % own:
+            raise SettingsError(
+                "interval", f"{settings.interval} is not a multiple of the bars' own {own / 1e9:g} seconds"
+            )

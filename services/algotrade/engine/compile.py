@@ -1,0 +1,155 @@
+"""A strategy document to an artefact: one WebAssembly module that holds everything, named by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Final
+
+from algotrade.engine import emit, graph, wasm
+from algotrade.engine.check import check
+from algotrade.engine.graph import Diagnostic, Parameter
+from algotrade.engine.interpreter import Interpreter
+from algotrade.engine.ir import Program
+from algotrade.engine.lower import Lowered, lower, shared_functions
+from algotrade.engine.node_type import Category
+from algotrade.engine.report import Report, report_of
+from algotrade.engine.site import parameter_slot
+from algotrade.engine.strategy import Bound, Strategy
+
+SECTION: Final = "algotrade"
+MANIFEST_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEntry:
+    id: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a host must know to run a module; it travels inside the module, in a custom section.
+
+    ``fields``: every field of the row, as (type, offset). ``slots``: for each strategy parameter the row's fields
+    that hold it. ``events_per_bar``: no bar or tick reports more.
+    """
+
+    version: int
+    stride: int
+    heap: int
+    fields: Mapping[str, tuple[str, int]]
+    nodes: tuple[NodeEntry, ...]
+    parameters: tuple[Parameter, ...]
+    slots: Mapping[str, tuple[str, ...]]
+    probes: tuple[tuple[str, str, str], ...]
+    events_per_bar: int
+    has_short: bool
+    report: Report
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+    @staticmethod
+    def decode(raw: bytes) -> Manifest:
+        """Raises ValueError where the bytes are no manifest of this version."""
+        values: dict[str, Any] = json.loads(raw)
+        if values.get("version") != MANIFEST_VERSION:
+            raise ValueError(f"manifest version {values.get('version')!r}; this is version {MANIFEST_VERSION}")
+        values["fields"] = {name: (type, offset) for name, (type, offset) in values["fields"].items()}
+        values["nodes"] = tuple(NodeEntry(**node) for node in values["nodes"])
+        values["parameters"] = tuple(Parameter(**parameter) for parameter in values["parameters"])
+        values["slots"] = {name: tuple(slots) for name, slots in values["slots"].items()}
+        values["probes"] = tuple((node, port, field) for node, port, field in values["probes"])
+        values["report"] = Report(**values["report"] | {key: tuple(values["report"][key]) for key in Report.LISTS})
+        return Manifest(**values)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """The module's bytes. Everything else is read from them; ``hash`` is their SHA-256 in hex."""
+
+    wasm: bytes
+    manifest: Manifest
+
+    @cached_property
+    def hash(self) -> str:
+        return hashlib.sha256(self.wasm).hexdigest()
+
+    @property
+    def report(self) -> Report:
+        return self.manifest.report
+
+    @staticmethod
+    def from_wasm(raw: bytes) -> Artefact:
+        """Raises ValueError where the bytes are not an artefact."""
+        return Artefact(raw, Manifest.decode(wasm.custom_section(raw, SECTION)))
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """What became of a document. ``program`` is the IR that the artefact was made from."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    artefact: Artefact | None = None
+    program: Program | None = None
+    strategy: Strategy | None = None
+
+
+def compile_strategy(document: str | bytes | Mapping[str, Any], *, probe: bool = False) -> Compilation:
+    """Compile a document (STRATEGY.md §1). Never raises for bad input: findings are in ``diagnostics``."""
+    parsed, found = graph.parse(document)
+    strategy = check(parsed, found)
+    diagnostics = tuple(dict.fromkeys(found))
+    if strategy is None:
+        return Compilation(diagnostics)
+    lowered = lower(strategy, probe=probe)
+    manifest = _manifest(strategy, lowered)
+    raw = emit.emit(lowered.program, _shared_code(), (SECTION, manifest.encode()))
+    return Compilation(diagnostics, Artefact(raw, manifest), lowered.program, strategy)
+
+
+@lru_cache(maxsize=1)
+def _shared_code() -> tuple[wasm.Code, ...]:
+    """The functions that stand first in every module, encoded once; the graph's follow in a fixed order."""
+    functions = shared_functions()
+    names = [f.name for f in functions] + ["bars", "enter", "levels", "prepare", "reset"]
+    indices = {name: index for index, name in enumerate(names)}
+    return tuple(emit.encode_function(f, indices) for f in functions)
+
+
+def _manifest(strategy: Strategy, lowered: Lowered) -> Manifest:
+    slots: dict[str, set[str]] = {parameter.name: set() for parameter in strategy.parameters}
+    for node in strategy.nodes:
+        for value in node.params.values():
+            if isinstance(value, Bound):
+                slots[value.parameter.name].add(parameter_slot(value))
+    known = lowered.row.struct.fields
+    actions = sum(node.type.category is Category.ACTION for node in strategy.nodes)
+    return Manifest(
+        version=MANIFEST_VERSION,
+        stride=lowered.stride,
+        heap=lowered.program.heap,
+        fields={name: (type, offset) for name, (type, offset) in known.items()},
+        nodes=tuple(NodeEntry(node.id, node.type.name) for node in strategy.nodes),
+        parameters=strategy.parameters,
+        # A parameter that no reachable code reads has no slot.
+        slots={name: tuple(sorted(slot for slot in names if slot in known)) for name, names in slots.items()},
+        probes=tuple((node, port, field) for (node, port), field in lowered.row.probes.items()),
+        events_per_bar=actions + 16,
+        has_short=False,
+        report=report_of(strategy, lowered, _default_warmup(lowered)),
+    )
+
+
+def _default_warmup(lowered: Lowered) -> int:
+    """The warm-up with every parameter at its default, by running the program's own ``prepare``."""
+    interpreter = Interpreter(lowered.program, lowered.program.heap + lowered.stride)
+    row = lowered.program.heap
+    interpreter.call("reset", row)
+    interpreter.call("prepare", row)
+    offset = row + lowered.row.struct.offset("warmup")
+    return int.from_bytes(interpreter.memory[offset : offset + 4], "little", signed=True)

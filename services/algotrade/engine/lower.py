@@ -1,0 +1,233 @@
+"""From a checked strategy to IR: the functions of one graph, beside the broker's and the stepping's.
+
+Five functions depend on the graph. ``reset`` gives a row its first values; ``prepare`` derives from its settings what
+a run starts with; ``bars`` evaluates closed bars; ``enter`` fills the pending entry; ``levels`` sets stop and target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from algotrade.engine import row as R
+from algotrade.engine.broker import ENTER, LEVELS, SIZE_MODES, broker
+from algotrade.engine.calendar import calendar
+from algotrade.engine.fixed import SCALE
+from algotrade.engine.ir import F64, I32, Expr, Function, Program, View, const, late, maximum
+from algotrade.engine.node_type import Category
+from algotrade.engine.nodes.exits import set_level
+from algotrade.engine.records import Reason
+from algotrade.engine.site import Row, Scope, Series, Site
+from algotrade.engine.stepping import BARS, log_is_full, stepping, touches
+from algotrade.engine.strategy import CheckedNode, Strategy
+
+HEAP_ALIGNMENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A program and what its host must know of it."""
+
+    program: Program
+    row: Row
+    stride: int
+
+
+def shared_functions() -> list[Function]:
+    """What every module begins with."""
+    return [*calendar().functions, *broker().functions, *stepping().functions]
+
+
+def lower(strategy: Strategy, *, probe: bool = False) -> Lowered:
+    """Turn a strategy into a program; ``probe``: keep every port's value in the row for `explain`."""
+    row = Row()
+    bars = _Bars(strategy, row, probe=probe).function
+    own = [bars, _enter(strategy, row), _levels(strategy, row), _prepare(strategy, row), _reset(row)]
+    stride = row.finish()
+    data = [(row.data_at, bytes(row.data))] if row.data else []
+    end = row.data_at + len(row.data)
+    return Lowered(Program([*shared_functions(), *own], data, end + -end % HEAP_ALIGNMENT), row, stride)
+
+
+class _Bars:
+    """``bars``: evaluate closed bars one after the other, until the log might overflow."""
+
+    def __init__(self, strategy: Strategy, row: Row, *, probe: bool) -> None:
+        self.strategy, self.row, self.probe = strategy, row, probe
+        self.f = f = Function(BARS.name, BARS.params, BARS.result)
+        base, p, count, whole = f.args
+        s, bar = View(f, base, R.ROW), View(f, p, R.BAR_FIELDS)
+        left = f.var(I32, count)
+        with f.while_(left.ne(0)):
+            close = f.let(bar["close"])
+            self.noted = f.var(I32, 0)
+            with f.when(whole):
+                self.through_broker(s, bar)
+                s["last_ts"], s["last_price"] = bar["ts"], close
+            self.evaluate(s, bar)
+            with f.when(self.noted):
+                with f.when(s["fill_at_close"] & s["attention"].ne(0)):
+                    f.run(broker().market, base, s["last_ts"], close)
+                with f.when(log_is_full() | s["mode"].eq(R.HALTED)):
+                    f.ret(count - left + 1)
+            f.set(p, p + R.BAR_FIELDS.size)
+            f.set(left, left - 1)
+        f.ret(count)
+        self.function = f
+
+    def through_broker(self, s: View, bar: View) -> None:
+        """Only a pending order or a touched level needs the bar's ticks one by one."""
+        f = self.f
+        with f.when(s["attention"].ne(0) | touches(s, bar)):
+            f.run(stepping().path, f.args[0], f.args[1])
+            f.set(self.noted, 1)
+
+    def evaluate(self, s: View, bar: View) -> None:
+        f = self.f
+        bars = f.let(s["bars"] + 1)
+        s["bars"] = bars
+        scope = Scope(f, f.args[0], self.row, bar, bars)
+        self.mark(s, scope)
+        for node in self.strategy.order:
+            for port, value in node.type.lower(Site(scope, node)).items():
+                scope.values[node.id, port] = value
+        if self.probe:
+            self.keep_values(scope)
+        self.decide(s, scope)
+
+    def mark(self, s: View, scope: Scope) -> None:
+        """Equity at the close, where something asks for it."""
+        f = self.f
+        account = any(node.type.name == "account" for node in self.strategy.nodes)
+
+        def equity() -> Expr:
+            held = s["quantity"].to(F64) / float(SCALE) * scope.price("close").value
+            return f.let(s["cash"].to(F64) / float(SCALE) + held)
+
+        if account:
+            self.account(s, scope, equity())
+        scope.price("close")
+        with f.when(s["curve"].ne(0)):
+            f.store(s["curve"], s["equity"] if account else equity())
+            s["curve"] = s["curve"] + 8
+
+    def account(self, s: View, scope: Scope, equity: Expr) -> None:
+        f = self.f
+        day = f.let(f.call(calendar().day, s["day_zone"], s["day_zone_length"], scope.bar["ts"]))
+        with f.when(s["day_known"].eq(0) | day.ne(s["day"])):
+            s["day_equity"], s["day"], s["day_known"] = s["equity"], day, 1
+        s["equity"] = equity
+        with f.when(equity > s["peak"]):
+            s["peak"] = equity
+        s["drawdown"] = (1.0 - equity / s["peak"]) * 100.0
+
+    def keep_values(self, scope: Scope) -> None:
+        for (node_id, port), value in scope.values.items():
+            name = f"probe:{node_id}:{port}"
+            self.row.probes[node_id, port] = name
+            if isinstance(value, Series):
+                scope.slot(F64, 0, name).set(value.value)
+            else:
+                scope.slot(I32, 0, name).set(value.state())
+
+    def decide(self, s: View, scope: Scope) -> None:
+        """Exits have been gathered; now entries in document order, then place what was decided."""
+        f, decision = self.f, scope.decision
+        for node in _entries(self.strategy):
+            with f.when(Site(scope, node).truth("when").true), f.when(decision.exit_portion.eq(0)):
+                self.entry(s, scope, node)
+        with f.when(decision.exit_portion.ne(0)):
+            free = (s["attention"] & R.EXIT_PENDING).eq(0)
+            with f.when(s["quantity"].ne(0) & free & (scope.bars > s["warmup"])):
+                s["exit_portion"], s["exit_node"] = decision.exit_portion, decision.exit_node
+                s["exit_reason"] = Reason.NODE
+                s["attention"] = s["attention"] | R.EXIT_PENDING
+                f.set(self.noted, 1)
+
+    def entry(self, s: View, scope: Scope, node: CheckedNode) -> None:
+        f = self.f
+        busy = s["quantity"].ne(0) | (s["attention"] & (R.ENTRY_PENDING | R.EXIT_PENDING))
+        reason = f.var(I32, 0)
+        f.set(self.noted, 1)
+        with f.when(busy):
+            f.set(reason, Reason.ALREADY_LONG)
+        with f.when(s["mode"].ne(R.RUNNING)):
+            f.set(reason, Reason.HALTED)
+        with f.when(scope.bars <= s["warmup"]):
+            f.set(reason, Reason.WARMING_UP)
+        with f.when(reason.ne(0)) as rejected:
+            f.run(broker().reject, f.args[0], node.index, reason)
+        with f.otherwise(rejected):
+            s["entry_node"] = node.index + 1
+            s["attention"] = s["attention"] | R.ENTRY_PENDING
+
+
+def _entries(strategy: Strategy) -> list[CheckedNode]:
+    return [node for node in strategy.nodes if node.type.name == "buy"]
+
+
+def _risk(strategy: Strategy, names: Iterable[str]) -> list[CheckedNode]:
+    return [node for node in strategy.nodes if node.type.category is Category.RISK and node.type.name in names]
+
+
+def _scope(f: Function, row: Row) -> Scope:
+    """A scope outside a bar, for parameters and slots only."""
+    return Scope(f, f.args[0], row, View(f, f.args[0], R.ROW), const(I32, 0))
+
+
+def _enter(strategy: Strategy, row: Row) -> Function:
+    f = Function(ENTER.name, ENTER.params)
+    base, ts, price = f.args
+    scope = _scope(f, row)
+    wanted = f.let(scope.view["entry_node"])
+    for node in _entries(strategy):
+        site = Site(scope, node)
+        with f.when(wanted.eq(node.index + 1)):
+            mode = SIZE_MODES[site.choice("size_mode")]
+            f.run(broker().enter_long, base, ts, price, node.index, mode, site.decimal("size"))
+    return f
+
+
+def _levels(strategy: Strategy, row: Row) -> Function:
+    f = Function(LEVELS.name, LEVELS.params)
+    scope = _scope(f, row)
+    scope.view["stop"], scope.view["target"] = 0, 0
+    for node in _risk(strategy, ("stop_loss", "take_profit")):
+        set_level(Site(scope, node))
+    return f
+
+
+def _prepare(strategy: Strategy, row: Row) -> Function:
+    """Once settings and parameters are in the row: its money and its warm-up."""
+    f = Function("prepare", [I32], export=True)
+    scope = _scope(f, row)
+    s = scope.view
+    s["cash"] = s["initial_cash"]
+    s["equity"] = s["initial_cash"].to(F64) / float(SCALE)
+    s["peak"], s["day_equity"] = s["equity"], s["equity"]
+    lookback: dict[str, Expr] = {}
+    warmup: Expr = const(I32, 0)
+    for node in strategy.order:
+        longest: Expr = const(I32, 0)
+        for sources in node.inputs.values():
+            for source, _ in sources:
+                longest = maximum(longest, lookback[source])
+        own = node.type.lookback(Site(scope, node)) if node.type.lookback else 0
+        lookback[node.id] = f.let(longest + own)
+        if node.type.category in (Category.ACTION, Category.RISK):
+            warmup = f.let(maximum(warmup, lookback[node.id]))
+    s["warmup"] = warmup
+    return f
+
+
+def _reset(row: Row) -> Function:
+    """Give a row its first values: all zero but for those that say otherwise."""
+    f = Function("reset", [I32], export=True)
+    s = View(f, f.args[0], row.struct)
+    f.fill(f.args[0], late(lambda: row.struct.size))
+    s["since"], s["last_seq"] = R.NO_LEVEL, -1
+    s["high_trigger"] = R.NO_LEVEL
+    s["lot_step"], s["price_step"] = 1, 1
+    for name, value in row.initial.items():
+        s[name] = value
+    return f

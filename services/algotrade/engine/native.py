@@ -1,0 +1,134 @@
+"""The one place that touches wasmtime: its engine, its memory, and a fast way to call into it.
+
+wasmtime's public ``Func.__call__`` rebuilds its argument types on every call (36 µs); the unchecked call of its C API
+takes about half a microsecond. That entry point is private to the Python package, hence the pinned version and this
+file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import OrderedDict
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from algotrade.engine.ir import I64, Type
+from algotrade.engine.limits import MAX_MEMORY_BYTES
+
+_MODULES_KEPT: Final = 1_024
+_PAGE: Final = 65_536
+_RAW_FIELD: Final[dict[Type, str]] = {"i32": "i32", "i64": I64, "f64": "f64"}
+
+
+class TrapError(RuntimeError):
+    """The module was stopped: out of fuel, or a fault of the compiler that made it."""
+
+
+class Modules:
+    """Compiled modules by hash, the least recently used dropped first. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._engine: wasmtime.Engine | None = None
+        self._kept: OrderedDict[str, wasmtime.Module] = OrderedDict()
+
+    @property
+    def engine(self) -> wasmtime.Engine:
+        """Made on first use: an engine made before faulthandler is enabled would turn traps into crashes."""
+        with self._lock:
+            if self._engine is None:
+                config = wasmtime.Config()
+                config.consume_fuel = True
+                # Compiling in a child of a process that compiled in parallel would hang.
+                config.parallel_compilation = False
+                self._engine = wasmtime.Engine(config)
+            return self._engine
+
+    def load(self, hash: str, raw: bytes) -> wasmtime.Module:
+        engine = self.engine
+        with self._lock:
+            if hash in self._kept:
+                self._kept.move_to_end(hash)
+                return self._kept[hash]
+        module = wasmtime.Module(engine, raw)
+        with self._lock:
+            self._kept[hash] = module
+            while len(self._kept) > _MODULES_KEPT:
+                self._kept.popitem(last=False)
+        return module
+
+
+MODULES: Final = Modules()
+
+
+class Instance:
+    """A module with a memory of its own. Not to be used by two threads at once."""
+
+    def __init__(self, module: wasmtime.Module) -> None:
+        self._store = wasmtime.Store(MODULES.engine)
+        self._store.set_limits(memory_size=MAX_MEMORY_BYTES)
+        self._store.set_fuel(1)
+        exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+        memory = exports["memory"]
+        assert isinstance(memory, wasmtime.Memory)
+        self._memory = memory
+        self._functions = {f: _Function(self._store, e) for f, e in exports.items() if isinstance(e, wasmtime.Func)}
+
+    def grow(self, size: int) -> None:
+        """Make the memory at least this many bytes. Raises MemoryError. Views from before are void."""
+        missing = size - self._memory.data_len(self._store)
+        if missing > 0:
+            try:
+                self._memory.grow(self._store, -(-missing // _PAGE))
+            except wasmtime.WasmtimeError as e:
+                raise MemoryError(f"the artefact's memory cannot hold {size} bytes") from e
+
+    def view(self, address: int, dtype: npt.DTypeLike, count: int) -> npt.NDArray[Any]:
+        """Records in the module's memory, not a copy; valid until the memory grows or the instance goes."""
+        dtype = np.dtype(dtype)
+        buffer: Any = self._memory.get_buffer_ptr(self._store, dtype.itemsize * count, int(address))
+        records: npt.NDArray[Any] = np.frombuffer(buffer, dtype, count)
+        return records
+
+    def call(self, name: str, *args: int, fuel: int) -> int:
+        """Call an export. Raises TrapError; the memory then holds a state half done."""
+        self._store.set_fuel(fuel)
+        return self._functions[name](*args)
+
+
+class _Function:
+    """``wasmtime_func_call_unchecked`` with its argument array kept."""
+
+    def __init__(self, store: wasmtime.Store, func: wasmtime.Func) -> None:
+        kinds = [str(p) for p in func.type(store).params]
+        self._results = len(func.type(store).results)
+        self._context, self._func = store._context(), ctypes.byref(func._func)
+        self._cells = (ffi.wasmtime_val_raw_t * max(1, len(kinds)))()
+        self._set = [(self._cells[i], kind) for i, kind in enumerate(kinds)]
+        self._trap = ctypes.POINTER(ffi.wasm_trap_t)()
+        self._call = ffi.dll.wasmtime_func_call_unchecked
+        self._call.restype = ctypes.c_void_p
+        self._keep = func
+
+    def __call__(self, *args: int) -> int:
+        for (cell, kind), value in zip(self._set, args, strict=True):
+            setattr(cell, kind, value)
+        error = self._call(
+            self._context, self._func, self._cells, ctypes.c_size_t(len(self._cells)), ctypes.byref(self._trap)
+        )
+        if error or self._trap:
+            self._fail(error)
+        return int(self._cells[0].i32) if self._results else 0
+
+    def _fail(self, error: int | None) -> None:
+        if error:
+            pointer = ctypes.cast(ctypes.c_void_p(error), ctypes.POINTER(ffi.wasmtime_error_t))
+            raise TrapError(str(wasmtime.WasmtimeError._from_ptr(pointer)))
+        trap = wasmtime.Trap._from_ptr(self._trap)
+        self._trap = ctypes.POINTER(ffi.wasm_trap_t)()
+        raise TrapError(str(trap).splitlines()[0])

@@ -1,0 +1,13 @@
+"""The catalogue: every node type by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from algotrade.engine.node_type import NodeType
+from algotrade.engine.nodes import actions, data, exits, logic, maths, momentum, overlap, volatility
+
+_FAMILIES = (data, overlap, momentum, volatility, maths, logic, actions, exits)
+
+CATALOGUE: Final[Mapping[str, NodeType]] = {node.name: node for family in _FAMILIES for node in family.NODES}

@@ -1,0 +1,70 @@
+"""Streaming forms of the averages that several indicators are made of.
+
+Each follows TA-Lib step by step, so that results agree to the last bit or nearly so: the same sums in the same order.
+"""
+
+from __future__ import annotations
+
+from algotrade.engine.ir import F64, Expr, Function
+from algotrade.engine.site import Series, Site
+
+
+def sma(site: Site, x: Series, period: Expr, most: int) -> Expr:
+    """Mean of the last ``period`` samples, a running sum from which the oldest is taken after use (TA_SMA)."""
+    f, total, out = site.f, site.slot(F64), site.out()
+    x.keep(most)
+    with x.step():
+        sum = f.var(F64, total.get() + x.value)
+        with f.when(x.count() >= period):
+            f.set(out, sum / period.to(F64))
+            f.set(sum, sum - x.ago(period - 1))
+        total.set(sum)
+    return out
+
+
+def ema(site: Site, x: Series, period: Expr, skip: Expr | int = 0) -> Expr:
+    """Exponential mean with factor 2 / (period + 1), seeded by the mean of its first samples (TA_EMA).
+
+    ``skip`` leaves out samples at the start, as TA_MACD does to start both of its averages on the same bar.
+    """
+    f, state, out = site.f, site.slot(F64), site.out()
+    with x.step():
+        seen = f.let(x.count() - skip)
+        with f.when(seen > period) as running:
+            last = f.let(state.get())
+            f.set(out, (x.value - last) * (2.0 / (period + 1).to(F64)) + last)
+            state.set(out)
+        with f.otherwise(running), f.when(seen > 0):
+            state.set(state.get() + x.value)
+            with f.when(seen.eq(period)):
+                f.set(out, state.get() / period.to(F64))
+                state.set(out)
+    return out
+
+
+def wma(site: Site, x: Series, period: Expr, most: int) -> Expr:
+    """Mean weighted 1 (oldest) to ``period`` (newest), by a weighted and a plain running sum (TA_WMA)."""
+    f, weighted, plain, oldest, out = site.f, site.slot(F64), site.slot(F64), site.slot(F64), site.out()
+    x.keep(most)
+    with x.step():
+        with f.when(x.count() < period) as filling:
+            plain.set(plain.get() + x.value)
+            weighted.set(weighted.get() + x.value * x.count().to(F64))
+        with f.otherwise(filling):
+            sum = f.let(plain.get() + x.value - oldest.get())
+            total = f.let(weighted.get() + x.value * period.to(F64))
+            oldest.set(x.ago(period - 1))
+            f.set(out, total / triangle(period))
+            weighted.set(total - sum)
+            plain.set(sum)
+    return out
+
+
+def triangle(period: Expr) -> Expr:
+    """1 + 2 + … + period, as f64."""
+    return (period * (period + 1)).op2("shr_u", 1).to(F64)
+
+
+def positive_part(f: Function, x: Expr) -> Expr:
+    """max(x, 0) without a branch, exactly."""
+    return (x.op1("abs") + x) * 0.5

@@ -1,0 +1,113 @@
+"""The state of one session: one row of bytes whose first fields are the same in every artefact.
+
+Settings are written by the host before a run; everything else belongs to the module. A graph's own slots and rings
+follow these fields (`lower.py`). Amounts are i64 in units of 1e-8, times i64 nanoseconds, indicator values f64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from algotrade.engine.ir import I64, Struct, Type
+from algotrade.engine.records import BAR, EVENT, TICK
+
+# Absolute addresses shared by all rows of a module: the event log that the host provides.
+LOG_POINTER: Final = 16
+LOG_COUNT: Final = 20
+LOG_LIMIT: Final = 24  # stop early once this many events are in the log
+
+NO_LEVEL: Final = 2**63 - 1  # a trigger above every price
+
+# Percentages and basis points are integers in units of 1e-8 too, so a whole is:
+WHOLE_PERCENT: Final = 100 * 10**8
+WHOLE_BPS: Final = 10_000 * 10**8
+
+# Bits of `attention`: why the next tick must go through the broker even if it touches no level.
+ENTRY_PENDING: Final = 1
+EXIT_PENDING: Final = 2
+WATCH_PATH: Final = 4  # an exit happened on this bar's assumed path; see whether another order would have changed it
+
+# Values of `mode`.
+RUNNING: Final = 0
+EXITS_ONLY: Final = 1
+HALTED: Final = 2
+
+SETTINGS: Final[Mapping[str, Type]] = {
+    "initial_cash": "i64",
+    "fee_bps": "i64",
+    "slippage_bps": "i64",
+    "lot_step": "i64",
+    "price_step": "i64",
+    "min_notional": "i64",
+    "max_position_percent": "i64",
+    "interval": "i64",  # nanoseconds; 0: bars close by their ticks' flags
+    "fill_at_close": "i32",
+    "worst_path": "i32",
+    "closes_always": "i32",  # CLOSES_BAR where every tick is a bar, else 0
+    "closes_mask": "i32",  # CLOSES_BAR where flags close bars, else 0
+    "day_zone": "i32",  # address of the day's time zone table, see calendar.py
+    "day_zone_length": "i32",
+    "curve": "i32",  # where the equity of each bar is written, or 0
+    "slot": "i32",
+}
+
+STATE: Final[Mapping[str, Type]] = {
+    "cash": "i64",
+    "quantity": "i64",
+    "cost": "i64",  # what the open position cost, without its fee
+    "entry_fee": "i64",
+    "average_price": "i64",
+    "entry_ts": "i64",
+    "realized_pnl": "i64",
+    "fees_paid": "i64",
+    "stop": "i64",  # 0: none
+    "target": "i64",  # 0: none
+    "low_trigger": "i64",  # the broker must look at prices at or below this
+    "high_trigger": "i64",  # or at or above this
+    "watched_low": "i64",
+    "watched_high": "i64",
+    "exit_portion": "i64",
+    "attention": "i32",
+    "entry_node": "i32",
+    "exit_node": "i32",
+    "exit_reason": "i32",
+    "mode": "i32",
+    "warmup": "i32",
+    "bars": "i32",
+    "entry_bar": "i32",  # how many bars had closed when the position was entered
+    "event_number": "i64",
+    "last_ts": "i64",
+    "last_seq": "i64",
+    "last_price": "i64",
+    "since": "i64",  # the time of the first record seen
+    "bar_ts": "i64",  # the bar being built, laid out as a BAR record
+    "bar_open": "i64",
+    "bar_high": "i64",
+    "bar_low": "i64",
+    "bar_close": "i64",
+    "bar_volume": "f64",
+    "bar_end": "i64",
+    "in_bar": "i32",
+    "day_known": "i32",
+    "equity": "f64",
+    "peak": "f64",
+    "drawdown": "f64",  # percent below the peak
+    "day": "i64",
+    "day_equity": "f64",  # at the last close before this day
+}
+
+
+def _structs() -> tuple[Struct, Struct, Struct, Struct]:
+    row, bar, tick, event = Struct(), Struct(), Struct(), Struct()
+    for name, type in {**SETTINGS, **STATE}.items():
+        row.add(name, type)
+    row.size += -row.size % 8
+    kinds: Mapping[str, Type] = {"<i4": "i32", "<i8": I64, "<f8": "f64"}
+    for struct, dtype in ((bar, BAR), (tick, TICK), (event, EVENT)):
+        for name in dtype.names or ():
+            struct.add(name, kinds[dtype[name].str])
+    return row, bar, tick, event
+
+
+ROW, BAR_FIELDS, TICK_FIELDS, EVENT_FIELDS = _structs()

@@ -1,0 +1,325 @@
+"""Sessions of one artefact, side by side in one linear memory: settings in, ticks or bars through, events out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from algotrade.engine import fixed, native
+from algotrade.engine import row as R
+from algotrade.engine.calendar import ENTRY_BYTES, zone_table
+from algotrade.engine.compile import Artefact
+from algotrade.engine.graph import Parameter, is_number
+from algotrade.engine.limits import BARS_PER_CALL, EVENTS_PER_LOG, MAX_SESSIONS_PER_PROGRAM, TICKS_PER_CALL
+from algotrade.engine.node_type import ParamKind
+from algotrade.engine.records import BAR, CLOSES_BAR, EVENT, TICK, Records
+from algotrade.engine.row import EXITS_ONLY, HALTED, RUNNING
+from algotrade.engine.settings import INTERVALS, RunSettings, SettingsError
+from algotrade.engine.site import representation
+
+_NUMPY: Final[Mapping[str, str]] = {"i32": "<i4", "i64": "<i8", "f64": "<f8"}
+_ALIGN: Final = 64
+_FIRST_ROWS: Final = 16
+
+__all__ = ["EXITS_ONLY", "HALTED", "RUNNING", "SessionState", "Sessions"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A session's ledger, exact: integers in units of 1e-8, times in nanoseconds.
+
+    ``equity`` is cash + quantity · last price, rounded down; ``average_price`` and ``entry_ts`` are 0 while flat.
+    """
+
+    cash: int
+    quantity: int
+    average_price: int
+    entry_ts: int
+    cost: int
+    entry_fee: int
+    realized_pnl: int
+    fees_paid: int
+    last_price: int
+    equity: int
+    stop: int
+    target: int
+    bars: int
+    warmup_bars: int
+    last_ts: int
+    last_seq: int
+    last_event: int
+    mode: int
+
+    @property
+    def halted(self) -> bool:
+        return self.mode == HALTED
+
+
+class Sessions:
+    """The sessions of one artefact. A slot names one; slots are reused after ``remove``."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self.artefact = artefact
+        self._instance = native.Instance(native.MODULES.load(artefact.hash, artefact.wasm))
+        manifest = artefact.manifest
+        self._stride = manifest.stride
+        self._dtype = np.dtype(
+            {
+                "names": list(manifest.fields),
+                "formats": [_NUMPY[type] for type, _ in manifest.fields.values()],
+                "offsets": [offset for _, offset in manifest.fields.values()],
+                "itemsize": manifest.stride,
+            }
+        )
+        self._zones: dict[str, tuple[int, int]] = {"UTC": (0, 0)}
+        self._top = manifest.heap
+        self._log = self._allocate(EVENTS_PER_LOG * EVENT.itemsize)
+        self._input, self._input_bytes = 0, 0
+        self._rows, self._capacity, self._count = 0, 0, 0
+        self._free: list[int] = []
+        self._native: dict[int, bool] = {}
+        control = self._instance.view(R.LOG_POINTER, "<i4", 3)
+        control[:] = (self._log, 0, EVENTS_PER_LOG - manifest.events_per_bar * 8)
+
+    # ------------------------------------------------------------------ memory
+
+    def _allocate(self, size: int) -> int:
+        address = self._top + -self._top % _ALIGN
+        self._instance.grow(address + size)
+        self._top = address + size
+        return address
+
+    def _input_at(self, size: int) -> int:
+        """Room for incoming records, kept between calls."""
+        if size > self._input_bytes:
+            self._input, self._input_bytes = self._allocate(size), size
+        return self._input
+
+    def _table(self, capacity: int) -> None:
+        """Room for this many rows, moving those there are."""
+        old, count = self._rows, self._count
+        self._rows = self._allocate(capacity * self._stride)
+        self._capacity = capacity
+        if count:
+            size = count * self._stride
+            self._instance.view(self._rows, np.uint8, size)[:] = self._instance.view(old, np.uint8, size)
+
+    def _row(self, slot: int) -> Any:
+        return self._instance.view(self._rows + slot * self._stride, self._dtype, 1)[0]
+
+    def _call(self, name: str, *args: int, records: int = 1) -> int:
+        fuel = self.artefact.report.fuel_per_bar * max(records, 1) + 100_000
+        return self._instance.call(name, *args, fuel=fuel)
+
+    # ------------------------------------------------------------------ sessions
+
+    @property
+    def slots(self) -> list[int]:
+        return sorted(self._native)
+
+    def add(self, settings: RunSettings, parameters: Mapping[str, Any] | None = None) -> int:
+        """Start a session; its slot. Raises SettingsError for parameters that the strategy does not allow."""
+        values = bind(self.artefact.manifest.parameters, parameters or {})
+        if len(self._native) >= MAX_SESSIONS_PER_PROGRAM:
+            raise MemoryError(f"at most {MAX_SESSIONS_PER_PROGRAM} sessions share an artefact")
+        zone, zone_length = self._zone(settings.day_timezone)
+        slot = self._free.pop() if self._free else self._count
+        if slot >= self._capacity:
+            self._table(max(_FIRST_ROWS, self._capacity * 2))
+        self._count = max(self._count, slot + 1)
+        address = self._rows + slot * self._stride
+        self._call("reset", address)
+        row = self._row(slot)
+        for name, value in _row_settings(settings).items():
+            row[name] = value
+        row["day_zone"], row["day_zone_length"], row["slot"] = zone, zone_length, slot
+        for name, number in values.items():
+            for field in self.artefact.manifest.slots[name]:
+                row[field] = representation(ParamKind(field.rpartition(":")[2]), number)
+        self._call("prepare", address)
+        self._native[slot] = settings.interval == "native"
+        return slot
+
+    def _zone(self, name: str) -> tuple[int, int]:
+        if name not in self._zones:
+            table = zone_table(name)
+            address = self._allocate(len(table))
+            self._instance.view(address, np.uint8, len(table))[:] = np.frombuffer(table, np.uint8)
+            self._zones[name] = (address, len(table) // ENTRY_BYTES)
+        return self._zones[name]
+
+    def remove(self, slot: int) -> None:
+        """Forget a session. Its row stays halted until the slot is reused."""
+        del self._native[slot]
+        self._row(slot)["mode"] = HALTED
+        self._free.append(slot)
+
+    def snapshot(self, slot: int) -> bytes:
+        """The whole state of a session, to be put back by ``restore`` into any slot of the same artefact."""
+        self._native[slot]
+        return self._instance.view(self._rows + slot * self._stride, np.uint8, self._stride).tobytes()
+
+    def restore(self, slot: int, raw: bytes) -> None:
+        """Raises ValueError where the snapshot is of another artefact's size."""
+        if len(raw) != self._stride:
+            raise ValueError(f"a row of {len(raw)} bytes; this artefact's have {self._stride}")
+        row = self._row(slot)
+        own = {name: row[name].item() for name in ("slot", "day_zone", "day_zone_length", "curve")}
+        self._instance.view(self._rows + slot * self._stride, np.uint8, self._stride)[:] = np.frombuffer(raw, np.uint8)
+        for name, value in own.items():  # addresses and the slot belong to this memory, not to the session
+            row[name] = value
+
+    def state(self, slot: int) -> SessionState:
+        self._native[slot]
+        row = self._row(slot)
+        get = {name: int(row[name]) for name in R.ROW.fields if R.ROW.fields[name][0] != "f64"}
+        held = get["quantity"] != 0
+        return SessionState(
+            cash=get["cash"],
+            quantity=get["quantity"],
+            average_price=get["average_price"] if held else 0,
+            entry_ts=get["entry_ts"] if held else 0,
+            cost=get["cost"],
+            entry_fee=get["entry_fee"],
+            realized_pnl=get["realized_pnl"],
+            fees_paid=get["fees_paid"],
+            last_price=get["last_price"],
+            equity=get["cash"] + get["quantity"] * get["last_price"] // fixed.SCALE,
+            stop=get["stop"] if held else 0,
+            target=get["target"] if held else 0,
+            bars=get["bars"],
+            warmup_bars=get["warmup"],
+            last_ts=get["last_ts"],
+            last_seq=get["last_seq"],
+            last_event=get["event_number"],
+            mode=get["mode"],
+        )
+
+    def set_mode(self, slot: int, mode: int) -> None:
+        """RUNNING, EXITS_ONLY (no entries) or HALTED (nothing at all)."""
+        self._native[slot]
+        self._row(slot)["mode"] = mode
+
+    def is_halted(self, slot: int) -> bool:
+        return int(self._row(slot)["mode"]) == HALTED
+
+    def flatten(self, slot: int) -> None:
+        """Sell everything at the next tick."""
+        self._native[slot]
+        self._call("flatten", self._rows + slot * self._stride)
+
+    def probes(self, slot: int) -> dict[tuple[str, str], float | bool | None]:
+        """What every port held at the last evaluated bar, of a probed artefact; None: NaN or unknown."""
+        row = self._row(slot)
+        values: dict[tuple[str, str], float | bool | None] = {}
+        for node, port, field in self.artefact.manifest.probes:
+            value = row[field].item()
+            if isinstance(value, int):
+                values[node, port] = {0: None, 1: True, 2: False}[value]
+            else:
+                values[node, port] = None if value != value else value
+        return values
+
+    # ------------------------------------------------------------------ records
+
+    def step(self, ticks: Records) -> Records:
+        """Feed ticks (TICK records, ``seq`` rising) to every session; the EVENT records they caused.
+
+        A session skips ticks whose ``seq`` it has seen. Events come grouped by slot, each slot's in order.
+        """
+        parts = [
+            part
+            for start in range(0, len(ticks), TICKS_PER_CALL)
+            for part in self._step(ticks[start:][:TICKS_PER_CALL])
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, EVENT)
+
+    def _step(self, ticks: Records) -> Iterator[Records]:
+        address = self._put(ticks, TICK)
+        done = 0
+        while done < self._count:
+            first, rows = self._rows + done * self._stride, self._count - done
+            records = rows * len(ticks)
+            done += self._call("tick_all", first, rows, self._stride, address, len(ticks), records=records)
+            if len(events := self._drain()):
+                yield events
+
+    def run(self, slot: int, bars: Records, curve: npt.NDArray[np.float64] | None = None) -> tuple[int, Records]:
+        """Feed bars (BAR records) to one session, as many as fit one call; (bars taken, EVENT records).
+
+        ``curve`` receives the equity at the close of each bar taken; only for interval native.
+        """
+        bars = bars[:BARS_PER_CALL]
+        row, native = self._row(slot), self._native[slot]
+        size = len(bars) * BAR.itemsize
+        address = self._input_at(size + len(bars) * 8)
+        row = self._row(slot)
+        self._copy(address, bars, BAR)
+        row["curve"] = address + size if curve is not None else 0
+        at = self._rows + slot * self._stride
+        taken = self._call("run" if native else "regroup", at, address, len(bars), records=len(bars))
+        row["curve"] = 0
+        if curve is not None:
+            curve[:taken] = self._instance.view(address + size, "<f8", len(bars))[:taken]
+        return taken, self._drain()
+
+    def _put(self, records: Records, dtype: np.dtype[Any]) -> int:
+        address = self._input_at(records.size * dtype.itemsize)
+        self._copy(address, records, dtype)
+        return address
+
+    def _copy(self, address: int, records: Records, dtype: np.dtype[Any]) -> None:
+        """Copy records as bytes: numpy copies structured records field by field."""
+        raw = np.ascontiguousarray(records, dtype).view(np.uint8)
+        self._instance.view(address, np.uint8, len(raw))[:] = raw
+
+    def _drain(self) -> Records:
+        """Take the log's events."""
+        count = self._instance.view(R.LOG_COUNT, "<i4", 1)
+        events = self._instance.view(self._log, EVENT, int(count[0])).copy()
+        count[0] = 0
+        return events
+
+
+def bind(known: tuple[Parameter, ...], given: Mapping[str, Any]) -> dict[str, int | float]:
+    """Every parameter's value, its default where none is given. Raises SettingsError naming the parameter."""
+    by_name = {parameter.name: parameter for parameter in known}
+    for name in given:
+        if name not in by_name:
+            raise SettingsError(name, "the strategy has no such parameter")
+    return {name: _value(parameter, given.get(name, parameter.default)) for name, parameter in by_name.items()}
+
+
+def _value(parameter: Parameter, value: Any) -> int | float:
+    if isinstance(value, str):
+        try:
+            value = int(value) if parameter.type == "int" else float(value)
+        except ValueError:
+            raise SettingsError(parameter.name, f"{value!r} is not {parameter.type}") from None
+    if not is_number(value, integer=parameter.type == "int"):
+        raise SettingsError(parameter.name, f"{value!r} is not {parameter.type}")
+    low, high = parameter.min, parameter.max
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise SettingsError(parameter.name, f"{value} is outside {low} to {high}")
+    return int(value) if parameter.type == "int" else float(value)
+
+
+def _row_settings(settings: RunSettings) -> dict[str, int]:
+    return {
+        "initial_cash": settings.initial_cash,
+        "fee_bps": settings.fee_bps,
+        "slippage_bps": settings.slippage_bps,
+        "lot_step": settings.lot_step,
+        "price_step": settings.price_step,
+        "min_notional": settings.min_notional,
+        "max_position_percent": settings.max_position_percent,
+        "interval": INTERVALS[settings.interval],
+        "fill_at_close": int(settings.fill == "close"),
+        "worst_path": int(settings.path == "worst"),
+        "closes_always": CLOSES_BAR if settings.interval == "tick" else 0,
+        "closes_mask": CLOSES_BAR if INTERVALS[settings.interval] == 0 else 0,
+    }

@@ -25,6 +25,7 @@ from algotrade.platform.bus_postgres import PostgresBus
 from algotrade.platform.clock import SystemClock
 from algotrade.platform.errors import info
 from algotrade.platform.gateway import Gateway, Upstreams
+from algotrade.platform.health import Health
 from algotrade.platform.http import http_server
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
@@ -105,7 +106,9 @@ async def running(settings: Settings, platform: Platform) -> AsyncIterator[Mesh]
             partial(market_grpc.add_MarketDataServiceServicer_to_server, upstream),
         )
         identity = await stack.enter_async_context(build(platform))
-        server = GrpcServer(settings, platform.metrics, platform.verifier, [identity, mount])
+        mounts = [identity, mount]
+        mounts.append(Health(mounts, platform.clock).mount)
+        server = GrpcServer(settings, platform.metrics, platform.verifier, mounts)
         await server.start()
         stack.push_async_callback(server.stop)
         http_port = await stack.enter_async_context(

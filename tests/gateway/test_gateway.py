@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from algotrade.v1 import health_service_pb2 as health
 from algotrade.v1 import identity_service_pb2 as identity
 from algotrade.v1 import market_data_service_pb2 as market
 from algotrade.v1 import market_data_service_pb2_grpc as market_grpc
@@ -38,6 +39,12 @@ GET_WINDOW = Method(
     ("GET", "/v1/symbols/BTC-USD/window"),
     market.GetWindowRequest(symbol="BTC-USD"),
     market.GetWindowResponse,
+)
+HEALTH = Method(
+    "/algotrade.v1.HealthService/GetDetailedHealth",
+    ("GET", "/health/detailed"),
+    health.GetDetailedHealthRequest(),
+    health.GetDetailedHealthResponse,
 )
 
 
@@ -225,7 +232,14 @@ async def test_rest_refuses_a_broken_body(http):
     assert answer.json()["code"] == 3
 
 
-async def test_health_needs_no_token(http, channel):
+async def test_anybody_may_see_every_service_with_its_dependencies(call):
+    answer = await call(HEALTH)
+    assert answer.code == "OK", answer
+    found = {service.service: [one.name for one in service.dependencies] for service in answer.reply.services}
+    assert found["algotrade.v1.IdentityService"] == ["database"]
+
+
+async def test_probes_need_no_token(http, channel):
     assert (await http.get("/healthz")).text == "ok\n"
     answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING

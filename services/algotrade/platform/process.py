@@ -20,6 +20,7 @@ from algotrade.platform.bus import TransactionalBus
 from algotrade.platform.bus_postgres import PostgresBus, trimming
 from algotrade.platform.clock import Clock, SystemClock
 from algotrade.platform.database import open_database, ping
+from algotrade.platform.health import Health
 from algotrade.platform.http import http_server
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.server import GrpcServer, Mount, Probe
@@ -82,12 +83,14 @@ async def serving(platform: Platform, builders: Sequence[Builder]) -> AsyncItera
     """Build services and serve them while the context is open; services close after the server, in reverse order."""
     async with AsyncExitStack() as stack:
         mounts = [await stack.enter_async_context(build(platform)) for build in builders]
-        server = GrpcServer(platform.settings, platform.metrics, platform.verifier, mounts)
+        health = Health(mounts, platform.clock)
+        server = GrpcServer(platform.settings, platform.metrics, platform.verifier, [*mounts, health.mount])
         await stack.enter_async_context(
             http_server(platform.settings.http_address, platform.metrics.registry, public_keys(platform.key))
         )
         await server.start()
         stack.push_async_callback(server.stop)
+        await stack.enter_async_context(health.watching(server))
         yield server
 
 

@@ -42,7 +42,7 @@ def data_dir() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def settings(data_dir: Path) -> Settings:
+def session_settings(data_dir: Path) -> Settings:
     """Return settings with free ports, and bounds that do not make a test wait."""
     return Settings(
         data_dir=data_dir,
@@ -56,6 +56,12 @@ def settings(data_dir: Path) -> Settings:
     )
 
 
+@pytest.fixture
+def settings(session_settings: Settings) -> Settings:
+    """Return the settings; a test module may override this to change some for its platform."""
+    return session_settings
+
+
 @pytest.fixture(scope="session")
 async def database_url(data_dir: Path) -> AsyncIterator[URL]:
     """Run PostgreSQL for the session; it need not survive a power cut."""
@@ -64,9 +70,9 @@ async def database_url(data_dir: Path) -> AsyncIterator[URL]:
 
 
 @pytest.fixture(scope="session")
-async def migrated(database_url: URL, settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def migrated(database_url: URL, session_settings: Settings) -> AsyncIterator[AsyncEngine]:
     """Open the session's database at the newest revision."""
-    async with open_engine(database_url, settings) as engine:
+    async with open_engine(database_url, session_settings) as engine:
         async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             await connection.execute(text("ALTER SYSTEM SET fsync = off"))
             await connection.execute(text("SELECT pg_reload_conf()"))

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from algotrade.engine.records import MARKER, TICK, Records
 from algotrade.market_data.feed import FeedTicks, Resume
 from algotrade.platform import limits
+
+_BEFORE_ALL_TIME: Final = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class SymbolAggregate:
     def __init__(self, resume: Resume) -> None:
         """Go on where the log stands."""
         self.sequence = resume.sequence
-        self.event_ns = resume.event_ns
+        self.event_ns = resume.event_ns if resume.sequence else _BEFORE_ALL_TIME
         self.price = resume.price
         self._recent_ids: deque[str] = deque(maxlen=limits.MAX_RECENT_TRADE_IDS)
         self._known_ids: set[str] = set()
@@ -53,10 +56,11 @@ class SymbolAggregate:
         drop(~(np.isfinite(ticks["size"]) & (ticks["size"] >= 0)), "bad_size")
         if latest_ns is not None:
             drop(ticks["ts"] > latest_ns, "future")
-        times = np.where(keep, ticks["ts"], self.event_ns)
-        drop(ticks["ts"] < np.maximum.accumulate(np.append(self.event_ns, times))[:-1], "late")
-        if fed.trade_ids is not None:
-            self._drop_duplicates(fed.trade_ids, keep, left_out)
+        if fed.trade_ids is None:
+            times = np.where(keep, ticks["ts"], self.event_ns)
+            drop(ticks["ts"] < np.maximum.accumulate(np.append(self.event_ns, times))[:-1], "late")
+        else:
+            self._follow_ids(ticks["ts"].tolist(), fed.trade_ids, keep, left_out)
         return Taken(self._numbered(ticks[keep]), left_out)
 
     def marker(self, ts: int) -> Records:
@@ -66,13 +70,18 @@ class SymbolAggregate:
         markers["flags"] = MARKER
         return self._numbered(markers)
 
-    def _drop_duplicates(self, trade_ids: Sequence[str], keep: Records, left_out: Counter[str]) -> None:
+    def _follow_ids(
+        self, times: Sequence[int], trade_ids: Sequence[str], keep: Records, left_out: Counter[str]
+    ) -> None:
+        """Drop late ticks and repeats, one at a time: what is dropped sets neither the time nor a trade id."""
+        last_ns = self.event_ns
         for index in np.flatnonzero(keep).tolist():
             trade_id = trade_ids[index]
-            if trade_id in self._known_ids:
+            if times[index] < last_ns or trade_id in self._known_ids:
                 keep[index] = False
-                left_out["duplicate"] += 1
+                left_out["late" if times[index] < last_ns else "duplicate"] += 1
                 continue
+            last_ns = times[index]
             if len(self._recent_ids) == self._recent_ids.maxlen:
                 self._known_ids.discard(self._recent_ids[0])
             self._recent_ids.append(trade_id)

@@ -47,7 +47,7 @@ class _Source:
     symbol: FeedSymbol
     feed: Feed
     aggregate: SymbolAggregate
-    epoch: int
+    resume: Resume  # where the log stood when the lease was taken
     running: bool = True
     queued: list[FeedTicks | int] = field(default_factory=list)  # ticks, or the time of a marker
 
@@ -98,7 +98,7 @@ class Ingest:
             resume = resumes[name]
             for logged in await newest_ticks(self._bus, name, self._window_ticks):
                 await self._windows.append(name, logged.epoch, logged.ticks)
-            self._sources[name] = _Source(symbol, feed, SymbolAggregate(resume), resume.epoch)
+            self._sources[name] = _Source(symbol, feed, SymbolAggregate(resume), resume)
             log.info("feed.taken", symbol=name, epoch=resume.epoch, sequence=resume.sequence)
 
     async def run(self) -> None:
@@ -114,8 +114,7 @@ class Ingest:
             writing.cancel()
 
     async def _read(self, source: _Source) -> None:
-        resume = Resume(source.epoch, source.aggregate.sequence, source.aggregate.event_ns, source.aggregate.price)
-        fed: AsyncGenerator[FeedTicks, None] = source.feed.run(source.symbol.name, resume)
+        fed: AsyncGenerator[FeedTicks, None] = source.feed.run(source.symbol.name, source.resume)
         try:
             async with aclosing(fed):
                 async for ticks in fed:
@@ -161,7 +160,7 @@ class Ingest:
                         after = source.aggregate
                         numbered[name] = parts
                         advances[name] = Advance(
-                            before, Resume(source.epoch, after.sequence, after.event_ns, after.price)
+                            before, Resume(source.resume.epoch, after.sequence, after.event_ns, after.price)
                         )
             if advances:
                 await self._write(numbered, advances)

@@ -43,7 +43,9 @@ class ReplayFeed:
     async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedTicks, None]:
         """Yield the ticks behind the last logged time."""
         await self._gate()
-        ticks = self._ticks[np.searchsorted(self._ticks["ts"], resume.event_ns, side="right") :]
+        ticks = self._ticks
+        if resume.sequence:
+            ticks = ticks[np.searchsorted(ticks["ts"], resume.event_ns, side="right") :]
         if not len(ticks):
             return
         # Where a new time begins: batches are cut there only.

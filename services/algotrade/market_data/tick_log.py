@@ -51,7 +51,7 @@ async def newest_ticks(bus: Bus, symbol: str, count: int) -> list[LoggedTicks]:
         except OffsetOutOfRange:
             break  # trimmed while we read
         for record in reversed(records):
-            if record.key == symbol:
+            if record.key == symbol and held < count:
                 found.appendleft(MarketDataUpdate.FromString(record.payload))
                 held += len(found[0].ticks.times_nanos)
         end = start

@@ -1,0 +1,214 @@
+"""The writer: what it logs, how it goes on after a restart, and that only one can write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import numpy as np
+import pytest
+from market_data.feeds import SECOND, ManualClock, ManualFeed, made, ramp
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from algotrade.engine.records import MARKER, Records
+from algotrade.market_data.ingest import Ingest
+from algotrade.market_data.postgres import PostgresLeases
+from algotrade.market_data.store import Fenced
+from algotrade.market_data.tick_log import newest_ticks, ticks_after
+from algotrade.market_data.window import MemoryWindows
+from algotrade.platform import limits
+from algotrade.platform.bus import Bounds, TransactionalBus, partition_of
+from algotrade.platform.process import Platform
+from algotrade.platform.topics import MARKET_DATA_UPDATES
+
+START = 1_700_000_000 * SECOND
+A, B = "AAA", "BBB"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(START)
+
+
+class Writer:
+    """An ingest with its windows, as one process would run it."""
+
+    def __init__(self, platform: Platform, feed: ManualFeed, window_ticks: int = 1000) -> None:
+        self.feed = feed
+        self.windows = MemoryWindows([symbol.name for symbol in feed.symbols], window_ticks)
+        self.ingest = Ingest(
+            [feed],
+            database=platform.database,
+            bus=platform.bus,
+            leases=PostgresLeases(platform.database),
+            windows=self.windows,
+            clock=platform.clock,
+            metrics=platform.metrics,
+            window_ticks=window_ticks,
+            marker_seconds=1.0,
+            marker_grace_seconds=0.5,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        await self.ingest.open()
+        task = asyncio.create_task(self.ingest.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError, BaseExceptionGroup):
+                await task
+
+    async def reached(self, sequence: int, symbol: str = A) -> None:
+        assert await self.windows.wait(symbol, sequence - 1, 20), f"never reached {sequence}"
+
+
+async def logged(bus: TransactionalBus, symbol: str, after: int = 0) -> Records:
+    parts = [part.ticks async for part in ticks_after(bus, symbol, after)]
+    return np.concatenate(parts) if parts else made()
+
+
+async def test_ticks_reach_the_log_and_the_window_numbered(platform: Platform) -> None:
+    writer = Writer(platform, ManualFeed(A, B))
+    async with writer.running():
+        writer.feed.push(A, ramp(START, 3))
+        writer.feed.push(B, ramp(START, 2))
+        writer.feed.push(A, made((START + SECOND, 0), (START + SECOND, 9)))
+        await writer.reached(4)
+        await writer.reached(2, B)
+    ticks = await logged(platform.bus, A)
+    assert ticks["seq"].tolist() == [1, 2, 3, 4]
+    assert ticks["price"].tolist() == [1_000_000, 2_000_000, 3_000_000, 9]
+    assert ticks.tobytes() == (await writer.windows.newest(A, 99)).tobytes()
+    assert (await logged(platform.bus, B))["seq"].tolist() == [1, 2]
+    counted = platform.metrics.registry.get_sample_value
+    assert counted("algotrade_market_ticks_total", {"symbol": A}) == 4
+    assert counted("algotrade_market_ticks_left_out_total", {"symbol": A, "reason": "bad_price"}) == 1
+
+
+async def test_a_record_carries_what_has_queued_up_to_the_bound(platform: Platform) -> None:
+    writer = Writer(platform, ManualFeed(A, live=False))
+    count = 3 * limits.MAX_TICKS_A_RECORD + 5
+    async with writer.running():
+        writer.feed.push(A, ramp(START, count))
+        await writer.reached(count)
+    partition = partition_of(A, MARKET_DATA_UPDATES.partitions)
+    assert await platform.bus.bounds(MARKET_DATA_UPDATES, partition) == Bounds(0, 4)
+    assert (await logged(platform.bus, A, after=600))["seq"].tolist() == list(range(601, count + 1))
+    assert sum(len(part.ticks) for part in await newest_ticks(platform.bus, A, 10)) == 5 + limits.MAX_TICKS_A_RECORD
+
+
+async def test_a_restart_goes_on_with_the_next_number_and_epoch(platform: Platform) -> None:
+    first = Writer(platform, ManualFeed(A))
+    async with first.running():
+        first.feed.push(A, ramp(START, 5))
+        await first.reached(5)
+    second = Writer(platform, ManualFeed(A))
+    async with second.running():
+        assert (await second.windows.newest(A, 99)).tobytes() == (await first.windows.newest(A, 99)).tobytes()
+        second.feed.push(A, made((START - 1, 7), (START + SECOND, 8)))
+        await second.reached(6)
+        resume = second.feed.resumed[A]
+    assert (resume.epoch, resume.sequence, resume.price) == (2, 5, 5_000_000)
+    parts = [part async for part in ticks_after(platform.bus, A, 0)]
+    assert [part.epoch for part in parts] == [1, 2]
+    assert np.concatenate([part.ticks for part in parts])["seq"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_writer_that_was_passed_over_writes_nothing_more(platform: Platform) -> None:
+    old, new = Writer(platform, ManualFeed(A)), Writer(platform, ManualFeed(A))
+    async with old.running() as old_task:
+        old.feed.push(A, ramp(START, 2))
+        await old.reached(2)
+        async with new.running():
+            old.feed.push(A, ramp(START + SECOND, 3))
+            with pytest.raises(ExceptionGroup) as caught:
+                await old_task
+            assert caught.group_contains(Fenced)
+            new.feed.push(A, made((START + SECOND, 77)))
+            await new.reached(3)
+    assert (await logged(platform.bus, A))["price"].tolist() == [1_000_000, 2_000_000, 77]
+
+
+@pytest.mark.parametrize("when", ["before the commit", "after the commit"])
+async def test_a_lost_connection_loses_and_repeats_nothing(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    writer = Writer(platform, ManualFeed(A))
+    lost = [OperationalError("COMMIT", {}, ConnectionResetError())]
+
+    async with writer.running():
+        writer.feed.push(A, ramp(START, 3))
+        await writer.reached(3)
+        real = writer.ingest._commit
+
+        async def fails_once(*arguments: object) -> object:
+            if lost and when == "before the commit":
+                raise lost.pop()
+            receipt = await real(*arguments)  # type: ignore[arg-type]
+            if lost:
+                raise lost.pop()
+            return receipt
+
+        monkeypatch.setattr(writer.ingest, "_commit", fails_once)
+        writer.feed.push(A, ramp(START + SECOND, 2))
+        await writer.reached(5)
+        writer.feed.push(A, ramp(START + 2 * SECOND, 1))
+        await writer.reached(6)
+    assert not lost
+    assert (await logged(platform.bus, A))["seq"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+async def test_silence_becomes_markers(platform: Platform, clock: ManualClock) -> None:
+    writer = Writer(platform, ManualFeed(A))
+    async with writer.running():
+        await turn(clock, 3.0)
+        writer.feed.push(A, made((clock.now_ns() - SECOND // 4, 5)))
+        await writer.reached(1)
+        for expected in (2, 3):
+            await turn(clock, 1.0)
+            await writer.reached(expected)
+    ticks = await logged(platform.bus, A)
+    assert ticks["flags"].tolist() == [0, MARKER, MARKER]
+    assert ticks["ts"][1] % SECOND == ticks["ts"][2] % SECOND == 0
+    assert (ticks["ts"][1:] // SECOND - START // SECOND).tolist() == [3, 4]
+    assert ticks["price"].tolist() == [5, 0, 0]
+
+
+async def test_a_replay_gets_no_markers_and_ends_when_all_is_logged(platform: Platform, clock: ManualClock) -> None:
+    writer = Writer(platform, ManualFeed(A, live=False))
+    async with writer.running() as task:
+        assert writer.ingest.running(A)
+        writer.feed.push(A, ramp(0, 300))
+        clock.turn(60)
+        writer.feed.end()
+        async with asyncio.timeout(20):
+            await task
+        assert not writer.ingest.running(A)
+    assert len(await logged(platform.bus, A)) == 300
+
+
+async def test_a_feed_that_outruns_the_writer_is_held_back(platform: Platform) -> None:
+    writer = Writer(platform, ManualFeed(A, live=False), window_ticks=10)
+    count = 5 * limits.MAX_QUEUED_TICKS // 2
+    async with writer.running() as task:
+        for part in np.array_split(ramp(0, count), 50):
+            writer.feed.push(A, part)
+        writer.feed.end()
+        async with asyncio.timeout(60):
+            await task
+    head = await writer.windows.head(A)
+    assert (head.sequence, head.oldest) == (count, count - 9)
+    async with platform.database.connect() as connection:
+        stored = await connection.scalar(text("SELECT last_sequence FROM symbol_leases WHERE symbol = :s"), {"s": A})
+    assert stored == count
+
+
+async def turn(clock: ManualClock, seconds: float) -> None:
+    """Let everyone who is ready run, then turn the clock."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    clock.turn(seconds)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from algotrade.engine import fixed
 from algotrade.engine.compile import Artefact
+from algotrade.engine.equity import equity_curve
 from algotrade.engine.records import EVENT, Records
 from algotrade.engine.runtime import Sessions, SessionState
 from algotrade.engine.settings import INTERVALS, RunSettings, SettingsError
@@ -22,9 +22,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """``equity``: cash + quantity · close at the close of each bar, f64, shape (bars,).
+    """``equity``: cash + quantity · close at the close of each bar of the file, f64; shorter where the run halted.
 
-    With an interval coarser than the file's, ``equity`` holds only the last value: the curve is per file bar.
     ``events``: all that the artefact reported, as EVENT records.
     """
 
@@ -92,8 +91,9 @@ def backtest(
         if progress is not None:
             progress(done, len(bars))
     state = sessions.state(slot)
-    equity = curve[:done] if native else np.array([state.equity / fixed.SCALE])
-    return BacktestResult(artefact, np.concatenate([np.zeros(0, EVENT), *parts]), equity, state)
+    log = np.concatenate([np.zeros(0, EVENT), *parts])
+    equity = curve[:done] if native else equity_curve(bars[:done], log, settings.initial_cash)
+    return BacktestResult(artefact, log, equity, state)
 
 
 def check_interval(bars: Records, settings: RunSettings) -> None:

@@ -214,6 +214,8 @@ class Broker:
         f = Function("orders", [I32, I64, I64, I32])
         row, ts, price, flags = f.args
         s = View(f, row, R.ROW)
+        with f.when(s["mode"].eq(R.HALTED)):
+            f.ret()
         attention = f.let(s["attention"])
         with f.when(attention & R.WATCH_PATH):
             self._watch_path(f, row, s, price, flags)

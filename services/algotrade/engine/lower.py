@@ -62,7 +62,7 @@ class _Bars:
             close = f.let(bar["close"])
             self.noted = f.var(I32, 0)
             with f.when(whole):
-                self.through_broker(s, bar)
+                self.through_broker(s, bar, count - left)
                 s["last_ts"], s["last_price"] = bar["ts"], close
             self.evaluate(s, bar)
             with f.when(self.noted):
@@ -75,11 +75,13 @@ class _Bars:
         f.ret(count)
         self.function = f
 
-    def through_broker(self, s: View, bar: View) -> None:
+    def through_broker(self, s: View, bar: View, taken: Expr) -> None:
         """Only a pending order or a touched level needs the bar's ticks one by one."""
         f = self.f
         with f.when(s["attention"].ne(0) | touches(s, bar)):
             f.run(stepping().path, f.args[0], f.args[1])
+            with f.when(s["mode"].eq(R.HALTED)):
+                f.ret(taken)
             f.set(self.noted, 1)
 
     def evaluate(self, s: View, bar: View) -> None:

@@ -224,6 +224,12 @@ class Sessions:
                 values[node, port] = None if value != value else value
         return values
 
+    def decided(self, slot: int) -> set[int]:
+        """The indices of the nodes whose orders wait for the next tick."""
+        row = self._row(slot)
+        waiting = {R.ENTRY_PENDING: "entry_node", R.EXIT_PENDING: "exit_node"}
+        return {int(row[name]) - 1 for bit, name in waiting.items() if int(row["attention"]) & bit} - {-1}
+
     # ------------------------------------------------------------------ records
 
     def step(self, ticks: Records) -> Records:

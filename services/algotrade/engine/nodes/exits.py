@@ -19,7 +19,9 @@ def _level(site: Site) -> dict[str, Value]:
     """At each close: the distance that an entry decided here would use, or the level itself."""
     if site.has("atr_multiple"):
         average = site.f.let(average_true_range(site, site.integer("timeperiod")))
-        _distance(site).set((average * site.number("atr_multiple") * float(SCALE)).op1("ceil").to(I64))
+        # The level is entry - distance or entry + distance, and it is to be rounded down.
+        rounding = "ceil" if site.node.type.name == "stop_loss" else "floor"
+        _distance(site).set((average * site.number("atr_multiple") * float(SCALE)).op1(rounding).to(I64))
     elif site.connected("level"):
         level = site.input("level")
         with level.step():

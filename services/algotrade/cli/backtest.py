@@ -83,7 +83,10 @@ def backtest(
     json: JsonOption = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a chart.", show_default=False)] = None,
 ) -> None:
-    """Run a strategy over the bars of a file: trades, metrics, and a chart if asked."""
+    """Run a strategy over a bar file.
+
+    Prints the trades and the metrics; --plot writes a chart.
+    """
     given: dict[str, str | bool | None] = {
         "initial_cash": cash,
         "fee_bps": fee_bps,

@@ -23,7 +23,10 @@ def compile_(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Compile a strategy: the artefact's hash, its report, and the order of evaluation."""
+    """Compile a strategy to its artefact.
+
+    Prints the hash, the report and the order of evaluation, or everything that is wrong with the drawing.
+    """
     with failures_told(as_json=json):
         from algotrade.engine.compile import compile_strategy  # noqa: F401  (imported before the clock starts)
         from algotrade.engine.native import MODULES

@@ -42,7 +42,10 @@ def explain(
     skip_bad: SkipBadOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what every node saw at one bar, and why it ordered or did not."""
+    """Explain one bar of a backtest.
+
+    Prints the value of every port at its close, and why there was an order or none.
+    """
     given: dict[str, str | bool | None] = {
         "initial_cash": cash,
         "fee_bps": fee_bps,

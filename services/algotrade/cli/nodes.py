@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def nodes(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the node types: their ports, parameters and defaults."""
+    """List the node types."""
     with failures_told(as_json=json):
         from algotrade.engine.nodes import CATALOGUE
 

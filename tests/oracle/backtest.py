@@ -44,6 +44,7 @@ class Result:
     warmup_bars: int
     fragile: list[tuple[int, str]]
     equity: list[int] = field(default_factory=list)
+    largest: int = 0  # amount or quantity met: the oracle's integers do not overflow, the engine's may not
 
     def as_json(self) -> dict[str, Any]:
         """The fields of `algotrade backtest --json` that follow from the contract alone."""
@@ -109,6 +110,7 @@ class Run:
         self.building: Bar | None = None
         self.discard = False  # the bar being built began mid-interval
         self.started = False
+        self.last_ts = 0
         self.peak = self.day_start = self.last_equity = settings.initial_cash
         self.day: date | None = None
         self.equity: list[int] = []
@@ -123,6 +125,7 @@ class Run:
             for k, price in enumerate(prices):
                 self.broker.tick(row[0], price, real=k == 0)
             self.grow(row)
+            self.last_ts = row[0]
             if native:
                 self.close()
         broker = self.broker
@@ -130,7 +133,7 @@ class Run:
         trades = broker.trades + ([still_open] if still_open else [])
         final = broker.equity(rows[-1][4]) if rows else self.settings.initial_cash
         count, fragile = len(self.evaluator.bars), self.evaluator.fragile
-        return Result(trades, +broker.rejections, final, count, self.warmup, fragile, self.equity)
+        return Result(trades, +broker.rejections, final, count, self.warmup, fragile, self.equity, broker.largest)
 
     # Bars
 
@@ -170,8 +173,10 @@ class Run:
         equity = self.broker.equity(bar.close)
         self.peak = max(self.peak, equity)
         self.evaluator.close(bar, self.book(bar, equity))
-        self.sample_guards()
+        doubtful = self.sample_guards()
         self.decide(bar)
+        if doubtful and (self.broker.position or self.broker.pending_entry):
+            self.evaluator.fragile.append((len(self.evaluator.bars) - 1, doubtful))
         self.last_equity = equity
         self.equity.append(equity)
 
@@ -238,8 +243,8 @@ class Run:
         self.broker.rejections["already_long"] += len(rest)
 
     def fill_now(self, bar: Bar) -> None:
-        """`fill: close`: at the close that was just seen, stamped with its bar; guards live from the next tick."""
-        self.broker.market(bar.ts, bar.close)
+        """`fill: close`: at the close that was just seen, with the time of its last tick; guards live from the next."""
+        self.broker.market(self.last_ts, bar.close)
 
     def fires(self, node: Node) -> bool:
         return self.evaluator.truths[node.sources["when"][0]] is True
@@ -252,21 +257,36 @@ class Run:
                 name = "stop_percent" if node.type == "stop_loss" else "target_percent"
                 setattr(self.broker.guards, name, percent(node.params["percent"]))
 
-    def sample_guards(self) -> None:
-        """Levels are sampled at every close, also for the position that is held; distances only count at an entry."""
+    def sample_guards(self) -> str | None:
+        """Levels are sampled at every close, also for the position that is held; distances only count at an entry.
+
+        Gives the node, if any, whose level another order of floating-point operations could put a step elsewhere.
+        """
+        doubtful = None
         for node in self.graph.of_type("stop_loss", "take_profit"):
             kind = "stop" if node.type == "stop_loss" else "target"
             if node.one("level") is not None:
-                level = self.evaluator.numbers[node.id, "level"][0]
-                if not math.isnan(level):
-                    rounded = down(math.floor(level * SCALE), self.settings.price_step)
-                    setattr(self.broker.guards, f"{kind}_level", rounded)
-                    if self.broker.position is not None:
-                        setattr(self.broker.position, kind, rounded)
+                level, doubt = self.evaluator.numbers[node.id, "level"]
+                if math.isnan(level):
+                    continue  # not consumed: the level of before stands
+                step = self.settings.price_step
+                rounded = down(math.floor(level * SCALE), step)
+                if doubt and rounded != down(math.floor((level - doubt) * SCALE), step):
+                    doubtful = node.id
+                if doubt and rounded != down(math.floor((level + doubt) * SCALE), step):
+                    doubtful = node.id
+                at = rounded if rounded > 0 else None
+                setattr(self.broker.guards, f"{kind}_level", at)
+                if self.broker.position is not None:
+                    setattr(self.broker.position, kind, at)
             elif "atr_multiple" in node.params:
-                atr = self.evaluator.numbers[node.id, "atr"][0]
-                distance = None if math.isnan(atr) else atr * float(node.params["atr_multiple"]) * SCALE
+                atr, doubt = self.evaluator.numbers[node.id, "atr"]
+                scale = float(node.params["atr_multiple"]) * SCALE
+                distance = None if math.isnan(atr) else atr * scale
+                if doubt and math.floor((atr - doubt) * scale) != math.floor((atr + doubt) * scale):
+                    doubtful = node.id
                 setattr(self.broker.guards, f"{kind}_distance", distance)
+        return doubtful
 
 
 def share_of(node: Node) -> Any:

@@ -157,6 +157,7 @@ class Broker:
     rejections: Counter[str] = field(default_factory=Counter)
     realised: int = 0
     tick_number: int = 0
+    largest: int = 0  # amount, quantity or balance so far
     hit: tuple[str, Trade] | None = None  # a guard's exit on an interpolated tick of the row at hand
     hit_levels: tuple[int | None, int | None] = (None, None)
 
@@ -245,6 +246,7 @@ class Broker:
             return
         cost = up(Fraction(quantity * price, SCALE))
         fee = self.fee(cost)
+        self.largest = max(self.largest, quantity, cost + fee)
         if cost + fee > self.cash:
             self.rejections["insufficient_cash"] += 1
         elif cost < self.settings.min_notional:
@@ -282,6 +284,7 @@ class Broker:
         self.trades.append(trade)
         self.cash += proceeds - fee
         self.realised += pnl
+        self.largest = max(self.largest, self.cash, proceeds)
         held.quantity -= quantity
         held.basis -= basis
         held.entry_fee -= entry_fee

@@ -12,7 +12,8 @@ from itertools import pairwise
 
 NAN = math.nan
 ZERO = 1e-14  # TA-Lib's TA_EPSILON: what it takes for zero in a denominator or a variance
-ROUNDING = 1e-12  # generous: sums of a few hundred terms err by about 1e-14 of the largest
+ROUNDING = 1e-13  # running sums of a few hundred terms err by about 4e-14 of the largest
+WILDER = 2e-14  # his recursion forgets its errors
 
 Value = tuple[float, float]
 UNDEFINED: Value = (NAN, 0.0)
@@ -24,7 +25,13 @@ def largest(values: Sequence[Value]) -> float:
 
 def spread(values: Sequence[Value]) -> float:
     """Error of an average of `values`: the worst of theirs and the rounding of the sum."""
-    return max(e for _, e in values) + ROUNDING * largest(values)
+    return 0.0 if steady(values) else max(e for _, e in values) + ROUNDING * largest(values)
+
+
+def steady(values: Sequence[Value]) -> bool:
+    """Whether every sum is exact in any order: one number throughout, of few binary digits."""
+    first, err = values[0]
+    return err == 0 and first * 256 == int(first * 256) and abs(first) < 2**20 and all(v == first for v, _ in values)
 
 
 def sma(xs: Sequence[Value], n: int) -> Value:
@@ -106,9 +113,9 @@ def bbands(xs: Sequence[Value], n: int, up: float, down: float) -> tuple[Value, 
     variance = math.fsum((v - mean) ** 2 for v in window) / n
     err = spread(xs)
     # E[x²] − E[x]² cancels: its error is of the order of the squares, and they may have left the window long ago.
-    doubt = 2 * largest(xs) * max(e for _, e in xs) + ROUNDING * largest(xs) ** 2
+    doubt = 0.0 if steady(xs) else 2 * largest(xs) * max(e for _, e in xs) + ROUNDING * largest(xs) ** 2
     deviation = math.sqrt(variance) if variance > ZERO else 0.0
-    wide = doubt / deviation if variance > 2 * (doubt + ZERO) else math.sqrt(variance + doubt + ZERO)
+    wide = doubt / deviation if variance > 2 * (doubt + ZERO) else math.sqrt(variance + doubt + ZERO) if doubt else 0.0
     return (mean + up * deviation, err + abs(up) * wide), (mean, err), (mean - down * deviation, err + abs(down) * wide)
 
 
@@ -124,4 +131,4 @@ def atr(bars: Sequence[tuple[float, float, float]], n: int) -> Value:
     if len(bars) < n + 1:
         return UNDEFINED
     ranges = true_ranges(bars)
-    return wilder(ranges, n), 0.0 if n == 1 else ROUNDING * max(ranges)
+    return wilder(ranges, n), 0.0 if n == 1 else WILDER * max(ranges)

@@ -10,6 +10,7 @@ from oracle.backtest import Row
 SECOND = 1_000_000_000
 KINDS = ("walk", "walk", "walk", "gaps", "gaps", "jumps", "jumps", "waves", "waves", "repeats", "quiet", "constant")
 STARTS = (1_000, 25_000, 1_000_000, 137_000_000, 4_200_000_000, 10_000_000_000, 3_000_000_000_000, 90_000_000_000_000)
+STEADY = (50_000_000, 12_850_000_000, 3_000_000_000_000)  # of few binary digits, so that ties are exact
 WIDTHS = (60, 300, 3_600, 86_400)
 EPOCH = 1_546_300_800  # 2019-01-01T00:00:00Z
 
@@ -29,8 +30,10 @@ def tape(seed: int, length: int | None = None) -> Tape:
     kind = rng.choice(
         ("walk", "walk", "walk", "gaps", "gaps", "jumps", "jumps", "repeats", "waves", "waves", "quiet", "constant")
     )
-    start, width = rng.choice(STARTS), rng.choice(WIDTHS)
-    tick = rng.choice((1, 1, max(1, 10 ** (len(str(start)) - 5))))  # prices often lie on an exchange's grid
+    start, width = rng.choice(STEADY if kind == "constant" else STARTS), rng.choice(WIDTHS)
+    tick = rng.choice(
+        (1, 1, 1) if kind == "constant" else (1, 1, max(1, 10 ** (len(str(start)) - 5)))
+    )  # prices often lie on an exchange's grid
     ts = (EPOCH + rng.randrange(86_400 * 300) // width * width) * SECOND
     rows: list[Row] = []
     last = on_grid(start, tick)

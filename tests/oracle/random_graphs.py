@@ -14,6 +14,7 @@ from typing import Any
 from graphs import drawing
 
 from oracle.broker import SCALE
+from oracle.document import INPUTS
 from oracle.random_bars import Tape, tape
 
 Json = dict[str, Any]
@@ -21,6 +22,7 @@ NUMBERS = (
     *("sma", "sma", "ema", "ema", "wma", "rsi", "rsi", "macd", "bbands", "atr", "lag"),
     *("add", "sub", "sub", "mul", "div", "volume", "time", "constant", "position", "account"),
 )
+COARSER = {60: ("5m", "15m", "1h"), 300: ("15m", "1h"), 3_600: ("4h", "1d"), 86_400: ("1d",)}
 ENTRY_SIZES = ("percent_equity", "percent_equity", "notional", "quantity")
 
 
@@ -61,6 +63,8 @@ def draw_settings(rng: Random, bars: Tape) -> Json:
         "path": rng.choice(("tradingview", "tradingview", "worst")),
         "day_timezone": rng.choice(("UTC", "UTC", "America/New_York", "Asia/Kolkata")),
     }
+    if rng.random() < 0.15:
+        settings["interval"] = rng.choice(COARSER[bars.width])
     if rng.random() < 0.5:  # half the runs lean on the defaults
         settings = {name: value for name, value in settings.items() if rng.random() < 0.5}
     return settings
@@ -98,7 +102,7 @@ class Maker:
         node_id = f"{kind}_{len(self.nodes)}"
         self.nodes[node_id] = (kind, params or {})
         for handle, sources in inputs.items():
-            bare = len(inputs) == 1 and self.rng.random() < 0.5
+            bare = len(INPUTS[kind]) == 1 and self.rng.random() < 0.5
             for source in [sources] if isinstance(sources, str) else sources:
                 self.wires.append(f"{source}>{node_id}" if bare else f"{source}>{node_id}.{handle}")
         return node_id
@@ -291,7 +295,7 @@ class Maker:
         value = self.cash * rng.choice((0.1, 0.3, 0.5, 0.95, 1.0))
         if mode == "notional":
             return {"size_mode": mode, "size": round(value, 2)}
-        return {"size_mode": mode, "size": max(1e-8, round(value / self.price, 8 if self.price > 100 else 3))}
+        return {"size_mode": mode, "size": max(1e-8, min(1e9, round(value / self.price, 8 if self.price > 100 else 3)))}
 
     def guard(self, kind: str) -> None:
         rng = self.rng
@@ -302,4 +306,4 @@ class Maker:
             params = {"atr_multiple": rng.choice((0.5, 1, 1.5, 3)), "timeperiod": rng.choice((1, 5, 14))}
             self.add(kind, params)
         else:
-            self.add(kind, level=self.pick("price", "average"))
+            self.add(kind, level=self.pick("price", "price", "average"))

@@ -1,0 +1,123 @@
+"""One random case through every way there is to run it, each result in one shape that can be compared.
+
+`wasm` runs the artefact over bars, `by_ticks` the same artefact over the bars' ticks, `interpreted` the artefact's IR
+in the interpreter with the same host around it, and `oracle` the independent reading of the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import numpy.typing as npt
+import oracle.backtest as reference
+from oracle.random_graphs import Case
+
+from algotrade.engine import native
+from algotrade.engine.backtest import backtest
+from algotrade.engine.compile import Artefact, Compilation, compile_strategy
+from algotrade.engine.interpreter import Interpreter
+from algotrade.engine.ir import Program
+from algotrade.engine.records import BAR, Records, bar_ticks
+from algotrade.engine.runtime import Sessions
+from algotrade.engine.settings import RunSettings
+from algotrade.engine.trades import TradeBook
+
+MEMORY = 24 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did. `curve` is the equity at each close as bytes, empty where a way of running does not give it."""
+
+    trades: list[tuple[Any, ...]]
+    rejections: dict[str, int]
+    final_equity: int
+    bars: int
+    warmup_bars: int
+    halted: str | None
+    curve: bytes = b""
+
+    def without_curve(self) -> tuple[Any, ...]:
+        return astuple(self)[:-1]
+
+
+def compiled(document: Mapping[str, Any]) -> Compilation:
+    """Compile a document that must be valid."""
+    compilation = compile_strategy(document)
+    errors = [d for d in compilation.diagnostics if d.severity == "error"]
+    assert not errors, errors
+    assert compilation.artefact is not None
+    return compilation
+
+
+def bar_records(rows: list[reference.Row]) -> Records:
+    return np.array(rows, BAR)
+
+
+def trade_rows(trades: Any) -> list[tuple[Any, ...]]:
+    names = ("side", "quantity", "entry_ts", "entry_price", "exit_ts", "exit_price")
+    names += ("fees", "pnl", "exit_reason", "ambiguous")
+    return [tuple(getattr(trade, name) for name in names) for trade in trades]
+
+
+def wasm(artefact: Artefact, case: Case) -> Outcome:
+    result = backtest(artefact, bar_records(case.tape.rows), RunSettings.parse(case.settings), case.parameters)
+    return Outcome(
+        trade_rows(result.trades),
+        dict(result.rejections),
+        result.final_equity,
+        result.bars,
+        result.warmup_bars,
+        result.halted,
+        result.equity.tobytes(),
+    )
+
+
+def interpreted(compilation: Compilation, case: Case) -> Outcome:
+    """The same host code over the interpreter: only who executes the program differs."""
+    artefact, program = compilation.artefact, compilation.program
+    assert artefact is not None
+    assert program is not None
+    with patch.object(native, "Instance", lambda _: InterpretedInstance(program)):
+        return wasm(artefact, case)
+
+
+def by_ticks(artefact: Artefact, case: Case) -> Outcome:
+    """A session fed the four ticks of each bar, as a replay would; path `tradingview` only."""
+    sessions = Sessions(artefact)
+    slot = sessions.add(RunSettings.parse(case.settings), case.parameters)
+    book = TradeBook(artefact.manifest.nodes)
+    book.apply(sessions.step(bar_ticks(bar_records(case.tape.rows))))
+    state = sessions.state(slot)
+    trades = [*book.closed, *([book.open] if book.open else [])]
+    return Outcome(trade_rows(trades), dict(book.rejections), state.equity, state.bars, state.warmup_bars, book.halted)
+
+
+def oracle(case: Case) -> tuple[Outcome, int, list[tuple[int, str]]]:
+    """The oracle's outcome, its largest amount, and the decisions in it that hang on floating-point rounding."""
+    result = reference.backtest(case.document, case.tape.rows, case.settings, case.parameters)
+    trades, rejections = trade_rows(result.trades), dict(result.rejections)
+    outcome = Outcome(trades, rejections, result.final_equity, result.bars, result.warmup_bars, None)
+    return outcome, result.largest, result.fragile
+
+
+class InterpretedInstance:
+    """Stands in for a wasmtime instance: the interpreter's memory behind the same four verbs."""
+
+    def __init__(self, program: Program) -> None:
+        self._interpreter = Interpreter(program, MEMORY)
+
+    def grow(self, size: int) -> None:
+        if size > MEMORY:
+            raise MemoryError(f"{size} bytes")
+
+    def view(self, address: int, dtype: npt.DTypeLike, count: int) -> npt.NDArray[Any]:
+        return np.frombuffer(memoryview(self._interpreter.memory), dtype, count, int(address))
+
+    def call(self, name: str, *args: int, fuel: int) -> int:
+        assert fuel > 0
+        return int(self._interpreter.call(name, *args) or 0)

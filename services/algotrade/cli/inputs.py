@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from algotrade.engine.settings import RunSettings, SettingsError
     from algotrade.platform.bars_file import BarFile
 
-# The option of a command line that sets a field of the run settings.
+# The option that sets what the engine calls by this name.
 OPTIONS: Final[Mapping[str, str]] = {
     "interval": "--interval",
     "initial_cash": "--cash",
@@ -28,6 +28,7 @@ OPTIONS: Final[Mapping[str, str]] = {
     "allow_short": "--allow-short",
     "path": "--path",
     "day_timezone": "--day-timezone",
+    "at": "--at",
 }
 _BAD_ROWS_LISTED: Final = 1000
 

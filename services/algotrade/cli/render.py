@@ -242,17 +242,18 @@ def _parameter(param: Param) -> str:
 # Explain
 
 
-def show_explanation(explanation: Explanation, ts: int) -> None:
+def show_explanation(explanation: Explanation) -> None:
     """Print every port's value at a bar and what became of it."""
     console = Console()
-    console.print(Text(f"Bar {time_text(ts)}", style="bold"))
+    place = f"bar {explanation.bar}, {time_text(explanation.ts)}, warm-up {explanation.warmup_bars}"
+    console.print(Text(place, style="bold"))
     table = _table("node", "port", "value", numbers=("value",))
     for (node, port), value in explanation.ports.items():
         table.add_row(Text(node), Text(port), port_text(value))
     console.print(table)
     console.print()
-    for sentence in explanation.sentences:
-        console.print(Text(sentence), soft_wrap=True)
+    for action in explanation.actions:
+        console.print(Text(action.sentence), soft_wrap=True)
 
 
 def port_text(value: float | bool | None) -> str:

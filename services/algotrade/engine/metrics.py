@@ -175,14 +175,15 @@ def _trading(run: Run) -> Iterable[_Figure]:
 
 # The parts
 
-_PERIODS: Final = (
-    "bars a year: 365 days, 252 where a week or more has no bar on a weekend, times the median bars a day; "
-    "one day: 365 days / the median spacing; spacing over 1.5 days: 365.25 days / the median spacing"
-)
+_PERIODS: Final = "bars a year, inferred: 365 days (252 without bars on weekends) x median bars a day"
 
 
 def periods_per_year(stamps: Integers) -> float | None:
-    """Bars a year, inferred from their stamps (int64 ns, ascending); None for fewer than two bars."""
+    """Bars a year, inferred from their stamps (int64 ns, ascending); None for fewer than two bars.
+
+    365 days, or 252 where a week or more has no bar on a weekend (UTC), times the median of bars a day; within one
+    day: 365 days / the median spacing; where that is over 1.5 days: 365.25 days / the median spacing.
+    """
     if len(stamps) < 2:
         return None
     spacing = float(np.median(np.diff(stamps)))

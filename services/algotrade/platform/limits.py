@@ -32,3 +32,6 @@ MAX_SYMBOLS: Final = 500
 MAX_SYMBOL_CHARS: Final = 32
 MAX_RECENT_TRADE_IDS: Final = 10_000  # a symbol
 MAX_QUEUED_TICKS: Final = 65_536  # between a feed and the writer
+
+# Accounts
+MAX_STRATEGIES: Final = 1_000  # a user

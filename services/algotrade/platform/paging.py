@@ -14,9 +14,9 @@ DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1000
 
 
-def page_size(asked: int) -> int:
+def page_size(asked: int, default: int = DEFAULT_PAGE_SIZE, most: int = MAX_PAGE_SIZE) -> int:
     """Return how many entries to give: 0 asks for the default, more than the most gets the most."""
-    return min(asked or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+    return min(asked or default, most)
 
 
 def write_token(call: str, *after: str | int) -> str:
@@ -33,9 +33,16 @@ def read_token(call: str, token: str, keys: int) -> list[str | int] | None:
     except (binascii.Error, ValueError):
         found = None
     if not isinstance(found, list) or found[:1] != [call] or len(found) != keys + 1:
-        raise InvalidArgument(
-            "PAGE_TOKEN_INVALID",
-            "the page token was not made by this call",
-            violations=[("page_token", "was not made by this call")],
-        )
+        raise bad_token()
+    if any(isinstance(key, bool) or not isinstance(key, str | int) for key in found):
+        raise bad_token()
     return found[1:]
+
+
+def bad_token() -> InvalidArgument:
+    """Return the error for a page token that this call did not make."""
+    return InvalidArgument(
+        "PAGE_TOKEN_INVALID",
+        "the page token was not made by this call",
+        violations=[("page_token", "was not made by this call")],
+    )

@@ -17,6 +17,7 @@ ENTRY_BYTES: Final = 16
 FIELDS: Final = ("timestamp", "year", "month", "day", "day_of_week", "hour", "minute")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FROM_YEAR, _TO_YEAR = 1970, 2100
+_SEARCH_STEPS = 12  # two changes a year make fewer than 2**12 entries
 
 
 @lru_cache(maxsize=64)
@@ -121,7 +122,7 @@ class Calendar:
 
 def _zone_offset() -> Function:
     """A zone's offset from UTC at a time, in nanoseconds: (table, entries, time)."""
-    f = Function("zone_offset", [I32, I32, I64], I64)
+    f = Function("zone_offset", [I32, I32, I64], I64, loops=_SEARCH_STEPS)
     table, entries, ts = f.args
     with f.when(entries.eq(0)):
         f.ret(0)

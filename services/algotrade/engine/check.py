@@ -190,11 +190,15 @@ class _Checker:
     def required_inputs(self, id: str) -> None:
         type, connected = self.types[id], self.inputs.get(id, {})
         for port in type.inputs:
-            if not port.required or connected.get(port.name) or self.attempted(id, port):
+            if not port.required or connected.get(port.name):
+                continue
+            if type.name == "compare" and port.name == "b" and "value" in self.nodes[id].params:
+                continue
+            if self.attempted(id, port):
                 continue
             if type.category is Category.ACTION:
                 self.error("unreachable_action", f"nothing reaches {port.name} of this {type.name}", node_id=id)
-            elif not (type.name == "compare" and port.name == "b" and "value" in self.nodes[id].params):
+            else:
                 self.error("missing_input", f"{port.name} of this {type.name} is not connected", node_id=id)
 
     def attempted(self, id: str, port: Port) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
@@ -51,7 +51,7 @@ class Manifest:
     report: Report
 
     def encode(self) -> bytes:
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+        return json.dumps(self, sort_keys=True, separators=(",", ":"), default=_fields).encode()
 
     @staticmethod
     def decode(raw: bytes) -> Manifest:
@@ -66,6 +66,10 @@ class Manifest:
         values["probes"] = tuple((node, port, field) for node, port, field in values["probes"])
         values["report"] = Report(**values["report"] | {key: tuple(values["report"][key]) for key in Report.LISTS})
         return Manifest(**values)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,9 @@ def compile_strategy(document: str | bytes | Mapping[str, Any], *, probe: bool =
     if strategy is None:
         return Compilation(diagnostics)
     lowered = lower(strategy, probe=probe)
-    manifest = _manifest(strategy, lowered)
-    raw = emit.emit(lowered.program, _shared_code(), (SECTION, manifest.encode()))
+    codes = emit.encode(lowered.program, _shared_code())
+    manifest = _manifest(strategy, lowered, codes)
+    raw = emit.module(lowered.program, codes, (SECTION, manifest.encode()))
     return Compilation(diagnostics, Artefact(raw, manifest), lowered.program, strategy)
 
 
@@ -121,7 +126,7 @@ def _shared_code() -> tuple[wasm.Code, ...]:
     return tuple(emit.encode_function(f, indices) for f in functions)
 
 
-def _manifest(strategy: Strategy, lowered: Lowered) -> Manifest:
+def _manifest(strategy: Strategy, lowered: Lowered, codes: Sequence[wasm.Code]) -> Manifest:
     slots: dict[str, set[str]] = {parameter.name: set() for parameter in strategy.parameters}
     for node in strategy.nodes:
         for value in node.params.values():
@@ -141,7 +146,7 @@ def _manifest(strategy: Strategy, lowered: Lowered) -> Manifest:
         probes=tuple((node, port, field) for (node, port), field in lowered.row.probes.items()),
         events_per_bar=actions + 16,
         has_short=False,
-        report=report_of(strategy, lowered, _default_warmup(lowered)),
+        report=report_of(strategy, lowered, codes, _default_warmup(lowered)),
     )
 
 

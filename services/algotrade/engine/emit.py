@@ -36,6 +36,7 @@ class _Body:
     def __init__(self, indices: Mapping[str, int]) -> None:
         self.indices = indices
         self.out = bytearray()
+        self.calls: list[str] = []
 
     def expr(self, e: Expr) -> None:
         out, op = self.out, e.op
@@ -56,6 +57,7 @@ class _Body:
             if op == "select":
                 out += _SELECT
             elif isinstance(e, Call):
+                self.calls.append(e.function.name)
                 out += _CALL + _unsigned(self.indices[e.function.name])
             else:
                 out += wasm.OPCODE[op, e.args[0].type]
@@ -108,13 +110,20 @@ def encode_function(function: Function, indices: Mapping[str, int]) -> wasm.Code
         body.out += _UNREACHABLE
     runs = [_unsigned(len(list(run))) + bytes([wasm.VALUE_TYPE[t]]) for t, run in groupby(function.locals)]
     code = wasm.vector(runs) + bytes(body.out) + _END
-    return wasm.Code(tuple(function.params), (function.result,) if function.result else (), code)
+    results = (function.result,) if function.result else ()
+    # An instruction takes a byte at least, so the length bounds how many there are.
+    cost = len(body.out) * function.loops
+    return wasm.Code(tuple(function.params), results, code, tuple(body.calls) * function.loops, cost)
 
 
-def emit(program: Program, shared: Sequence[wasm.Code], custom: tuple[str, bytes]) -> bytes:
-    """A whole module. ``shared`` holds the code of the program's first functions where it is already encoded."""
+def encode(program: Program, shared: Sequence[wasm.Code]) -> list[wasm.Code]:
+    """A program's code. ``shared`` holds that of its first functions, which is already encoded."""
     indices = index_by_name(program.functions)
-    codes = [*shared, *(encode_function(f, indices) for f in program.functions[len(shared) :])]
+    return [*shared, *(encode_function(f, indices) for f in program.functions[len(shared) :])]
+
+
+def module(program: Program, codes: Sequence[wasm.Code], custom: tuple[str, bytes]) -> bytes:
+    """A program's module."""
     exports = [(f.name, i) for i, f in enumerate(program.functions) if f.export]
     return wasm.module(codes, exports, program.data, custom)
 

@@ -215,6 +215,7 @@ class Function:
     params: Sequence[Type]
     result: Type | None = None
     export: bool = False
+    loops: int = 1  # how often its loops go round at most, where they do not go once a record
     locals: list[Type] = field(default_factory=list)
     body: list[Statement] = field(default_factory=list)
 

@@ -35,7 +35,7 @@ class Lowered:
 
 def shared_functions() -> list[Function]:
     """What every module begins with."""
-    return [*calendar().functions, *broker().functions, *stepping().functions]
+    return [*broker().functions, *stepping().functions]
 
 
 def lower(strategy: Strategy, *, probe: bool = False) -> Lowered:
@@ -44,6 +44,8 @@ def lower(strategy: Strategy, *, probe: bool = False) -> Lowered:
     bars = _Bars(strategy, row, probe=probe).function
     own = [bars, _enter(strategy, row), _levels(strategy, row), _prepare(strategy, row), _reset(row)]
     stride = row.finish()
+    if any(node.type.name in ("time", "account") for node in strategy.nodes):
+        own.extend(calendar().functions)
     data = [(row.data_at, bytes(row.data))] if row.data else []
     end = row.data_at + len(row.data)
     return Lowered(Program([*shared_functions(), *own], data, end + -end % HEAP_ALIGNMENT), row, stride)
@@ -54,7 +56,7 @@ class _Bars:
 
     def __init__(self, strategy: Strategy, row: Row, *, probe: bool) -> None:
         self.strategy, self.row, self.probe = strategy, row, probe
-        self.f = f = Function(BARS.name, BARS.params, BARS.result)
+        self.f = f = Function(BARS.name, BARS.params, BARS.result, export=True)
         base, p, count, whole = f.args
         s, bar = View(f, base, R.ROW), View(f, p, R.BAR_FIELDS)
         left = f.var(I32, count)

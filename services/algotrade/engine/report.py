@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
-from algotrade.engine.ir import Call, Expr, Fill, Function, If, Program, Return, Run, Set, Statement, Store, While
+from algotrade.engine.ir import Function
 from algotrade.engine.lower import Lowered
 from algotrade.engine.node_type import Category
 from algotrade.engine.strategy import Strategy
-
-# The division of two 64-bit numbers is a straight line, and the deepest loop of a bar is the search of a time zone's
-# offsets: at most this many steps.
-_LOOP_BOUND = 12
+from algotrade.engine.wasm import Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Report:
     LISTS: ClassVar[tuple[str, ...]] = ("order", "feeds", "orders")
 
 
-def report_of(strategy: Strategy, lowered: Lowered, warmup: int) -> Report:
+def report_of(strategy: Strategy, lowered: Lowered, codes: Sequence[Code], warmup: int) -> Report:
     types = {node.type.name for node in strategy.nodes}
     actions = [n.type.name for n in strategy.nodes if n.type.category in (Category.ACTION, Category.RISK)]
     feeds = {str(n.params["field"]) for n in strategy.nodes if n.type.name == "price"} | types & {"volume", "time"}
@@ -41,50 +40,22 @@ def report_of(strategy: Strategy, lowered: Lowered, warmup: int) -> Report:
     return Report(
         warmup_bars=warmup,
         state_bytes=lowered.stride,
-        fuel_per_bar=_Cost(lowered.program).bar(),
+        fuel_per_bar=fuel_per_bar(lowered.program.functions, codes),
         order=tuple(node.id for node in strategy.order),
         feeds=tuple(sorted(feeds)),
         orders=tuple(sorted(orders)),
     )
 
 
-class _Cost:
-    """Instructions at most, counting both sides of every branch and every call."""
+def fuel_per_bar(functions: Sequence[Function], codes: Sequence[Code]) -> int:
+    """Instructions that one bar with its four ticks costs at most, by whichever way it comes in.
 
-    def __init__(self, program: Program) -> None:
-        self.functions = {f.name: f for f in program.functions}
-        self.known: dict[str, int] = {}
+    Every function counts as if all its branches were taken. Fuel is one a WebAssembly instruction.
+    """
+    by_name = {function.name: code for function, code in zip(functions, codes, strict=True)}
 
-    def bar(self) -> int:
-        """One bar with its four ticks, by whichever way it comes in."""
-        return self.function("regroup") + 8
+    @cache
+    def cost(name: str) -> int:
+        return by_name[name].cost + sum(cost(called) for called in by_name[name].calls)
 
-    def function(self, name: str) -> int:
-        if name not in self.known:
-            # Loops over records are counted once, by what is inside them.
-            per_record = name in ("bars", "regroup", "ticks", "run")
-            self.known[name] = self.block(self.functions[name], self.functions[name].body, 1 if per_record else 0)
-        return self.known[name]
-
-    def block(self, f: Function, statements: list[Statement], loops: int) -> int:
-        return sum(self.statement(f, s, loops) for s in statements)
-
-    def statement(self, f: Function, s: Statement, loops: int) -> int:
-        match s:
-            case Set() | Return() | Run():
-                value = s.call if isinstance(s, Run) else s.value
-                return 1 + (self.expr(value) if value is not None else 0)
-            case Store():
-                return 1 + self.expr(s.address) + self.expr(s.value)
-            case If():
-                both = self.block(f, s.then, loops) + self.block(f, s.otherwise, loops)
-                return 3 + self.expr(s.condition) + both
-            case While():
-                once = 6 + self.expr(s.condition) + self.block(f, s.body, loops)
-                return once * (loops or _LOOP_BOUND)
-            case Fill():
-                return 4 + self.expr(s.address) + self.expr(s.length)
-
-    def expr(self, e: Expr) -> int:
-        called = self.function(e.function.name) if isinstance(e, Call) else 0
-        return 1 + called + sum(self.expr(a) for a in e.args)
+    return cost("regroup")

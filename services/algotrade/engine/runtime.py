@@ -267,7 +267,10 @@ class Sessions:
         self._copy(address, bars, BAR)
         row["curve"] = address + size if curve is not None else 0
         at = self._rows + slot * self._stride
-        taken = self._call("run" if native else "regroup", at, address, len(bars), records=len(bars))
+        if native:
+            taken = self._call("bars", at, address, len(bars), 1, records=len(bars))
+        else:
+            taken = self._call("regroup", at, address, len(bars), records=len(bars))
         row["curve"] = 0
         if curve is not None:
             curve[:taken] = self._instance.view(address + size, "<f8", len(bars))[:taken]

@@ -15,7 +15,7 @@ from algotrade.engine.ir import F64, I32, I64, Expr, Function, View, const, sele
 from algotrade.engine.records import CLOSES_BAR, INTERPOLATED, MARKER, Reason
 
 # (row, address of the first bar, how many, whether each must first pass the broker) -> how many were taken.
-BARS = Function("bars", [I32, I32, I32, I32], I32)
+BARS = Function("bars", [I32, I32, I32, I32], I32, export=True)
 
 
 def log_is_full() -> Expr:
@@ -38,8 +38,6 @@ class Stepping:
         self.ticks = self._ticks()
         self.tick_all = self._tick_all()
         self.regroup = self._regroup()
-        self.run = _run()
-        self.sweep = self._sweep()
         self.flatten = _flatten()
 
     @property
@@ -142,20 +140,6 @@ class Stepping:
         f.ret(count)
         return f
 
-    def _sweep(self) -> Function:
-        """Native bars for many rows, one after the other: (first row, rows, stride, address, count)."""
-        f = Function("sweep", [I32, I32, I32, I32, I32], export=True)
-        row, rows, stride, p, count = f.args
-        left = f.var(I32, rows)
-        with f.while_(left.ne(0)):
-            done = f.var(I32, f.call(self.run, row, p, count))
-            with f.while_((done < count) & View(f, row, R.ROW)["mode"].ne(R.HALTED)):
-                f.store(const(I32, R.LOG_COUNT), const(I32, 0))
-                f.set(done, done + f.call(self.run, row, p + done * R.BAR_FIELDS.size, count - done))
-            f.set(f.args[0], row + stride)
-            f.set(left, left - 1)
-        return f
-
 
 def _extremes(f: Function, s: View, bar: View) -> tuple[Expr, Expr]:
     """The second and third tick of a bar: nearer extreme first, or under ``worst`` the one against the position."""
@@ -190,14 +174,6 @@ def _close_bar() -> Function:
         f.ret()
     taken = f.call(BARS, row, row + R.ROW.offset("bar_ts"), 1, 0)
     f.var(I32, taken)
-    return f
-
-
-def _run() -> Function:
-    """Native bars of a file: (row, address, count) -> taken."""
-    f = Function("run", [I32, I32, I32], I32, export=True)
-    row, p, count = f.args
-    f.ret(f.call(BARS, row, p, count, 1))
     return f
 
 

@@ -102,11 +102,13 @@ def name(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One function, encoded."""
+    """One function, encoded. ``cost``: instructions at most in one pass, those of the ``calls`` it makes apart."""
 
     params: tuple[Type, ...]
     results: tuple[Type, ...]
     body: bytes
+    calls: tuple[str, ...]
+    cost: int
 
 
 def _section(number: int, payload: bytes) -> bytes:

@@ -87,8 +87,8 @@ class Mesh:
 
 
 @pytest.fixture(scope="session")
-def gateway_settings(settings: Settings, data_dir: Path) -> Settings:
-    return settings.model_copy(
+def gateway_settings(session_settings: Settings, data_dir: Path) -> Settings:
+    return session_settings.model_copy(
         update={
             "data_dir": data_dir,
             "gateway_address": "127.0.0.1:0",

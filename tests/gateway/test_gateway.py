@@ -116,6 +116,7 @@ BAD_TOKENS = {
 async def refused(call, mesh, headers, reason):
     answer = await call(LIST_SYMBOLS, headers)
     assert (answer.code, answer.reason) == ("UNAUTHENTICATED", reason)
+    assert "token" in answer.message
     assert answer.headers.get(":status", "401") == "401"
     assert mesh.upstream.metadata == {}
 

@@ -23,25 +23,29 @@ class _Cause:
     http_status: int  # as Envoy would say it
     code: grpc.StatusCode
     reason: str  # a name of ErrorReason
+    message: str
     details_contain: str = ""  # tells apart causes of one HTTP status; the empty one comes last
     rest_status: int = 0  # what REST is told, where it is not http_status
 
 
 CAUSES: Final = (
-    _Cause(400, grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID"),
-    _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING", "Jwt_is_missing"),
-    _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED", "Jwt_is_expired"),
-    _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID"),
-    _Cause(403, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", rest_status=401),  # a token for another audience
-    _Cause(404, grpc.StatusCode.UNIMPLEMENTED, "PATH_UNKNOWN"),
-    _Cause(408, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
-    _Cause(413, grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
-    _Cause(429, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
-    _Cause(431, grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"),
-    _Cause(500, grpc.StatusCode.INTERNAL, "INTERNAL"),
-    _Cause(502, grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", rest_status=503),
-    _Cause(503, grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
-    _Cause(504, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+    _Cause(400, grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID", "the request is malformed"),
+    _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING", "this call needs a bearer token", "Jwt_is_missing"),
+    _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED", "the token has expired", "Jwt_is_expired"),
+    _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not valid"),
+    # 403 is a token for another audience.
+    _Cause(403, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not valid", rest_status=401),
+    _Cause(404, grpc.StatusCode.UNIMPLEMENTED, "PATH_UNKNOWN", "nothing answers under this path"),
+    _Cause(408, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the request took too long to arrive"),
+    _Cause(413, grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "the message is too large"),
+    _Cause(429, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED", "too many calls"),
+    _Cause(431, grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "the headers are too large"),
+    _Cause(500, grpc.StatusCode.INTERNAL, "INTERNAL", "a fault of the gateway"),
+    _Cause(
+        502, grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", "no service answers; try again", rest_status=503
+    ),
+    _Cause(503, grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", "no service answers; try again"),
+    _Cause(504, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the call took too long"),
 )
 
 
@@ -56,6 +60,7 @@ class Reply:
     match: str  # how
     code: int  # canonical code
     reason: str
+    message: str
     answer_status: int  # HTTP status of a JSON answer
     details: str  # grpc-status-details-bin
 
@@ -84,13 +89,15 @@ def replies() -> Iterator[Reply]:
                 match=match,
                 code=number,
                 reason=cause.reason,
+                # REST's 400 is the translator's, which says what is wrong with the request.
+                message="%LOCAL_REPLY_BODY%" if protocol == "json" and cause.http_status == 400 else cause.message,
                 answer_status=cause.rest_status or cause.http_status,
-                details=_details(number, cause.reason),
+                details=_details(number, cause.reason, cause.message),
             )
 
 
-def _details(code: int, reason: str) -> str:
+def _details(code: int, reason: str, message: str) -> str:
     packed = any_pb2.Any()
     packed.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
-    status = status_pb2.Status(code=code, details=[packed])
+    status = status_pb2.Status(code=code, message=message, details=[packed])
     return base64.b64encode(status.SerializeToString(deterministic=True)).decode().rstrip("=")

@@ -162,6 +162,22 @@ async def test_a_lost_connection_loses_and_repeats_nothing(
     assert (await logged(platform.bus, A))["seq"].tolist() == [1, 2, 3, 4, 5, 6]
 
 
+async def test_the_writer_outlives_its_database_connections(platform: Platform) -> None:
+    writer = Writer(platform, ManualFeed(A))
+    async with writer.running():
+        for round_number in range(3):
+            writer.feed.push(A, ramp(START + round_number * SECOND, 10))
+            await writer.reached(round_number * 10 + 10)
+            async with platform.database.connect() as connection:
+                await connection.execute(
+                    text("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                            WHERE application_name = 'algotrade' AND pid <> pg_backend_pid()""")
+                )
+        writer.feed.push(A, ramp(START + 3 * SECOND, 1))
+        await writer.reached(31)
+    assert (await logged(platform.bus, A))["seq"].tolist() == list(range(1, 32))
+
+
 async def test_silence_becomes_markers(platform: Platform, clock: ManualClock) -> None:
     writer = Writer(platform, ManualFeed(A))
     async with writer.running():

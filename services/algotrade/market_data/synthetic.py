@@ -37,7 +37,7 @@ class MarketModel:
     jump_chance: float = 0.0005  # a tick
     jump_size: float = 0.002  # standard deviation, as a fraction
     burst_chance: float = 0.05  # a chunk: its ticks come ten times as fast
-    gap_chance: float = 0.02  # a chunk: it begins after two to eight seconds of silence
+    gaps_a_minute: float = 0.4  # two to eight seconds of silence
     mean_size: float = 0.25
 
 
@@ -64,7 +64,7 @@ class SyntheticMarket:
         waits = random.exponential(1.0 / model.ticks_per_second, CHUNK)
         if burst < model.burst_chance:
             waits /= 10.0
-        if gap < model.gap_chance:
+        if gap < model.gaps_a_minute / 60.0 * CHUNK / model.ticks_per_second:
             waits[0] += silence
         self._log_volatility *= model.volatility_memory
         self._log_volatility += model.volatility_noise * random.standard_normal()

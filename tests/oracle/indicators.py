@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 NAN = math.nan
-ZERO = 1e-14  # TA-Lib's TA_EPSILON: what it takes for zero in a denominator or a variance
 ROUNDING = 1e-13  # running sums of a few hundred terms err by about 4e-14 of the largest
 WILDER = 2e-14  # his recursion forgets its errors
 
@@ -96,16 +95,14 @@ def rsi(xs: Sequence[Value], n: int) -> Value:
     gain = wilder([max(m, 0.0) for m in moves], n)
     loss = wilder([max(-m, 0.0) for m in moves], n)
     total = gain + loss
-    err = 2 * max(e for _, e in xs) + ROUNDING * max(abs(m) for m in moves)
-    if total <= ZERO:
-        return 0.0, 0.0 if total + err <= ZERO else math.inf
-    if total - err <= ZERO:
-        return 100 * gain / total, math.inf
-    return 100 * gain / total, 200 * err / (total - err) + ROUNDING
+    err = 2 * max(e for _, e in xs)  # sums of what is not negative keep their relative precision
+    if total == 0:
+        return 0.0, math.inf if err else 0.0
+    return 100 * gain / total, 100 * ROUNDING + (200 * err / (total - err) if total > err else math.inf)
 
 
 def bbands(xs: Sequence[Value], n: int, up: float, down: float) -> tuple[Value, Value, Value]:
-    """Mean and population deviation; a variance at or under TA-Lib's epsilon counts as none."""
+    """Mean and population deviation."""
     if len(xs) < n:
         return UNDEFINED, UNDEFINED, UNDEFINED
     window = [v for v, _ in xs[-n:]]
@@ -114,8 +111,8 @@ def bbands(xs: Sequence[Value], n: int, up: float, down: float) -> tuple[Value, 
     err = spread(xs)
     # E[x²] − E[x]² cancels: its error is of the order of the squares, and they may have left the window long ago.
     doubt = 0.0 if steady(xs) else 2 * largest(xs) * max(e for _, e in xs) + ROUNDING * largest(xs) ** 2
-    deviation = math.sqrt(variance) if variance > ZERO else 0.0
-    wide = doubt / deviation if variance > 2 * (doubt + ZERO) else math.sqrt(variance + doubt + ZERO) if doubt else 0.0
+    deviation = math.sqrt(variance)
+    wide = doubt / deviation if variance > 2 * doubt else math.sqrt(variance + doubt)
     return (mean + up * deviation, err + abs(up) * wide), (mean, err), (mean - down * deviation, err + abs(down) * wide)
 
 

@@ -22,14 +22,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """``equity``: cash + quantity · close at the close of each bar of the file, f64; shorter where the run halted.
-
-    ``events``: all that the artefact reported, as EVENT records.
-    """
+    """``data``: the bars that were run over, fewer than given where the run halted; ``events``: EVENT records."""
 
     artefact: Artefact
+    data: Records
+    settings: RunSettings
     events: Records
-    equity: npt.NDArray[np.float64]
     state: SessionState
 
     @property
@@ -43,6 +41,11 @@ class BacktestResult:
     @property
     def warmup_bars(self) -> int:
         return self.state.warmup_bars
+
+    @cached_property
+    def equity(self) -> npt.NDArray[np.float64]:
+        """cash + quantity · close at the close of each bar of the data, in units of currency, shape (bars,)."""
+        return equity_curve(self.data, self.events, self.settings.initial_cash)
 
     @cached_property
     def _book(self) -> TradeBook:
@@ -80,20 +83,16 @@ def backtest(
     check_interval(bars, settings)
     sessions = Sessions(artefact)
     slot = sessions.add(settings, parameters)
-    curve = np.full(len(bars), np.nan)
-    native = settings.interval == "native"
     parts: list[Records] = []
     done = 0
     while done < len(bars) and not sessions.is_halted(slot):
-        taken, events = sessions.run(slot, bars[done:], curve[done:] if native else None)
+        taken, events = sessions.run(slot, bars[done:])
         parts.append(events)
         done += taken
         if progress is not None:
             progress(done, len(bars))
-    state = sessions.state(slot)
     log = np.concatenate([np.zeros(0, EVENT), *parts])
-    equity = curve[:done] if native else equity_curve(bars[:done], log, settings.initial_cash)
-    return BacktestResult(artefact, log, equity, state)
+    return BacktestResult(artefact, bars[:done], settings, log, sessions.state(slot))
 
 
 def check_interval(bars: Records, settings: RunSettings) -> None:

@@ -91,7 +91,8 @@ class _Bars:
         bars = f.let(s["bars"] + 1)
         s["bars"] = bars
         scope = Scope(f, f.args[0], self.row, bar, bars)
-        self.mark(s, scope)
+        if any(node.type.name == "account" for node in self.strategy.nodes):
+            self.account(s, scope)
         for node in self.strategy.order:
             for port, value in node.type.lower(Site(scope, node)).items():
                 scope.values[node.id, port] = value
@@ -99,24 +100,11 @@ class _Bars:
             self.keep_values(scope)
         self.decide(s, scope)
 
-    def mark(self, s: View, scope: Scope) -> None:
-        """Equity at the close, where something asks for it."""
+    def account(self, s: View, scope: Scope) -> None:
+        """What the node `account` shows: equity at this close, its peak, and what it was before this day."""
         f = self.f
-        account = any(node.type.name == "account" for node in self.strategy.nodes)
-
-        def equity() -> Expr:
-            held = s["quantity"].to(F64) / float(SCALE) * scope.price("close").value
-            return f.let(s["cash"].to(F64) / float(SCALE) + held)
-
-        if account:
-            self.account(s, scope, equity())
-        scope.price("close")
-        with f.when(s["curve"].ne(0)):
-            f.store(s["curve"], s["equity"] if account else equity())
-            s["curve"] = s["curve"] + 8
-
-    def account(self, s: View, scope: Scope, equity: Expr) -> None:
-        f = self.f
+        held = s["quantity"].to(F64) * scope.price("close").value
+        equity = f.let((s["cash"].to(F64) + held) / float(SCALE))
         day = f.let(f.call(calendar().day, s["day_zone"], s["day_zone_length"], scope.bar["ts"]))
         with f.when(s["day_known"].eq(0) | day.ne(s["day"])):
             s["day_equity"], s["day"], s["day_known"] = s["equity"], day, 1

@@ -48,7 +48,6 @@ SETTINGS: Final[Mapping[str, Type]] = {
     "closes_mask": "i32",  # CLOSES_BAR where flags close bars, else 0
     "day_zone": "i32",  # address of the day's time zone table, see calendar.py
     "day_zone_length": "i32",
-    "curve": "i32",  # where the equity of each bar is written, or 0
     "slot": "i32",
 }
 

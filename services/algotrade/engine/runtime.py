@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from algotrade.engine import fixed, native
 from algotrade.engine import row as R
@@ -168,7 +167,7 @@ class Sessions:
         if len(raw) != self._stride:
             raise ValueError(f"a row of {len(raw)} bytes; this artefact's have {self._stride}")
         row = self._row(slot)
-        own = {name: row[name].item() for name in ("slot", "day_zone", "day_zone_length", "curve")}
+        own = {name: row[name].item() for name in ("slot", "day_zone", "day_zone_length")}
         self._instance.view(self._rows + slot * self._stride, np.uint8, self._stride)[:] = np.frombuffer(raw, np.uint8)
         for name, value in own.items():  # addresses and the slot belong to this memory, not to the session
             row[name] = value
@@ -254,37 +253,21 @@ class Sessions:
             if len(events := self._drain()):
                 yield events
 
-    def run(self, slot: int, bars: Records, curve: npt.NDArray[np.float64] | None = None) -> tuple[int, Records]:
-        """Feed bars (BAR records) to one session, as many as fit one call; (bars taken, EVENT records).
-
-        ``curve`` receives the equity at the close of each bar taken; only for interval native.
-        """
+    def run(self, slot: int, bars: Records) -> tuple[int, Records]:
+        """Feed bars (BAR records) to one session, as many as fit one call; (bars taken, EVENT records)."""
         bars = bars[:BARS_PER_CALL]
-        row, native = self._row(slot), self._native[slot]
-        size = len(bars) * BAR.itemsize
-        address = self._input_at(size + len(bars) * 8)
-        row = self._row(slot)
-        self._copy(address, bars, BAR)
-        row["curve"] = address + size if curve is not None else 0
-        at = self._rows + slot * self._stride
-        if native:
-            taken = self._call("bars", at, address, len(bars), 1, records=len(bars))
-        else:
-            taken = self._call("regroup", at, address, len(bars), records=len(bars))
-        row["curve"] = 0
-        if curve is not None:
-            curve[:taken] = self._instance.view(address + size, "<f8", len(bars))[:taken]
-        return taken, self._drain()
+        address = self._put(bars, BAR)
+        row = self._rows + slot * self._stride
+        if self._native[slot]:
+            return self._call("bars", row, address, len(bars), 1, records=len(bars)), self._drain()
+        return self._call("regroup", row, address, len(bars), records=len(bars)), self._drain()
 
     def _put(self, records: Records, dtype: np.dtype[Any]) -> int:
-        address = self._input_at(records.size * dtype.itemsize)
-        self._copy(address, records, dtype)
-        return address
-
-    def _copy(self, address: int, records: Records, dtype: np.dtype[Any]) -> None:
-        """Copy records as bytes: numpy copies structured records field by field."""
+        """Copy records into the memory, as bytes: numpy copies structured records field by field."""
         raw = np.ascontiguousarray(records, dtype).view(np.uint8)
+        address = self._input_at(len(raw))
         self._instance.view(address, np.uint8, len(raw))[:] = raw
+        return address
 
     def _drain(self) -> Records:
         """Take the log's events."""

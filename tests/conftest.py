@@ -155,3 +155,17 @@ def token(platform: Platform) -> Callable[..., str]:
 def user() -> str:
     """Return the id of a user nobody else in this session is. It has no row in ``users``."""
     return str(uuid.uuid4())
+
+
+@pytest.fixture
+def open_account(database: AsyncEngine) -> Callable[[], Awaitable[str]]:
+    """Return ``await open_account()``: the id of a new user who has a row in ``users``."""
+
+    async def make() -> str:
+        user_id = uuid.uuid4()
+        statement = text("INSERT INTO users (user_id, email, display_name, password_hash) VALUES (:id, :email, '', '')")
+        async with database.begin() as connection:
+            await connection.execute(statement, {"id": user_id, "email": f"{user_id}@example.com"})
+        return str(user_id)
+
+    return make

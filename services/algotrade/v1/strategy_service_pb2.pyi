@@ -611,7 +611,7 @@ class NodeParameter(_message.Message):
     name: _builtins.str
     """Its name in data.params."""
     type: _builtins.str
-    """Kind of value: int, decimal, bool, choice or text."""
+    """Kind of value: int, number, decimal, choice or text."""
     min: _builtins.float
     """Least value; absent when there is none."""
     max: _builtins.float

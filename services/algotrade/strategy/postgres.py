@@ -1,0 +1,215 @@
+"""Strategies and artefacts in PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    TIMESTAMP,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from algotrade.platform import limits
+from algotrade.platform.errors import NotFound, ResourceExhausted
+from algotrade.platform.once import Once, earlier_answer, lock_user
+from algotrade.strategy.store import StoredArtefact, StoredStrategy
+
+METADATA = MetaData()
+STRATEGIES = Table(
+    "strategies",
+    METADATA,
+    Column("strategy_id", Uuid, primary_key=True),
+    Column("user_id", Uuid),
+    Column("name", Text),
+    Column("description", Text),
+    Column("create_time", TIMESTAMP(timezone=True)),
+)
+VERSIONS = Table(
+    "strategy_versions",
+    METADATA,
+    Column("strategy_id", Uuid, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("graph", Text),
+    Column("artefact_hash", Text),
+    Column("create_time", TIMESTAMP(timezone=True)),
+)
+ARTEFACTS = Table(
+    "artefacts",
+    METADATA,
+    Column("artefact_hash", Text, primary_key=True),
+    Column("module", LargeBinary),
+    Column("report", JSON),
+)
+
+
+class PostgresStrategyStore:
+    """The tables `strategies`, `strategy_versions` and `artefacts`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Take the pool to read and write through."""
+        self._engine = engine
+
+    async def create(
+        self, user_id: str, strategy: StoredStrategy, artefact: StoredArtefact | None, once: Once | None
+    ) -> bytes | None:
+        """Insert strategy, version and artefact in one transaction, under a lock on the account."""
+        async with self._engine.begin() as connection:
+            await lock_user(connection, user_id)
+            if once is not None and (answer := await earlier_answer(connection, once)) is not None:
+                return answer
+            await _check_room(connection, user_id)
+            if artefact is not None:
+                await _insert_artefact(connection, artefact)
+            key = UUID(strategy.strategy_id)
+            await connection.execute(
+                insert(STRATEGIES).values(
+                    strategy_id=key,
+                    user_id=UUID(user_id),
+                    name=strategy.name,
+                    description=strategy.description,
+                    create_time=strategy.create_time,
+                )
+            )
+            await connection.execute(
+                insert(VERSIONS).values(
+                    strategy_id=key,
+                    version=strategy.version,
+                    graph=strategy.graph,
+                    artefact_hash=strategy.artefact_hash,
+                    create_time=strategy.update_time,
+                )
+            )
+        return None
+
+    async def get(self, user_id: str, strategy_id: str, version: int) -> StoredStrategy:
+        """Select by primary key and owner."""
+        query = _strategies(user_id, VERSIONS.c.graph).where(STRATEGIES.c.strategy_id == UUID(strategy_id))
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query.where(VERSIONS.c.version == version) if version else query)).first()
+            if row is None:
+                if version and (await connection.execute(query)).first() is not None:
+                    raise _no_version(strategy_id, version)
+                raise _no_strategy(strategy_id)
+        return _strategy(row)
+
+    async def newest(self, user_id: str, before: tuple[datetime, str] | None, count: int) -> list[StoredStrategy]:
+        """Select along the index of each user's newest."""
+        query = _strategies(user_id, literal("").label("graph"))
+        later = VERSIONS.alias()
+        query = query.where(
+            ~exists().where(later.c.strategy_id == VERSIONS.c.strategy_id, later.c.version > VERSIONS.c.version)
+        )
+        keys = tuple_(STRATEGIES.c.create_time, STRATEGIES.c.strategy_id)
+        if before is not None:
+            query = query.where(keys < tuple_(literal(before[0]), literal(UUID(before[1]))))
+        query = query.order_by(None).order_by(STRATEGIES.c.create_time.desc(), STRATEGIES.c.strategy_id.desc())
+        async with self._engine.connect() as connection:
+            return [_strategy(row) for row in await connection.execute(query.limit(count))]
+
+    async def keep_artefact(self, user_id: str, strategy_id: str, version: int, artefact: StoredArtefact) -> str:
+        """Insert the artefact; name it in the version where that names none yet."""
+        mine = select(STRATEGIES.c.strategy_id).where(
+            STRATEGIES.c.strategy_id == UUID(strategy_id), STRATEGIES.c.user_id == UUID(user_id)
+        )
+        this = and_(VERSIONS.c.strategy_id.in_(mine), VERSIONS.c.version == version)
+        async with self._engine.begin() as connection:
+            await _insert_artefact(connection, artefact)
+            pinned = await connection.execute(
+                update(VERSIONS)
+                .where(this)
+                .values(artefact_hash=func.coalesce(VERSIONS.c.artefact_hash, artefact.hash))
+                .returning(VERSIONS.c.artefact_hash)
+            )
+            found: str | None = pinned.scalar_one_or_none()
+            if found is None:  # deleted since it was read; nothing is kept for it
+                raise _no_strategy(strategy_id)
+        return found
+
+    async def artefact(self, user_id: str, artefact_hash: str) -> StoredArtefact | None:
+        """Select by hash, where a version of one of the user's strategies names it."""
+        owned = exists().where(
+            VERSIONS.c.artefact_hash == ARTEFACTS.c.artefact_hash,
+            VERSIONS.c.strategy_id == STRATEGIES.c.strategy_id,
+            STRATEGIES.c.user_id == UUID(user_id),
+        )
+        query = select(ARTEFACTS).where(ARTEFACTS.c.artefact_hash == artefact_hash, owned)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).first()
+        return None if row is None else StoredArtefact(row.artefact_hash, bytes(row.module), row.report)
+
+
+async def _check_room(connection: AsyncConnection, user_id: str) -> None:
+    query = select(func.count()).select_from(STRATEGIES).where(STRATEGIES.c.user_id == UUID(user_id))
+    if (await connection.execute(query)).scalar_one() >= limits.MAX_STRATEGIES:
+        raise ResourceExhausted(
+            "LIMIT_REACHED",
+            f"an account keeps at most {limits.MAX_STRATEGIES} strategies",
+            limit="strategies",
+            value=limits.MAX_STRATEGIES,
+        )
+
+
+async def _insert_artefact(connection: AsyncConnection, artefact: StoredArtefact) -> None:
+    values = {"artefact_hash": artefact.hash, "module": artefact.module, "report": artefact.report}
+    await connection.execute(insert(ARTEFACTS).values(values).on_conflict_do_nothing())
+
+
+def _strategies(user_id: str, graph: Any) -> Select[Any]:
+    """Versions of a user's strategies, the newest first."""
+    return (
+        select(
+            STRATEGIES.c.strategy_id,
+            STRATEGIES.c.name,
+            STRATEGIES.c.description,
+            VERSIONS.c.version,
+            graph,
+            VERSIONS.c.artefact_hash,
+            STRATEGIES.c.create_time,
+            VERSIONS.c.create_time.label("update_time"),
+        )
+        .join(VERSIONS, VERSIONS.c.strategy_id == STRATEGIES.c.strategy_id)
+        .where(STRATEGIES.c.user_id == UUID(user_id))
+        .order_by(VERSIONS.c.version.desc())
+        .limit(1)
+    )
+
+
+def _strategy(row: Row[Any]) -> StoredStrategy:
+    return StoredStrategy(
+        str(row.strategy_id),
+        row.name,
+        row.description,
+        row.version,
+        row.graph,
+        row.artefact_hash,
+        row.create_time,
+        row.update_time,
+    )
+
+
+def _no_strategy(strategy_id: str) -> NotFound:
+    return NotFound("STRATEGY_NOT_FOUND", "no such strategy", strategy_id=strategy_id)
+
+
+def _no_version(strategy_id: str, version: int) -> NotFound:
+    return NotFound("STRATEGY_VERSION_NOT_FOUND", "no such version", strategy_id=strategy_id, version=version)

@@ -11,7 +11,8 @@ import pytest
 from market_data.feeds import SECOND, ManualClock, made
 
 from algotrade.engine.records import CLOSES_BAR, Records, bar_ticks
-from algotrade.market_data.feed import Resume
+from algotrade.market_data.aggregate import SymbolAggregate
+from algotrade.market_data.feed import FeedTicks, Resume
 from algotrade.market_data.replay import BATCH, ReplayFeed, read_ticks
 from algotrade.platform.bars_file import BarFileError, read_bars
 from algotrade.platform.samples import aapl_daily
@@ -122,3 +123,18 @@ async def test_nothing_comes_before_the_gate_opens() -> None:
     assert not reading.done()
     gate.set()
     assert len(await reading) == 1
+
+
+@pytest.mark.data
+async def test_a_day_of_real_trades_is_replayed_whole() -> None:
+    path = Path(__file__).parents[3] / "shared" / "data" / "btcusdt_trades_binance_20240808.csv.gz"
+    if not path.exists():
+        pytest.skip("needs the market data beside the checkout (../shared/data)")
+    ticks, bars = read_ticks(path)
+    assert not bars
+    batches = await everything(ReplayFeed("BTCUSDT", ticks, ManualClock(), bars=False))
+    assert np.concatenate(batches).tobytes() == ticks.tobytes()
+    aggregate = SymbolAggregate(Resume(epoch=1))
+    taken = [aggregate.take(FeedTicks(batch)) for batch in batches]
+    assert sum(part.left_out.total() for part in taken) == 0
+    assert np.concatenate([part.ticks for part in taken])["price"].tobytes() == ticks["price"].tobytes()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
-from algotrade.market_data.feed import Feed
+from algotrade.market_data.feed import Feed, FeedSymbol
 from algotrade.market_data.follow import Follower
 from algotrade.market_data.ingest import Ingest
 from algotrade.market_data.postgres import PostgresLeases
@@ -14,6 +17,7 @@ from algotrade.market_data.replay import Gate, ReplayFeed, read_ticks
 from algotrade.market_data.servicer import MarketDataServicer
 from algotrade.market_data.synthetic import SyntheticFeed
 from algotrade.market_data.window import MemoryWindows
+from algotrade.platform import limits
 from algotrade.platform.clock import Clock
 from algotrade.platform.log import logger
 from algotrade.platform.process import Platform
@@ -24,6 +28,12 @@ from algotrade.v1 import market_data_service_pb2 as pb
 from algotrade.v1 import market_data_service_pb2_grpc as pb_grpc
 
 log = logger(__name__)
+
+SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9._-]{0,31}")  # as the protos have it
+
+
+class FeedsError(Exception):
+    """The feeds cannot be served together."""
 
 
 class FeedsDown(Exception):  # noqa: N818  (a state)
@@ -59,7 +69,7 @@ async def build(
     settings, clock = platform.settings, platform.clock
     if feeds is None:
         feeds = await feeds_of(settings, clock, replay_gate)
-    symbols = {symbol.name: symbol for feed in feeds for symbol in feed.symbols}
+    symbols = _symbols(feeds)
     windows = MemoryWindows(list(symbols), settings.window_ticks)
     ingest = Ingest(
         feeds,
@@ -100,6 +110,24 @@ async def build(
         running.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await running
+
+
+def _symbols(feeds: Sequence[Feed]) -> dict[str, FeedSymbol]:
+    listed = [symbol for feed in feeds for symbol in feed.symbols]
+    for symbol in listed:
+        if not SYMBOL.fullmatch(symbol.name):
+            raise FeedsError(f"{symbol.name!r} is not a symbol: capitals, digits, dot, dash and underscore, up to 32")
+    symbols = {symbol.name: symbol for symbol in listed}
+    if len(symbols) < len(listed):
+        raise FeedsError(f"more than one feed delivers {', '.join(_repeated(listed))}")
+    if len(symbols) > limits.MAX_SYMBOLS:
+        raise FeedsError(f"{len(symbols)} symbols are more than {limits.MAX_SYMBOLS}")
+    return symbols
+
+
+def _repeated(symbols: Sequence[FeedSymbol]) -> list[str]:
+    counts = Counter(symbol.name for symbol in symbols)
+    return sorted(name for name, count in counts.items() if count > 1)
 
 
 def _report(running: asyncio.Task[None]) -> None:

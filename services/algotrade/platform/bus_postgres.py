@@ -59,6 +59,7 @@ _READ: Final = text("""
 _BOUNDS: Final = text(
     "SELECT earliest_offset, next_offset FROM bus_partitions WHERE topic = :topic AND partition = :partition"
 )
+_ENDS: Final = text("SELECT partition, next_offset FROM bus_partitions WHERE topic = :topic")
 _TRIM: Final = text("""
     WITH oldest AS (
         SELECT "offset", write_time FROM bus_log WHERE topic = :topic AND partition = :partition
@@ -272,10 +273,16 @@ class PostgresBus:
                         position[partition] = records[-1].offset + 1
                         yield records
                 if not due:
-                    due = await waiter.wait(self._poll_seconds) or set(position)
+                    woken = await waiter.wait(self._poll_seconds)
+                    due = await self._written_past(topic, position) if woken is None else woken
         finally:
             for tail in tails:
                 tail.waiters.discard(waiter)
+
+    async def _written_past(self, topic: Topic, position: Mapping[int, int]) -> set[int]:
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(_ENDS, {"topic": topic.name})
+            return {row.partition for row in rows if row.next_offset > position.get(row.partition, row.next_offset)}
 
     async def trim(self, topics: Sequence[Topic] = TOPICS) -> int:
         """Delete records past their topic's age or number; return how many. Bounded work a call and partition."""

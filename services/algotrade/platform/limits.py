@@ -18,7 +18,6 @@ MAX_CORRELATION_ID_CHARS: Final = 128
 # Event bus
 MAX_PAYLOAD_BYTES: Final = 1 * MIB
 MAX_KEY_BYTES: Final = 256
-MAX_PARTITIONS: Final = 256
 MAX_READ_RECORDS: Final = 1000
 MAX_TRIM_RECORDS: Final = 10_000  # a statement
 TAIL_RECORDS: Final = 512  # kept in memory a partition, so that readers at the end ask no database
@@ -28,8 +27,7 @@ MAX_TICKS_A_RECORD: Final = 256
 MAX_TICKS_A_MESSAGE: Final = 256
 MAX_TICKS_A_WINDOW: Final = 100_000
 MAX_WINDOW_REPLY_TICKS: Final = 10_000
-MAX_SYMBOLS: Final = 500
-MAX_SYMBOL_CHARS: Final = 32
+MAX_SYMBOLS: Final = 500  # a process
 MAX_RECENT_TRADE_IDS: Final = 10_000  # a symbol
 MAX_QUEUED_TICKS: Final = 65_536  # between a feed and the writer
 

@@ -37,7 +37,6 @@ class Settings(BaseSettings):
     token_issuer: str = "algotrade"  # noqa: S105
     token_audience: str = "algotrade-api"  # noqa: S105
     access_token_seconds: Annotated[int, Field(ge=30, le=3600)] = 600
-    refresh_token_seconds: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
     clock_skew_seconds: Annotated[int, Field(ge=0, le=60)] = 5
 
     # gRPC

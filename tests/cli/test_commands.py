@@ -127,3 +127,32 @@ def test_nodes_are_the_catalogue(call: Call) -> None:
 )
 def test_times_are_written_in_utc(ns: int, text: str) -> None:
     assert time_text(ns) == text
+
+
+def test_names_that_no_terminal_should_see(strategy: Path, bars: Path, tmp_path: Path) -> None:
+    document = json.loads(strategy.read_text())
+    document["name"] = "\ud800 and \x1b[2J"
+    document["nodes"].append({"id": "\udfff\x1b[1A", "type": "volume"})
+    strategy.write_text(json.dumps(document))
+    for arguments in (
+        ["backtest", strategy, bars, "--plot", tmp_path / "chart.html"],
+        ["compile", strategy],
+        ["explain", strategy, bars, "--at", "2024-01-02"],
+    ):
+        told = process(*arguments)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert "\x1b" not in told.stdout
+        assert process(*arguments, "--json").returncode == 0
+    document["edges"] = []
+    strategy.write_text(json.dumps(document))
+    refused = process("compile", strategy)
+    assert refused.returncode == 1
+    assert "\x1b" not in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_one_bar_is_a_backtest(call: Call, strategy: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("timestamp,open,high,low,close,volume\n2024-01-01,1,1,1,1,1\n")
+    found = call("backtest", strategy, tmp_path / "one.csv", "--json").json
+    assert (found["bars"], found["trades"], found["metrics"]["sharpe"]) == (1, [], None)
+    assert call("backtest", strategy, tmp_path / "one.csv", "--plot", tmp_path / "one.html").code == 0

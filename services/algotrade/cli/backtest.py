@@ -142,9 +142,7 @@ def run(
             raise inputs.setting_failure(error) from None
         ended = perf_counter_ns()
     judged = metrics.performance(
-        metrics.Run(
-            file.bars[: len(result.equity)], result.equity, settings.initial_cash, result.final_equity, result.trades
-        )
+        metrics.Run(result.data, result.equity, settings.initial_cash, result.final_equity, result.trades)
     )
     return Outcome(compilation, artefact, file, settings, parameters, result, judged, compiled - started, ended - begun)
 

@@ -6,6 +6,7 @@ the compiler refused the drawing; without, a line on standard error. Either way 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,16 +63,19 @@ def failures_told(*, as_json: bool) -> Iterator[None]:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document on standard output."""
-    import orjson
-
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    """Print one JSON document on standard output, in ASCII, since ids and paths may hold what UTF-8 cannot."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 def print_failure(code: str, message: str, facts: Mapping[str, object] | None = None) -> None:
     """Print a failure as JSON."""
     print_json({"error": {"code": code, "message": message, **(facts or {})}})
+
+
+def printable(text: str) -> str:
+    """A name from a file, safe to show: nothing in it can move a cursor or break an encoding."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def diagnostics_json(diagnostics: Sequence[Diagnostic]) -> list[dict[str, Any]]:
@@ -82,7 +86,7 @@ def diagnostics_json(diagnostics: Sequence[Diagnostic]) -> list[dict[str, Any]]:
 
 def diagnostic_lines(diagnostics: Sequence[Diagnostic]) -> list[str]:
     """Findings as lines: severity, place, message."""
-    return [f"{found.severity}: {_place(found)}{found.message} [{found.code}]" for found in diagnostics]
+    return [printable(f"{found.severity}: {_place(found)}{found.message} [{found.code}]") for found in diagnostics]
 
 
 def _place(found: Diagnostic) -> str:
@@ -95,13 +99,13 @@ def _tell(as_json: bool, code: str, message: str, facts: Mapping[str, object]) -
     if as_json:
         print_failure(code, message, facts)
     else:
-        typer.echo(f"error: {message}", err=True)
+        typer.echo(f"error: {printable(message)}", err=True)
 
 
 def _tell_diagnostics(as_json: bool, refused: RefusedError) -> None:
     if as_json:
         print_json({"diagnostics": diagnostics_json(refused.diagnostics)})
         return
-    typer.echo(f"error: {refused}", err=True)
+    typer.echo(f"error: {printable(str(refused))}", err=True)
     for line in diagnostic_lines(refused.diagnostics):
         typer.echo(f"  {line}", err=True)

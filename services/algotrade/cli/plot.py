@@ -10,7 +10,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from algotrade.cli.failure import CommandError
+from algotrade.cli.failure import CommandError, printable
 from algotrade.engine import fixed
 from algotrade.engine.metrics import drawdowns
 
@@ -31,8 +31,7 @@ def write_chart(path: Path, outcome: Outcome) -> None:
         rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.03, row_heights=[0.55, 0.25, 0.2],
         subplot_titles=("Price", "Equity", "Drawdown, %"),
     )  # fmt: skip
-    bars = outcome.file.bars[: len(outcome.result.equity)]
-    equity = outcome.result.equity
+    bars, equity = outcome.result.data, outcome.result.equity
     depth = 100 * drawdowns(equity, outcome.settings.initial_cash)
     figure.add_trace(_price(bars), 1, 1)
     for trace in _markers(outcome.result.trades[:_MOST_TRADES]):
@@ -58,7 +57,7 @@ def write_chart(path: Path, outcome: Outcome) -> None:
 
 def _plain(text: str) -> str:
     """Plotly reads some HTML in titles; a name is only a name."""
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _price(bars: Any) -> Any:

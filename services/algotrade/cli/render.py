@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from algotrade.cli.failure import diagnostic_lines
+from algotrade.cli.failure import diagnostic_lines, printable
 from algotrade.cli.inputs import time_text
 from algotrade.engine import fixed
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from algotrade.engine.explain import Explanation
     from algotrade.engine.metrics import Metric
     from algotrade.engine.node_type import NodeType, Param
+    from algotrade.engine.strategy import Strategy
     from algotrade.engine.trades import Trade
 
 _TRADES_SHOWN: Final = 20
@@ -35,6 +36,10 @@ def _table(*headings: str, numbers: Sequence[str] = ()) -> Table:
     return table
 
 
+def _title(strategy: Strategy | None) -> str:
+    return printable(strategy.name) if strategy and strategy.name else "Strategy"
+
+
 # Backtest
 
 
@@ -42,8 +47,7 @@ def show_outcome(outcome: Outcome, plot: Path | None) -> None:
     """Print a finished backtest: what ran, its trades, its metrics."""
     console = Console()
     strategy, result = outcome.compilation.strategy, outcome.result
-    name = strategy.name if strategy and strategy.name else "Strategy"
-    console.print(Text(name, style="bold"))
+    console.print(Text(_title(strategy), style="bold"))
     for key, value in _facts(outcome):
         console.print(Text(f"  {key:<11} {value}"), soft_wrap=True)
     for line in diagnostic_lines(outcome.compilation.diagnostics):
@@ -75,7 +79,7 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
         ("timing", f"{speed} ({outcome.ns_per_bar:.1f} ns a bar)"),
     ]
     if outcome.parameters:
-        chosen = ", ".join(f"{name} {value:g}" for name, value in outcome.parameters.items())
+        chosen = ", ".join(f"{printable(name)} {value:g}" for name, value in outcome.parameters.items())
         facts.insert(3, ("parameters", chosen))
     return facts
 
@@ -182,7 +186,7 @@ def show_compilation(compilation: Compilation, answer: dict[str, Any], output: P
     """Print what the compiler made of a strategy."""
     console = Console()
     strategy = compilation.strategy
-    console.print(Text(strategy.name if strategy and strategy.name else "Strategy", style="bold"))
+    console.print(Text(_title(strategy), style="bold"))
     report = answer["report"]
     facts = [
         ("artefact", answer["artefact"]),
@@ -191,14 +195,14 @@ def show_compilation(compilation: Compilation, answer: dict[str, Any], output: P
         ("cost", f"at most {report['fuel_per_bar']:,} instructions a bar"),
         ("reads", ", ".join(report["feeds"]) or _DASH),
         ("orders", ", ".join(report["orders"]) or _DASH),
-        ("node order", " ".join(answer["node_order"])),
+        ("node order", printable(" ".join(answer["node_order"]))),
         ("compiled in", f"{answer['timing']['compile_ms']:.1f} ms"),
     ]
     for key, value in facts:
         console.print(Text(f"  {key:<11} {value}"), soft_wrap=True)
     for parameter in answer["parameters"]:
         bounds = f"{_bound(parameter['min'])} to {_bound(parameter['max'])}"
-        line = f"  parameter   {parameter['name']} = {parameter['default']} ({parameter['type']}, {bounds})"
+        line = f"  parameter   {printable(parameter['name'])} = {parameter['default']} ({parameter['type']}, {bounds})"
         console.print(Text(line), soft_wrap=True)
     for line in diagnostic_lines(compilation.diagnostics):
         console.print(Text(f"  {line}", style="yellow"), soft_wrap=True)
@@ -249,11 +253,11 @@ def show_explanation(explanation: Explanation) -> None:
     console.print(Text(place, style="bold"))
     table = _table("node", "port", "value", numbers=("value",))
     for (node, port), value in explanation.ports.items():
-        table.add_row(Text(node), Text(port), port_text(value))
+        table.add_row(Text(printable(node)), Text(port), port_text(value))
     console.print(table)
     console.print()
     for action in explanation.actions:
-        console.print(Text(action.sentence), soft_wrap=True)
+        console.print(Text(printable(action.sentence)), soft_wrap=True)
 
 
 def port_text(value: float | bool | None) -> str:

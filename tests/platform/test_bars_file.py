@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -209,6 +210,24 @@ def test_what_is_no_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(table_file, "MAX_FILE_BYTES", 100)
     assert refusal(write(tmp_path, gzip.compress(b"1," * 10_000))).code == "too_large"
     assert refusal(write(tmp_path, b"1," * 10_000)).code == "too_large"
+
+
+def test_a_header_that_is_no_csv_is_refused(tmp_path: Path) -> None:
+    assert refusal(write(tmp_path, HEADER.replace(",open", ",\ropen") + "1,1,1,1,1,1\n")).code == "unreadable"
+    assert refusal(write(tmp_path, HEADER.replace("\n", "\r") + "1,1,1,1,1,1\r")).code in ("unreadable", "empty_file")
+
+
+@given(st.text(alphabet='0123456789-:.,"TZ\n\r e\x00é', max_size=80), st.integers(0, 200), st.booleans())
+def test_broken_files_give_bars_or_a_typed_error(
+    tmp_path_factory: pytest.TempPathFactory, noise: str, at: int, skip_bad: bool
+) -> None:
+    good = HEADER + "".join(f"2024-01-{day:02},1.5,2,1,1.25,10\n" for day in range(1, 6))
+    path = write(tmp_path_factory.getbasetemp(), good[:at] + noise + good[at:], "noise.csv")
+    with contextlib.suppress(BarFileError):
+        bars = read_bars(path, skip_bad=skip_bad).bars
+        assert np.all(bars["low"] > 0)
+        assert np.all((bars["low"] <= bars["open"]) & (bars["close"] <= bars["high"]))
+        assert np.all(np.diff(bars["ts"]) > 0)
 
 
 def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:

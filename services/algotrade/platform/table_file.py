@@ -102,7 +102,7 @@ def _gunzip(data: bytes) -> bytes:
 def _read_csv(data: bytes, names: Sequence[str]) -> Table:
     _check_utf8(data)
     head, _, body = data.partition(b"\n")
-    header = [name.strip().lower() for name in next(csv.reader([head.decode()]), [])]
+    header = _header(head)
     positions = _positions(header, names)
     if not body.strip():
         raise TableError("empty_file", "the file has a header and no rows")
@@ -114,6 +114,14 @@ def _read_csv(data: bytes, names: Sequence[str]) -> Table:
         except pl.exceptions.PolarsError:
             pass  # some row is too long: find out which
     return _split_rows(data.decode(), len(header), positions, names)
+
+
+def _header(line: bytes) -> list[str]:
+    try:
+        names = next(csv.reader([line.decode().rstrip("\r")]), [])
+    except csv.Error as error:
+        raise TableError("unreadable", f"the header is not CSV: {error}") from None
+    return [name.strip().lower() for name in names]
 
 
 def _check_utf8(data: bytes) -> None:

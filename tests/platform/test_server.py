@@ -20,6 +20,7 @@ from algotrade.platform.errors import info, violations
 from algotrade.platform.process import Platform, serving
 from algotrade.platform.server import AddressError
 from algotrade.v1 import market_data_service_pb2 as pb
+from algotrade.v1 import types_pb2
 from algotrade.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
 WINDOW = pb.GetWindowRequest(symbol="AAA")
@@ -181,6 +182,35 @@ async def test_a_stream_that_is_left_cleans_up(serve: Any, connect: Any, platfor
     call.cancel()
     async with asyncio.timeout(20):
         await cleaned.wait()
+
+
+async def test_a_client_that_takes_nothing_is_ended(serve: Any, connect: Any, platform: Platform, user: str) -> None:
+    batch = types_pb2.TickBatch(times_nanos=range(10_000))
+    ended = asyncio.Event()
+
+    async def stream(request: Any, context: Any) -> AsyncIterator[pb.StreamTicksResponse]:
+        try:
+            for number in range(1_000_000):
+                yield pb.StreamTicksResponse(sequence=number, ticks=batch)
+        finally:
+            ended.set()
+
+    on = replace(platform, settings=platform.settings.model_copy(update={"stream_write_seconds": 0.2}))
+    stub = MarketDataServiceStub(connect(await serve(echo(stream=stream), on=on), user))
+    messages = aiter(stub.StreamTicks(TICKS))
+    await anext(messages)
+    async with asyncio.timeout(30):
+        await ended.wait()
+    taken = 0
+
+    async def take_the_rest() -> None:
+        nonlocal taken
+        async for _ in messages:
+            taken += 1
+
+    caught = await failure(take_the_rest())
+    assert (caught.code(), info(caught).reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "CONSUMER_TOO_SLOW")
+    assert 0 < taken < 1000, "what was under way arrives, and no more was made"
 
 
 async def test_a_message_too_large_is_refused(serve: Any, connect: Any, user: str) -> None:

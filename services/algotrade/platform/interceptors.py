@@ -220,8 +220,11 @@ def _path(violation: Any) -> str:
 class LayeredCalls(grpc.aio.ServerInterceptor):
     """Runs every call of the application's services within the layers; leaves health and reflection alone."""
 
-    def __init__(self, metrics: Metrics, access: Mapping[str, Access], around: Sequence[Layer]) -> None:
-        """Take the layers, the outermost first."""
+    def __init__(
+        self, metrics: Metrics, access: Mapping[str, Access], around: Sequence[Layer], stream_write_seconds: float
+    ) -> None:
+        """Take the layers, the outermost first, and how long a client may leave a stream's message lying."""
+        self._write_seconds = stream_write_seconds
         self._metrics = metrics
         self._access = access
         self._around = tuple(around)
@@ -274,9 +277,18 @@ class LayeredCalls(grpc.aio.ServerInterceptor):
                         await stack.enter_async_context(layer(call))
                     messages = await stack.enter_async_context(aclosing(behaviour(request, context)))
                     async for message in messages:
-                        await context.write(message)
+                        await self._send(context, message)
                         sent.inc()
             finally:
                 del self._streams[task]
 
         return run
+
+    async def _send(self, context: grpc.aio.ServicerContext[Any, Any], message: Any) -> None:
+        """Send a message; flow control makes this wait once the client has stopped taking them."""
+        try:
+            async with asyncio.timeout(self._write_seconds):
+                await context.write(message)
+        except TimeoutError:
+            sentence = f"nothing was taken for {self._write_seconds:g} s; come back with the cursor"
+            raise errors.ResourceExhausted("CONSUMER_TOO_SLOW", sentence) from None

@@ -59,7 +59,8 @@ class GrpcServer:
             for method in mount.service.methods:
                 if method.client_streaming:
                     raise TypeError(f"{method.full_name}: browsers cannot send streams, so the API has none")
-        self._calls = LayeredCalls(metrics, access, layers(metrics, verifier, access, settings.unary_deadline_seconds))
+        around = layers(metrics, verifier, access, settings.unary_deadline_seconds)
+        self._calls = LayeredCalls(metrics, access, around, settings.stream_write_seconds)
         self._server = grpc.aio.server(interceptors=[self._calls], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         self._names = [mount.service.full_name for mount in mounts]

@@ -25,8 +25,8 @@ from algotrade.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
 
 @asynccontextmanager
-async def market_data(data_dir: Path) -> AsyncIterator[tuple[dict[str, Any], asyncio.subprocess.Process]]:
-    """Run the service; yield its ports by event, and stop it with SIGTERM if the test did not."""
+async def market_data(data_dir: Path, log: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    """Run the service; yield its ports by event, stop it with SIGTERM, and keep what it logged."""
     environment = {
         **os.environ,
         "ALGOTRADE_DATA_DIR": str(data_dir),
@@ -47,12 +47,11 @@ async def market_data(data_dir: Path) -> AsyncIterator[tuple[dict[str, Any], asy
                 if line.startswith("{") and "port" in (entry := json.loads(line)):
                     ports[entry["event"]] = entry["port"]
         draining = asyncio.create_task(process.stderr.read())
-        yield ports, process
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
+        yield ports
+        process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
             assert await process.wait() == 0
-            await draining
+            log.extend(json.loads(line) for line in (await draining).splitlines() if line.startswith(b"{"))
     finally:
         if process.returncode is None:
             process.kill()
@@ -67,8 +66,9 @@ def own_dir() -> Any:
 
 async def test_a_service_alone_starts_serves_stops_and_goes_on(own_dir: Path) -> None:
     sequences = []
+    log: list[dict[str, Any]] = []
     for _ in range(2):
-        async with market_data(own_dir) as (ports, _process):
+        async with market_data(own_dir, log) as ports:
             signer = TokenSigner(
                 load_or_create_key(own_dir / "keys" / "access-token.pem"), "algotrade", "algotrade-api"
             )
@@ -88,8 +88,13 @@ async def test_a_service_alone_starts_serves_stops_and_goes_on(own_dir: Path) ->
                 [key] = (await http.get("/.well-known/jwks.json")).json()["keys"]
                 assert (await http.get("/elsewhere")).status_code == 404
                 assert (await http.post("/metrics")).status_code == 405
-            assert 'algotrade_market_ticks_total{symbol="BTC-USD"}' in metrics
-            assert "grpc_server_started_total" in metrics
+            counted = 'grpc_method="GetWindow",grpc_service="algotrade.v1.MarketDataService",grpc_type="unary"} 1.0'
+            assert f"grpc_server_started_total{{{counted}" in metrics
             assert key["kid"] == signer.key.kid
             assert "d" not in key
+    finished = [entry for entry in log if entry["event"] == "rpc.finished" and entry["code"] == "OK"]
+    assert {entry["user_id"] for entry in finished} == {"someone"}
+    assert all(entry["correlation_id"] and entry["level"] == "info" and entry["timestamp"] for entry in finished)
+    assert [entry["event"] for entry in log].count("database.stopped") == 2
+    assert bearer not in json.dumps(log), "a token is never logged"
     assert sequences == [(6036, 1, 1), (6036, 1, 1)], "the replay was logged once; the log outlives the process"

@@ -1,0 +1,132 @@
+"""How fast is a backtest? SMA(20)/SMA(50) crossover, 0.1 % fee, 1,000,000 bars; ours, vectorbt's Rust engine and C.
+
+Two spans, from data in memory: to every fill, the trade count and the final equity; and on to the equity curve and the
+drawdown. Ours goes through the public `backtest` call, exact integer ledger, fuel metering on, the artefact compiled
+before; its trade rows as Python objects are timed apart, since nobody else makes any. C is one loop by hand, in floats
+and with the same integer ledger as ours; it always writes the curve and the drawdown, and its trades must be ours.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import statistics
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from market import bars as market_bars
+from table import Row, document, measure, say
+
+from algotrade.engine.backtest import BacktestResult, backtest
+from algotrade.engine.compile import compile_strategy
+from algotrade.engine.records import EventKind, Records
+from algotrade.engine.settings import RunSettings
+
+BARS, FAST, SLOW, RUNS = 1_000_000, 20, 50, 7
+HERE = Path(__file__).parent
+PEER = HERE.parent / ".venv-vectorbt" / "bin" / "python"
+LEAST_LEAD, MOST_LAG = 8, 8  # times faster than vectorbt, times slower than C
+
+
+class CResult(ctypes.Structure):
+    _fields_ = (
+        ("equity", ctypes.c_double),
+        ("drawdown", ctypes.c_double),
+        ("trades", ctypes.c_int64),
+        ("open", ctypes.c_int64),
+    )
+
+
+def c_loops(folder: Path) -> ctypes.CDLL:
+    library = folder / "crossover.so"
+    source = HERE / "crossover.c"
+    subprocess.run(["cc", "-O3", "-march=native", "-shared", "-fPIC", "-o", library, source, "-lm"], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def pointer(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def run_c(library: ctypes.CDLL, data: Records) -> tuple[Row, Row, CResult]:
+    opens, closes = (np.ascontiguousarray(data[name] / 1e8) for name in ("open", "close"))
+    curve, out = np.empty(len(data)), CResult()
+
+    def floats() -> None:
+        library.float_loop(
+            pointer(opens), pointer(closes), ctypes.c_int64(len(data)), ctypes.c_int64(FAST), ctypes.c_int64(SLOW),
+            ctypes.c_double(0.001), ctypes.c_double(10_000), pointer(curve), ctypes.byref(out),
+        )  # fmt: skip
+
+    def ledger() -> None:
+        library.ledger_loop(
+            pointer(data), ctypes.c_int64(len(data)), ctypes.c_int64(FAST), ctypes.c_int64(SLOW),
+            ctypes.c_int64(10 * 10**8), ctypes.c_int64(10_000 * 10**8), pointer(curve), ctypes.byref(out),
+        )  # fmt: skip
+
+    by_floats = Row("C -O3, floats", measure(floats, RUNS * 3), f"{out.trades} trades, equity {out.equity:,.2f}")
+    seconds = measure(ledger, RUNS * 3)
+    return by_floats, Row("C -O3, integer ledger", seconds, f"{out.trades} trades, equity {out.equity:,.2f}"), out
+
+
+def run_vectorbt(folder: Path, data: Records) -> tuple[Row, Row]:
+    closes = folder / "closes.npy"
+    np.save(closes, data["close"] / 1e8)
+    command = [PEER, HERE / "peer_vectorbt.py", closes, str(RUNS)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    note = f"{found['trades']} trades, equity {found['equity']:,.2f} (fills on the close)"
+    name = f"vectorbt {found['version']}"
+    fills, curve = (statistics.median(found[span]) for span in ("to_fills", "to_curve"))
+    return Row(name, fills, note), Row(f"{name}, with curve", curve)
+
+
+def run_ours(data: Records) -> tuple[list[Row], BacktestResult]:
+    artefact = compile_strategy(document(FAST, SLOW)).artefact
+    assert artefact is not None
+
+    def to_fills() -> BacktestResult:
+        result = backtest(artefact, data, RunSettings())
+        return result if closed(result) and result.final_equity else result
+
+    def to_curve() -> None:
+        curve = to_fills().equity
+        np.max(1 - curve / np.maximum.accumulate(curve))
+
+    result = to_fills()
+    note = f"{closed(result)} trades, equity {result.final_equity / 1e8:,.2f}"
+    rows = [Row("AlgoTrade", measure(to_fills, RUNS), note), Row("AlgoTrade, with curve", measure(to_curve, RUNS))]
+    return [*rows, Row("  trade rows, apart", measure(lambda: replace(result).trades, RUNS))], result
+
+
+def closed(result: BacktestResult) -> int:
+    return int((result.events["kind"] == EventKind.EXIT).sum())
+
+
+def main() -> None:
+    data = market_bars(BARS)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours, result = run_ours(data)
+        by_floats, by_ledger, c = run_c(c_loops(folder), data)
+        peers = run_vectorbt(folder, data)
+    assert c.trades == closed(result), f"C closed {c.trades} trades, we {closed(result)}"
+    assert abs(c.equity * 1e8 - result.final_equity) <= 1e-6 * 1e8, "C and we end with another equity"
+    title = f"Backtest of SMA({FAST})/SMA({SLOW}), {BARS:,} bars"
+    say(title, [*ours, by_floats, by_ledger, *peers], BARS, "bar")
+    for our, peer in zip(ours, peers, strict=False):
+        print(
+            f"{peer.seconds / our.seconds:.1f}x faster: {our.name} against {peer.name} (at least {LEAST_LEAD} wanted)"
+        )
+    for our in ours[:2]:
+        for row in (by_floats, by_ledger):
+            print(
+                f"{our.seconds / row.seconds:.1f}x the time: {our.name} against {row.name} (at most {MOST_LAG} wanted)"
+            )
+
+
+if __name__ == "__main__":
+    main()

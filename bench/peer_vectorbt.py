@@ -1,0 +1,50 @@
+"""vectorbt's Rust engine on the same crossover; run by backtest_sma.py with the interpreter of .venv-vectorbt.
+
+Arguments: a .npy of the closes and how many times to run. Prints one line of JSON. vectorbt fills on the close of the
+signal's bar; the timed spans are from the series in memory to trade count and final equity, and on to the drawdown.
+"""
+
+import gc
+import json
+import sys
+import time
+import warnings
+
+warnings.filterwarnings("ignore")
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import vectorbt as vbt  # noqa: E402
+
+FAST, SLOW, FEE, CASH = 20, 50, 0.001, 10_000.0
+
+
+def simulate(close: pd.Series) -> tuple[vbt.Portfolio, dict[str, float]]:
+    fast, slow = vbt.MA.run(close, FAST), vbt.MA.run(close, SLOW)
+    entries, exits = fast.ma_crossed_above(slow), fast.ma_crossed_below(slow)
+    portfolio = vbt.Portfolio.from_signals(close, entries, exits, fees=FEE, init_cash=CASH, freq="1min")
+    return portfolio, {"trades": int(portfolio.trades.closed.count()), "equity": float(portfolio.final_value())}
+
+
+def main(path: str, runs: int) -> None:
+    vbt.settings["engine"] = "rust"
+    import vectorbt_rust
+
+    prices = np.load(path)
+    close = pd.Series(prices, index=pd.date_range("2021-01-01", periods=len(prices), freq="min"))
+    portfolio, found = simulate(close)  # the first call compiles and fills caches: not timed
+    portfolio.max_drawdown()
+    to_fills, to_curve = [], []
+    for _ in range(runs):
+        gc.collect()
+        start = time.perf_counter()
+        portfolio, found = simulate(close)
+        to_fills.append(time.perf_counter() - start)
+        portfolio.max_drawdown()
+        to_curve.append(time.perf_counter() - start)
+    version = f"{vbt.__version__} + rust {vectorbt_rust.__version__}"
+    print(json.dumps(found | {"to_fills": to_fills, "to_curve": to_curve, "version": version}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

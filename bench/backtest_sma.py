@@ -90,7 +90,9 @@ def run_ours(data: Records) -> tuple[list[Row], BacktestResult]:
 
     def to_fills() -> BacktestResult:
         result = backtest(artefact, data, RunSettings())
-        return result if closed(result) and result.final_equity else result
+        assert closed(result)
+        assert result.final_equity
+        return result
 
     def to_curve() -> None:
         curve = to_fills().equity
@@ -118,14 +120,11 @@ def main() -> None:
     title = f"Backtest of SMA({FAST})/SMA({SLOW}), {BARS:,} bars"
     say(title, [*ours, by_floats, by_ledger, *peers], BARS, "bar")
     for our, peer in zip(ours, peers, strict=False):
-        print(
-            f"{peer.seconds / our.seconds:.1f}x faster: {our.name} against {peer.name} (at least {LEAST_LEAD} wanted)"
-        )
+        print(f"{peer.seconds / our.seconds:.1f}x faster than {peer.name} (at least {LEAST_LEAD} wanted)")
     for our in ours[:2]:
         for row in (by_floats, by_ledger):
-            print(
-                f"{our.seconds / row.seconds:.1f}x the time: {our.name} against {row.name} (at most {MOST_LAG} wanted)"
-            )
+            times = our.seconds / row.seconds
+            print(f"{times:.1f}x the time of {row.name}: {our.name} (at most {MOST_LAG} wanted)")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from sqlalchemy.exc import OperationalError
 from algotrade.platform import errors, limits
 from algotrade.platform.caller import CORRELATION_ID, principal
 from algotrade.platform.errors import info, violations
+from algotrade.platform.http import AddressError
 from algotrade.platform.process import Platform, serving
-from algotrade.platform.server import AddressError
 from algotrade.v1 import market_data_service_pb2 as pb
 from algotrade.v1 import types_pb2
 from algotrade.v1.market_data_service_pb2_grpc import MarketDataServiceStub
@@ -267,9 +267,10 @@ async def test_stopping_says_so_first_and_ends_streams_with_unavailable(
         await stopping
 
 
-async def test_an_address_in_use_is_named(platform: Platform, serve: Any) -> None:
+@pytest.mark.parametrize("which", ["grpc_address", "http_address"])
+async def test_an_address_in_use_is_named(platform: Platform, serve: Any, which: str) -> None:
     server = await serve(echo())
     address = f"127.0.0.1:{server.port}"
-    on = replace(platform, settings=platform.settings.model_copy(update={"grpc_address": address}))
+    on = replace(platform, settings=platform.settings.model_copy(update={which: address}))
     with pytest.raises(AddressError, match=address):
         await serve(echo(), on=on)

@@ -21,6 +21,11 @@ JWKS_PATH: Final = "/.well-known/jwks.json"
 METRICS_PATH: Final = "/metrics"
 _REQUEST_SECONDS: Final = 5.0
 
+
+class AddressError(Exception):
+    """A server cannot listen where it should."""
+
+
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
@@ -38,9 +43,12 @@ class _Handler(WSGIRequestHandler):
 
 @asynccontextmanager
 async def http_server(address: str, registry: CollectorRegistry, jwks: dict[str, Any]) -> AsyncIterator[int]:
-    """Serve metrics and keys while the context is open; yield the port."""
+    """Serve metrics and keys while the context is open; yield the port. AddressError where it is taken."""
     host, _, port = address.rpartition(":")
-    server = make_server(host, int(port), _app(registry, orjson.dumps(jwks)), _Server, _Handler)
+    try:
+        server = make_server(host, int(port), _app(registry, orjson.dumps(jwks)), _Server, _Handler)
+    except OSError as error:
+        raise AddressError(f"cannot listen on {address}: is it in use?") from error
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="http", daemon=True)
     thread.start()
     log.info("http.started", port=server.server_port)

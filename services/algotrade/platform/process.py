@@ -82,12 +82,13 @@ async def open_platform(settings: Settings, clock: Clock | None = None) -> Async
 async def serving(platform: Platform, builders: Sequence[Builder]) -> AsyncIterator[GrpcServer]:
     """Build services and serve them while the context is open; services close after the server, in reverse order."""
     async with AsyncExitStack() as stack:
-        mounts = [await stack.enter_async_context(build(platform)) for build in builders]
-        health = Health(mounts, platform.clock)
-        server = GrpcServer(platform.settings, platform.metrics, platform.verifier, [*mounts, health.mount])
+        # First, since the port is taken where this platform already runs: then nothing of its has been touched.
         await stack.enter_async_context(
             http_server(platform.settings.http_address, platform.metrics.registry, public_keys(platform.key))
         )
+        mounts = [await stack.enter_async_context(build(platform)) for build in builders]
+        health = Health(mounts, platform.clock)
+        server = GrpcServer(platform.settings, platform.metrics, platform.verifier, [*mounts, health.mount])
         await server.start()
         stack.push_async_callback(server.stop)
         await stack.enter_async_context(health.watching(server))

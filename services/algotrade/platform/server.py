@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from algotrade.platform import limits
+from algotrade.platform.http import AddressError
 from algotrade.platform.interceptors import LayeredCalls, layers
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -34,10 +35,6 @@ OPTIONS: Final = (
 )
 
 Probe = Callable[[], Awaitable[object]]
-
-
-class AddressError(Exception):
-    """The server cannot listen where it should."""
 
 
 @dataclass(frozen=True)

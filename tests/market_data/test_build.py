@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from market_data.feeds import ManualFeed
+from market_data.feeds import ManualFeed, ramp
 
 from algotrade.market_data.build import FeedsError, build, feeds_of
 from algotrade.platform import limits
 from algotrade.platform.bars_file import BarFileError
 from algotrade.platform.clock import SystemClock
+from algotrade.platform.http import AddressError
 from algotrade.platform.process import Platform
 from algotrade.platform.settings import Settings
 from algotrade.v1.market_data_service_pb2 import ListSymbolsRequest, StreamTicksRequest
@@ -64,3 +67,17 @@ async def test_the_built_in_feeds_are_served(serve: Any, connect: Any, platform:
     for symbol in listed.symbols:
         call = stub.StreamTicks(StreamTicksRequest(symbol=symbol.symbol, after_sequence=0))
         assert (await call.read()).ticks.first_sequence == 1
+
+
+async def test_a_second_start_on_taken_ports_leaves_the_first_one_writing(
+    serve: Any, connect: Any, platform: Platform, user: str
+) -> None:
+    feed = ManualFeed("AAA", live=False)
+    server = await serve(partial(build, feeds=[feed]))
+    taken = platform.settings.model_copy(update={"http_address": f"127.0.0.1:{server.port}"})
+    with pytest.raises(AddressError):
+        await serve(partial(build, feeds=[ManualFeed("AAA")]), on=replace(platform, settings=taken))
+    feed.push("AAA", ramp(0, 3))
+    call = MarketDataServiceStub(connect(server, user)).StreamTicks(StreamTicksRequest(symbol="AAA", after_sequence=0))
+    first = await call.read()
+    assert (first.ticks.first_sequence, first.epoch) == (1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
 
@@ -112,6 +113,31 @@ async def test_a_speed_scales_time() -> None:
     clock.turn(8.0)
     await consuming
     assert found == [0, 1, 2, 10]
+
+
+@pytest.mark.parametrize("seen", [0, 8, 4 * 1509 - 4, 4 * 1509, 4 * 1509 + 12, 13_600])
+async def test_a_repeated_replay_begins_again_later(aapl: Path, seen: int) -> None:
+    ticks, _ = read_ticks(aapl)
+    wanted = 10 * len(ticks) // 4
+    feed = ReplayFeed("AAPL", ticks, ManualClock(), bars=True, repeat=True)
+
+    async def first(count: int, resume: Resume) -> Records:
+        found: list[Records] = []
+        async with aclosing(feed.run("AAPL", resume)) as run:
+            async for fed in run:
+                found.append(fed.ticks)
+                if sum(map(len, found)) >= count:
+                    break
+        return np.concatenate(found)[:count]
+
+    whole = await first(wanted, Resume(epoch=1))
+    assert np.all(np.diff(whole["ts"]) >= 0)
+    assert whole["price"].tobytes() == np.resize(ticks["price"], wanted).tobytes()
+    moved = int(whole["ts"][len(ticks)]) - int(ticks["ts"][0])
+    assert moved % (7 * 24 * 3600 * SECOND) == 0, "a Monday stays a Monday"
+    assert 0 < int(whole["ts"][len(ticks)]) - int(ticks["ts"][-1]) < 8 * 24 * 3600 * SECOND
+    rest = await first(wanted - seen, Resume(2, seen, int(whole["ts"][seen - 1]) if seen else 0))
+    assert rest.tobytes() == whole[seen:].tobytes()
 
 
 async def test_nothing_comes_before_the_gate_opens() -> None:

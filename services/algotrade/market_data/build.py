@@ -55,8 +55,10 @@ async def feeds_of(settings: Settings, clock: Clock, replay_gate: Gate = _open) 
         if path is None:
             path = await asyncio.to_thread(aapl_daily, settings.data_dir / "samples")
         ticks, bars = await asyncio.to_thread(read_ticks, path)
+        speed = settings.replay_speed
+        repeat = settings.replay_path is None and speed > 0  # a demo does not run dry; a file is replayed once
         feeds.append(
-            ReplayFeed(settings.replay_symbol, ticks, clock, bars=bars, speed=settings.replay_speed, gate=replay_gate)
+            ReplayFeed(settings.replay_symbol, ticks, clock, bars=bars, speed=speed, repeat=repeat, gate=replay_gate)
         )
     return feeds
 

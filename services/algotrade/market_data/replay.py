@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +17,10 @@ import numpy as np
 from algotrade.engine.records import Records, bar_ticks
 from algotrade.market_data.feed import FeedSymbol, FeedTicks, Resume
 from algotrade.platform.bars_file import BarFileError, read_bars, read_trades
-from algotrade.platform.clock import Clock
+from algotrade.platform.clock import SECOND_NS, Clock
 
 BATCH: Final = 1024
+WEEK_NS: Final = 7 * 24 * 3600 * SECOND_NS
 
 Gate = Callable[[], Awaitable[object]]
 
@@ -31,24 +33,49 @@ class ReplayFeed:
     """The port `Feed` over the ticks of one symbol."""
 
     def __init__(
-        self, symbol: str, ticks: Records, clock: Clock, *, bars: bool, speed: float = 0.0, gate: Gate = _open
+        self,
+        symbol: str,
+        ticks: Records,
+        clock: Clock,
+        *,
+        bars: bool,
+        speed: float = 0.0,
+        repeat: bool = False,
+        gate: Gate = _open,
     ) -> None:
-        """Take ticks in order of time; ``speed`` 0 is as fast as possible; nothing starts before ``gate`` returns."""
+        """Take ticks in order of time; nothing starts before ``gate`` returns.
+
+        ``speed`` 0 is as fast as possible. With ``repeat`` it begins again at the end, its times moved on by as many
+        whole weeks as it lasts, so that time never runs backwards.
+        """
         self.symbols = (FeedSymbol(symbol, "replay", bars, live=False),)
         self._ticks = ticks
         self._clock = clock
         self._speed = speed
+        self._repeat = repeat
         self._gate = gate
 
     async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedTicks, None]:
         """Yield the ticks behind the last logged time."""
         await self._gate()
-        ticks = self._ticks
-        if resume.sequence:
-            ticks = ticks[np.searchsorted(ticks["ts"], resume.event_ns, side="right") :]
+        span_ns = _whole_weeks(self._ticks["ts"])
+        turn = (resume.event_ns - int(self._ticks["ts"][0])) // span_ns if self._repeat and resume.sequence else 0
+        while True:
+            ticks = self._ticks.copy()
+            ticks["ts"] += turn * span_ns
+            if resume.sequence:
+                ticks = ticks[np.searchsorted(ticks["ts"], resume.event_ns, side="right") :]
+            async with aclosing(self._pace(ticks)) as paced:
+                async for fed in paced:
+                    yield fed
+            if not self._repeat:
+                return
+            turn += 1
+
+    async def _pace(self, ticks: Records) -> AsyncGenerator[FeedTicks, None]:
+        """Yield ticks as their time comes, cut only where a new time begins."""
         if not len(ticks):
             return
-        # Where a new time begins: batches are cut there only.
         cuts = np.append(np.flatnonzero(np.diff(ticks["ts"])) + 1, len(ticks))
         started_ns, first_ns = self._clock.now_ns(), int(ticks["ts"][0])
         sent = 0
@@ -64,6 +91,13 @@ class ReplayFeed:
             yield FeedTicks(ticks[sent:end])
             sent = end
             await asyncio.sleep(0)  # a replay at full speed must not keep the loop to itself
+
+
+def _whole_weeks(times: Records) -> int:
+    """Return how long a replay lasts, one usual step after its last tick included, in nanoseconds."""
+    steps = np.diff(np.unique(times))
+    lasts = int(times[-1]) - int(times[0]) + (int(np.median(steps)) if len(steps) else 1)
+    return -(-lasts // WEEK_NS) * WEEK_NS
 
 
 def read_ticks(path: Path) -> tuple[Records, bool]:

@@ -21,6 +21,7 @@ from oracle.evaluate import Bar, Book, Evaluator, warmup
 from oracle.indicators import ROUNDING, UNDEFINED
 
 Row = tuple[int, int, int, int, int, float]
+Tick = tuple[int, int | None, float]  # time, price (None: a time marker), size
 SECONDS = {
     "1s": 1,
     "5s": 5,
@@ -99,8 +100,18 @@ def backtest(
     return Run(read(document, parameters), Settings.parse(settings or {})).over(rows)
 
 
+def replay(
+    document: Any,
+    ticks: Sequence[Tick],
+    settings: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Result:
+    """The same over trades: bars are built from them, all of them are real."""
+    return Run(read(document, parameters), Settings.parse(settings or {})).over_ticks(ticks)
+
+
 class Run:
-    """One graph, one broker, one pass over the rows."""
+    """One graph, one broker, one pass over the rows or ticks."""
 
     def __init__(self, graph: Graph, settings: Settings) -> None:
         self.graph, self.settings = graph, settings
@@ -109,7 +120,7 @@ class Run:
         self.warmup = warmup(graph)
         self.building: Bar | None = None
         self.discard = False  # the bar being built began mid-interval
-        self.started = False
+        self.since = 0  # time of the first record seen
         self.last_ts = 0
         self.peak = self.day_start = self.last_equity = settings.initial_cash
         self.day: date | None = None
@@ -128,10 +139,28 @@ class Run:
             self.last_ts = row[0]
             if native:
                 self.close()
+        return self.result(rows[-1][4] if rows else 0)
+
+    def over_ticks(self, ticks: Sequence[Tick]) -> Result:
+        last = 0
+        for ts, price, size in ticks:
+            self.since = min(self.since or ts, ts)
+            if self.settings.interval != "tick":
+                self.close_if_past(ts)
+            if price is None:
+                continue
+            self.broker.tick(ts, price, real=True)
+            self.grow((ts, price, price, price, price, size))
+            self.last_ts, last = ts, price
+            if self.settings.interval == "tick":
+                self.close()
+        return self.result(last)
+
+    def result(self, last_price: int) -> Result:
         broker = self.broker
         still_open = broker.open_trade()
         trades = broker.trades + ([still_open] if still_open else [])
-        final = broker.equity(rows[-1][4]) if rows else self.settings.initial_cash
+        final = broker.equity(last_price)
         count, fragile = len(self.evaluator.bars), self.evaluator.fragile
         return Result(trades, +broker.rejections, final, count, self.warmup, fragile, self.equity, broker.largest)
 
@@ -156,10 +185,10 @@ class Run:
             self.building = Bar(b.ts, b.open, max(b.high, h), min(b.low, low), c, b.volume + v)
             return
         start = ts
-        if self.settings.interval != "native":
+        if self.settings.interval not in ("native", "tick"):
             start = ts - ts % (SECONDS[self.settings.interval] * 1_000_000_000)
-            self.discard = start != ts and not self.started
-        self.started = True
+            self.since = self.since or ts
+            self.discard = self.since > start
         self.building = Bar(start, o, h, low, c, v)
 
     def close(self) -> None:
@@ -178,7 +207,7 @@ class Run:
         if doubtful and (self.broker.position or self.broker.pending_entry):
             self.evaluator.fragile.append((len(self.evaluator.bars) - 1, doubtful))
         self.last_equity = equity
-        self.equity.append(equity)
+        self.equity.append(self.broker.equity(bar.close))
 
     def roll_day(self, ts: int) -> None:
         """day_pnl counts from the equity at the last close of the previous day."""

@@ -77,16 +77,12 @@ def _floor_div(f: Function, a: Expr, b: int) -> Expr:
 
 
 class Calendar:
-    """The calendar's functions, in the order in which they stand in every module."""
+    """The calendar's functions; a module holds them where its graph asks for dates."""
 
     def __init__(self) -> None:
         self.zone_offset = _zone_offset()
         self.day = self._day()
         self.field = self._field()
-
-    @property
-    def functions(self) -> list[Function]:
-        return [value for value in vars(self).values() if isinstance(value, Function)]
 
     def _day(self) -> Function:
         """Days since the epoch of a time, by a zone's clock: (table, entries, time)."""

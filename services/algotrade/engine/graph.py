@@ -71,10 +71,11 @@ class Document:
     edges: tuple[Edge, ...]
 
 
-def parse(raw: str | bytes | Mapping[str, Any]) -> tuple[Document, list[Diagnostic]]:
-    """Read a document; whatever cannot be read becomes a diagnostic and is left out."""
+def parse(raw: str | bytes | Mapping[str, Any]) -> tuple[Document | None, list[Diagnostic]]:
+    """Read a document; whatever cannot be read becomes a diagnostic and is left out. None: nothing could be."""
     reader = _Reader()
-    return reader.document(reader.load(raw)), reader.found
+    loaded = reader.load(raw)
+    return (None if loaded is None else reader.document(loaded)), reader.found
 
 
 class _Reader:
@@ -84,30 +85,28 @@ class _Reader:
     def error(self, code: str, message: str, **where: str | None) -> None:
         self.found.append(Diagnostic("error", code, message, **where))
 
-    def load(self, raw: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    def load(self, raw: str | bytes | Mapping[str, Any]) -> Mapping[str, Any] | None:
         if isinstance(raw, Mapping):
             return raw
         if len(raw) > MAX_DOCUMENT_BYTES:
             self.error(
                 "document_too_large", f"the document has {len(raw)} bytes; at most {MAX_DOCUMENT_BYTES} are allowed"
             )
-            return {}
+            return None
         try:
             value = json.loads(raw)
         except json.JSONDecodeError as e:
             self.error("invalid_json", f"not JSON: {e.msg} at line {e.lineno} column {e.colno}")
-            return {}
+            return None
         except (UnicodeDecodeError, RecursionError, ValueError) as e:
             self.error("invalid_json", f"not JSON: {type(e).__name__}")
-            return {}
+            return None
         if not isinstance(value, dict):
             self.error("invalid_document", "the document is not a JSON object")
-            return {}
+            return None
         return value
 
     def document(self, raw: Mapping[str, Any]) -> Document:
-        if self.found:
-            return Document("", (), (), ())
         version = raw.get("version", VERSION)
         if type(version) is not int or version != VERSION:
             self.error("unknown_version", f"document version {version!r}; this is version {VERSION}")

@@ -218,6 +218,7 @@ class Function:
     loops: int = 1  # how often its loops go round at most, where they do not go once a record
     locals: list[Type] = field(default_factory=list)
     body: list[Statement] = field(default_factory=list)
+    calls: list[Function] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.args = [Var(i, t) for i, t in enumerate(self.params)]
@@ -253,6 +254,7 @@ class Function:
         lifted = tuple(a if isinstance(a, Expr) else const(t, a) for a, t in zip(args, function.params, strict=True))
         if any(a.type != t for a, t in zip(lifted, function.params, strict=True)):
             raise TypeError(f"arguments of {function.name}")
+        self.calls.append(function)
         return Call(function, lifted)
 
     def run(self, function: Function, *args: Expr | Number) -> None:

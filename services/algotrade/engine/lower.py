@@ -43,12 +43,23 @@ def lower(strategy: Strategy, *, probe: bool = False) -> Lowered:
     row = Row()
     bars = _Bars(strategy, row, probe=probe).function
     own = [bars, _enter(strategy, row), _levels(strategy, row), _prepare(strategy, row), _reset(row)]
+    shared = shared_functions()
+    own.extend(_called({f.name for f in [*shared, *own]}, own))
     stride = row.finish()
-    if any(node.type.name in ("time", "account") for node in strategy.nodes):
-        own.extend(calendar().functions)
     data = [(row.data_at, bytes(row.data))] if row.data else []
     end = row.data_at + len(row.data)
-    return Lowered(Program([*shared_functions(), *own], data, end + -end % HEAP_ALIGNMENT), row, stride)
+    return Lowered(Program([*shared, *own], data, end + -end % HEAP_ALIGNMENT), row, stride)
+
+
+def _called(known: set[str], callers: Iterable[Function]) -> list[Function]:
+    """The functions that the callers need and that are not known yet, and those that these need."""
+    found: list[Function] = []
+    for caller in callers:
+        for function in caller.calls:
+            if function.name not in known:
+                known.add(function.name)
+                found += [function, *_called(known, [function])]
+    return found
 
 
 class _Bars:

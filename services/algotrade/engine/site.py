@@ -140,11 +140,15 @@ class Series:
         """The sample n before this one, 0 <= n < the samples kept."""
         return self._at(self.count() - n).load(F64)
 
-    def _at(self, index: Expr) -> Expr:
+    def place(self) -> tuple[Expr, Expr]:
+        """Where the samples are kept: the address of the first, and the mask that wraps an index."""
         ring = self._ring
         assert ring is not None
-        wrapped = index & late(lambda: ring.capacity - 1)
-        return self.scope.base + (wrapped.op2("shl", 3) + late(lambda: ring.offset))
+        return self.scope.base + late(lambda: ring.offset), late(lambda: ring.capacity - 1)
+
+    def _at(self, index: Expr) -> Expr:
+        first, mask = self.place()
+        return first + (index & mask).op2("shl", 3)
 
 
 class Truth:

@@ -5,7 +5,10 @@ Each follows TA-Lib step by step, so that results agree to the last bit or nearl
 
 from __future__ import annotations
 
-from algotrade.engine.ir import F64, Expr, Function
+from functools import lru_cache
+
+from algotrade.engine.ir import F64, I32, Expr, Function
+from algotrade.engine.limits import MAX_PERIOD
 from algotrade.engine.site import Series, Site
 
 
@@ -63,6 +66,24 @@ def wma(site: Site, x: Series, period: Expr, most: int) -> Expr:
 def triangle(period: Expr) -> Expr:
     """1 + 2 + … + period, as f64."""
     return (period * (period + 1)).op2("shr_u", 1).to(F64)
+
+
+@lru_cache(maxsize=1)
+def deviation() -> Function:
+    """The population standard deviation of a window: (first address, mask, newest index, samples, mean).
+
+    Two passes, the first being the caller's mean: a running sum of squares loses all its digits where the price is
+    large and moves little.
+    """
+    f = Function("deviation", [I32, I32, I32, I32, F64], F64, loops=MAX_PERIOD)
+    first, mask, newest, samples, mean = f.args
+    squares, left = f.var(F64, 0.0), f.var(I32, samples)
+    with f.while_(left.ne(0)):
+        f.set(left, left - 1)
+        distance = f.let((first + ((newest - left) & mask).op2("shl", 3)).load(F64) - mean)
+        f.set(squares, squares + distance * distance)
+    f.ret((squares / samples.to(F64)).op1("sqrt"))
+    return f
 
 
 def positive_part(f: Function, x: Expr) -> Expr:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from algotrade.engine.ir import F64, Expr, maximum, select
 from algotrade.engine.node_type import VALUE, Category, NodeType, Port, number
 from algotrade.engine.nodes import kernels
-from algotrade.engine.nodes.overlap import EPSILON, period
+from algotrade.engine.nodes.overlap import period
 from algotrade.engine.site import NAN, Site, Value
 
 
@@ -36,7 +36,7 @@ def _rsi(site: Site) -> dict[str, Value]:
             with f.when(x.count() > n):
                 total = f.let(gains + losses)
                 f.set(out, 0.0)
-                with f.when(total >= EPSILON):
+                with f.when(total > 0.0):
                     f.set(out, 100.0 * (gains / total))
     return {"value": site.number_out(out)}
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from algotrade.engine.ir import F64, Expr
+from algotrade.engine.ir import Expr
 from algotrade.engine.limits import MAX_PERIOD
 from algotrade.engine.node_type import VALUE, Category, Lower, NodeType, Param, ParamKind, Port, number
 from algotrade.engine.nodes import kernels
 from algotrade.engine.site import Site, Value
-
-# TA-Lib takes a variance below this for zero (ta_utility.h, TA_EPSILON).
-EPSILON = 1e-14
 
 
 def period(default: int, *, minimum: int = 2, name: str = "timeperiod", summary: str = "Number of samples.") -> Param:
@@ -40,18 +37,10 @@ def _wma(site: Site) -> dict[str, Value]:
 
 def _bbands(site: Site) -> dict[str, Value]:
     f, x, n = site.f, site.input(), site.integer("timeperiod")
-    squares, deviation = site.slot(F64), site.out()
+    deviation = site.out()
     middle = kernels.sma(site, x, n, site.most("timeperiod"))
-    with x.step():
-        sum = f.var(F64, squares.get() + x.value * x.value)
-        with f.when(x.count() >= n):
-            variance = f.let(sum / n.to(F64) - middle * middle)
-            f.set(deviation, 0.0)
-            with f.when(variance >= EPSILON):
-                f.set(deviation, variance.op1("sqrt"))
-            oldest = f.let(x.ago(n - 1))
-            f.set(sum, sum - oldest * oldest)
-        squares.set(sum)
+    with x.step(), f.when(x.count() >= n):
+        f.set(deviation, f.call(kernels.deviation(), *x.place(), x.count(), n, middle))
     return {
         "upper": site.number_out(middle + deviation * site.number("nbdevup")),
         "middle": site.number_out(middle),

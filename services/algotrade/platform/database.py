@@ -6,6 +6,7 @@ An embedded server listens on a Unix socket only and stops with the last process
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -61,7 +62,9 @@ async def embedded_server(directory: Path) -> AsyncIterator[URL]:
             )
 
         directory.parent.mkdir(parents=True, exist_ok=True)
-        return postgres_server.get_server(directory, cleanup_mode="stop")
+        server = postgres_server.get_server(directory, cleanup_mode="stop")
+        _forget_killed_users(server.global_process_id_list)
+        return server
 
     server = await asyncio.to_thread(start)
     log.info("database.started", directory=str(directory))
@@ -72,6 +75,17 @@ async def embedded_server(directory: Path) -> AsyncIterator[URL]:
         log.info("database.stopped")
 
 
+def _forget_killed_users(processes: Any) -> None:
+    """Take processes that were killed off the list of users, or the last user would not stop the server."""
+    for process_id in processes.get_and_add(os.getpid()):
+        try:
+            os.kill(process_id, 0)
+        except ProcessLookupError:
+            processes.get_and_remove(process_id)
+        except PermissionError:
+            continue  # it lives, and belongs to somebody else
+
+
 @asynccontextmanager
 async def open_engine(url: URL, settings: Settings) -> AsyncIterator[AsyncEngine]:
     """Yield a pool of connections whose locks, statements and idle transactions all end some time."""
@@ -79,7 +93,7 @@ async def open_engine(url: URL, settings: Settings) -> AsyncIterator[AsyncEngine
         url.set(drivername="postgresql+asyncpg"),
         pool_size=settings.database_pool_size,
         max_overflow=0,
-        pool_pre_ping=False,
+        pool_pre_ping=True,  # a restarted server costs a caller nothing but the time it was away
         pool_timeout=settings.unary_deadline_seconds,
         connect_args={
             "timeout": settings.unary_deadline_seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from algotrade.platform.settings import Settings
 
 
-def configure(settings: Settings) -> None:
-    """Send every log line of the process, this project's and its libraries', to stderr in one format."""
+def configure(settings: Settings, stream: TextIO | None = None) -> None:
+    """Send every log line of the process, this project's and its libraries', to stderr or a stream, in one format."""
+    stream = stream or sys.stderr
     level = getattr(logging, settings.log_level.upper())
-    json_lines = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    json_lines = settings.log_format == "json" or (settings.log_format == "auto" and not stream.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -34,7 +35,7 @@ def configure(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

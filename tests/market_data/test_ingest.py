@@ -170,7 +170,7 @@ async def test_the_writer_outlives_its_database_connections(platform: Platform) 
             await writer.reached(round_number * 10 + 10)
             async with platform.database.connect() as connection:
                 await connection.execute(
-                    text("""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    text("""SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
                             WHERE application_name = 'algotrade' AND pid <> pg_backend_pid()""")
                 )
         writer.feed.push(A, ramp(START + 3 * SECOND, 1))

@@ -33,3 +33,7 @@ MAX_QUEUED_TICKS: Final = 65_536  # between a feed and the writer
 
 # Accounts
 MAX_STRATEGIES: Final = 1_000  # a user
+MAX_SESSIONS: Final = 1_000  # a user
+
+# Sessions
+MAX_WARMUP_RECORDS: Final = 100_000  # of a partition that a session reads before it begins

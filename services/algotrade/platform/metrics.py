@@ -21,6 +21,9 @@ class Metrics:
         def histogram(name: str, text: str, *labels: str) -> Histogram:
             return Histogram(name, text, labels, buckets=_LATENCY, registry=self.registry)
 
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=self.registry)
+
         self.started = counter("grpc_server_started_total", "RPCs started.", *_METHOD)
         self.handled = counter("grpc_server_handled_total", "RPCs completed, by code.", *_METHOD, "grpc_code")
         self.handling_seconds = histogram("grpc_server_handling_seconds", "Time in the handler.", *_METHOD)
@@ -33,3 +36,7 @@ class Metrics:
         self.ticks = counter("algotrade_market_ticks_total", "Ticks logged.", "symbol")
         self.ticks_left_out = counter("algotrade_market_ticks_left_out_total", "Ticks left out.", "symbol", "reason")
         self.markers = counter("algotrade_market_markers_total", "Time markers logged.", "symbol")
+        self.sessions_held = gauge("algotrade_sessions_held", "Sessions in memory of the worker.", "state")
+        self.session_step_seconds = histogram("algotrade_session_step_seconds", "Time to step a lane over a batch.")
+        self.session_commit_seconds = histogram("algotrade_session_commit_seconds", "Time to commit what happened.")
+        self.outbox_seconds = gauge("algotrade_outbox_oldest_seconds", "Age of the oldest message not yet sent.")

@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     marker_interval_seconds: Seconds = 1.0
     marker_grace_seconds: Annotated[float, Field(ge=0)] = 0.5
 
+    # Forward test
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 1.0  # a session's row is no older, though nothing happens in it
+    command_seconds: Seconds = 10.0  # a call waits no longer for the worker to apply its command
+    mark_seconds: Annotated[float, Field(ge=0)] = 0.25  # a stream's marks are at least so far apart
+
     # Log
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"

@@ -1,0 +1,114 @@
+"""Composes the service: the servicer, and beside it the worker and the relay, each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import grpc
+
+from algotrade.forward_test.changes import Changes
+from algotrade.forward_test.follow import SHARDS, Worker
+from algotrade.forward_test.lifecycle import Lifecycle
+from algotrade.forward_test.postgres import PostgresSessionStore
+from algotrade.forward_test.postgres_ledger import PostgresLedger
+from algotrade.forward_test.postgres_outbox import PostgresOutbox
+from algotrade.forward_test.relay import Relay
+from algotrade.forward_test.servicer import ForwardTestServicer
+from algotrade.forward_test.store import Ledger
+from algotrade.forward_test.stream import Streamer
+from algotrade.forward_test.upstream import Upstream
+from algotrade.platform.channel import open_channel
+from algotrade.platform.log import logger
+from algotrade.platform.process import Platform
+from algotrade.platform.server import Mount
+from algotrade.v1 import forward_test_service_pb2 as pb
+from algotrade.v1 import forward_test_service_pb2_grpc as pb_grpc
+
+log = logger(__name__)
+
+
+class WorkerDown(Exception):  # noqa: N818  (a state)
+    """No session is stepped just now."""
+
+
+@asynccontextmanager
+async def build(
+    platform: Platform, upstream: grpc.aio.Channel | None = None, ledger: Ledger | None = None
+) -> AsyncIterator[Mount]:
+    """Yield the service while its worker runs.
+
+    ``upstream`` reaches strategies and market data; without one they are at the process's own address.
+    """
+    settings, clock = platform.settings, platform.clock
+    changes, store = Changes(), PostgresSessionStore(platform.database)
+    channel = upstream or open_channel(settings.grpc_address)
+    relay = Relay(
+        PostgresOutbox(platform.database),
+        platform.bus,
+        platform.metrics,
+        SHARDS,
+        poll_seconds=settings.bus_poll_seconds,
+    )
+    worker = Worker(
+        ledger or PostgresLedger(platform.database),
+        platform.bus,
+        changes,
+        clock,
+        platform.metrics,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        poll_seconds=settings.bus_poll_seconds,
+        stored=relay.wake,
+    )
+    lifecycle = Lifecycle(
+        store,
+        Upstream(channel),
+        changes,
+        clock,
+        apply_seconds=settings.command_seconds,
+        poll_seconds=settings.bus_poll_seconds,
+        stored=relay.wake,
+    )
+    streamer = Streamer(
+        store,
+        changes,
+        clock,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        mark_seconds=settings.mark_seconds,
+    )
+    servicer = ForwardTestServicer(lifecycle, store, streamer)
+    working = asyncio.create_task(worker.run(), name="forward-test-worker")
+    working.add_done_callback(_report)
+    relaying = asyncio.create_task(relay.run(), name="forward-test-relay")
+
+    async def probe_worker() -> None:
+        if working.done() or worker.failure is not None:
+            raise WorkerDown(str(worker.failure or "ended"))
+
+    try:
+        yield Mount(
+            pb.DESCRIPTOR.services_by_name["ForwardTestService"],
+            lambda server: pb_grpc.add_ForwardTestServiceServicer_to_server(servicer, server),
+            {"database": platform.database_probe, "worker": probe_worker},
+        )
+    finally:
+        worker.stop()
+        await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)
+        await _end(working)
+        await _end(relaying)
+        with suppress(Exception):  # what is not sent now is sent after the next start
+            await relay.drain()
+        if upstream is None:
+            await channel.close()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+def _report(working: asyncio.Task[None]) -> None:
+    if not working.cancelled() and (error := working.exception()) is not None:
+        log.error("worker.ended", exc_info=error)

@@ -1,0 +1,86 @@
+"""News of sessions within this process: what was stored, and what a session is worth just now.
+
+News is kept by session and replaced by newer news, so nobody can fall behind on it; what is stored is read from the
+store. Who misses news because it arose in another process finds it in the store at the next look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from algotrade.forward_test.session import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a session is worth at a tick."""
+
+    event_ns: int
+    last_price: int
+    equity: int
+    unrealized_pnl: int
+    bars: int
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """What one reader knows of a session."""
+
+    sequence: int = 0  # of the newest event that was stored
+    status: Status | None = None
+    mark: Mark | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for news; False where none came for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
+        except TimeoutError:
+            return False
+        self.changed.clear()
+        return True
+
+
+class Changes:
+    """Who watches what."""
+
+    def __init__(self) -> None:
+        """Begin with nobody."""
+        self._watches: dict[str, set[Watch]] = {}
+
+    @contextmanager
+    def watching(self, session_id: str) -> Iterator[Watch]:
+        """Get the news of a session while the context is open."""
+        watch = Watch()
+        self._watches.setdefault(session_id, set()).add(watch)
+        try:
+            yield watch
+        finally:
+            self._watches[session_id].discard(watch)
+            if not self._watches[session_id]:
+                del self._watches[session_id]
+
+    def is_watched(self, session_id: str) -> bool:
+        """Tell whether anybody would hear of a session."""
+        return session_id in self._watches
+
+    def stored(self, session_id: str, sequence: int, status: Status) -> None:
+        """Say that a session's row and events were stored."""
+        for watch in self._watches.get(session_id, ()):
+            watch.sequence, watch.status = sequence, status
+            watch.changed.set()
+
+    def marked(self, session_id: str, mark: Mark) -> None:
+        """Say what a session is worth."""
+        for watch in self._watches.get(session_id, ()):
+            watch.mark = mark
+            watch.changed.set()
+
+    def touched(self, session_id: str) -> None:
+        """Say that something of a session was dealt with, though its row did not change."""
+        for watch in self._watches.get(session_id, ()):
+            watch.changed.set()

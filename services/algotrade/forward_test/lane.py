@@ -1,0 +1,239 @@
+"""Sessions in memory that read the same ticks with the same artefact at the same place of the log: one step for all.
+
+A lane moves through its partition record by record. A session begins in a lane of its own, where it warms up or
+catches up, and joins the others when it has come to where they are. One that is to be sold out leaves them again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from algotrade.engine import fixed
+from algotrade.engine.compile import Artefact
+from algotrade.engine.records import MARKER, Records
+from algotrade.engine.runtime import EXITS_ONLY, RUNNING, Sessions, SessionState
+from algotrade.forward_test.batch import Batch
+from algotrade.forward_test.book import Book, Happening
+from algotrade.forward_test.changes import Mark
+from algotrade.forward_test.session import Held, Place, Progress, Session, Status
+from algotrade.forward_test.tell import outgoing_of
+from algotrade.platform.ticks import FeedReader
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """A session in a lane."""
+
+    session: Session  # as in its row
+    book: Book
+    slot: int
+    stored_ns: int  # when its row was last written
+    place: Place  # as in its row
+    state: bytes | None  # as in its row
+    last_tick: tuple[int, int] = (0, 0)  # time and sequence of the newest tick it has seen
+    happenings: list[Happening] = field(default_factory=list)  # since the last commit
+
+    def keep(self, stored: Progress, now_ns: int) -> None:
+        """Take note of what was committed."""
+        self.session, self.place, self.state, self.stored_ns = stored.session, stored.place, stored.state, now_ns
+        self.happenings.clear()
+
+
+class Lane:
+    """Sessions of one artefact at one place."""
+
+    def __init__(self, artefact: Artefact, symbol: str, place: Place, last_tick_sequence: int) -> None:
+        """Begin empty. Records of other symbols of the partition are passed over."""
+        self.artefact = artefact
+        self.symbol = symbol
+        self.partition = place.partition
+        self.offset = place.offset
+        self.orders_from = place.orders_from
+        self.members: dict[int, Member] = {}
+        self._reader = FeedReader(last_tick_sequence, place.feed_epoch)
+        self._sessions = Sessions(artefact)
+
+    @property
+    def warming(self) -> bool:
+        """Whether what it reads moves indicators only."""
+        return self.offset < self.orders_from
+
+    @property
+    def stopping(self) -> bool:
+        """Whether its one session waits for the tick that sells it out."""
+        return any(member.session.status is Status.STOPPING for member in self.members.values())
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.partition, self.offset, self.orders_from, self._reader.epoch)
+
+    @property
+    def tick_sequence(self) -> int:
+        """Sequence of the newest tick it has read."""
+        return self._reader.sequence
+
+    def hold(self, held: Held, now_ns: int) -> Member:
+        """Take a session in from its row. Raises ValueError where its state is not this artefact's."""
+        session = held.session
+        slot = self._sessions.add(session.settings, session.parameters)
+        if held.state is not None:
+            self._sessions.restore(slot, held.state)
+        elif self.warming:
+            self._sessions.set_mode(slot, EXITS_ONLY)
+        member = Member(session, Book(held, self.artefact.manifest.nodes), slot, now_ns, held.place, held.state)
+        member.last_tick = (self._sessions.state(slot).last_ts, session.last_tick_sequence)
+        self.members[slot] = member
+        return member
+
+    def may_join(self, other: Lane) -> bool:
+        """Whether this lane's sessions can go on in another."""
+        settled = not (self.warming or self.stopping or other.warming or other.stopping)
+        mine = (self.symbol, self.artefact.hash, self.partition, self.offset, self._reader)
+        theirs = (other.symbol, other.artefact.hash, other.partition, other.offset, other._reader)
+        return settled and mine == theirs
+
+    def accepts(self, held: Held) -> bool:
+        """Whether a session can go on here from its row."""
+        session, place = held.session, held.place
+        mine = (self.symbol, self.artefact.hash, self.place, self.tick_sequence)
+        theirs = (session.symbol, session.artefact_hash, place, session.last_tick_sequence)
+        return mine == theirs and not self.stopping and session.status is not Status.STOPPING
+
+    def join(self, other: Lane) -> None:
+        """Move every session into another lane."""
+        for member in list(self.members.values()):
+            self._move(member, other)
+
+    def alone(self, member: Member) -> Lane:
+        """Move a session into a new lane at this place."""
+        lane = Lane(self.artefact, self.symbol, self.place, self._reader.sequence)
+        self._move(member, lane)
+        return lane
+
+    def _move(self, member: Member, other: Lane) -> None:
+        raw = self._sessions.snapshot(member.slot)
+        self.drop(member)
+        member.slot = other._sessions.add(member.session.settings, member.session.parameters)
+        other._sessions.restore(member.slot, raw)
+        other.members[member.slot] = member
+
+    def drop(self, member: Member) -> None:
+        """Let a session go."""
+        self._sessions.remove(member.slot)
+        del self.members[member.slot]
+
+    def flatten(self, member: Member) -> None:
+        """Sell a session's position at the next tick, and let it enter no other."""
+        self._sessions.flatten(member.slot)
+        self._sessions.set_mode(member.slot, EXITS_ONLY)
+
+    def advance(self, batch: Batch) -> bool:
+        """Move behind a batch that begins here; note what happened. Tell whether the warm-up has just ended.
+
+        Raises TrapError; then the lane is of no more use.
+        """
+        warming = self.warming
+        ticks, self._reader = batch.ticks(self.symbol, self._reader)
+        self.offset = batch.end
+        if self.stopping:
+            ticks = until_priced(ticks)
+        if len(ticks):
+            events = self._sessions.step(ticks)
+            last = int(ticks["ts"][-1]), int(ticks["seq"][-1])
+            for member in self.members.values():
+                member.last_tick = last
+            if not warming:
+                self._note(events)
+        begun = warming and not self.warming
+        if begun:
+            self._begin()
+        return begun
+
+    def work(self, batch: Batch) -> int:
+        """Return how many times a session would take a tick in `advance`, roughly."""
+        return len(self.members) * batch.size
+
+    def _begin(self) -> None:
+        """End the warm-up: what happens from here on counts, and is numbered from here on."""
+        for slot, member in self.members.items():
+            member.book.warmup_events = self._sessions.state(slot).last_event
+            self._sessions.set_mode(slot, RUNNING)
+
+    def state(self, member: Member) -> SessionState:
+        """Return a session's ledger as it is in memory."""
+        return self._sessions.state(member.slot)
+
+    def mark(self, member: Member) -> Mark:
+        """Return what a session is worth now."""
+        state = self.state(member)
+        worth = state.quantity * state.last_price // fixed.SCALE
+        gain = worth - state.cost - state.entry_fee
+        return Mark(member.last_tick[0], state.last_price, state.equity, gain, state.bars)
+
+    def progress(self, member: Member, status: Status | None = None) -> Progress:
+        """Return what to store of a session: its new row, and what has happened since the old one."""
+        state, book = self.state(member), member.book
+        halted = state.halted or book.halt_reason
+        session = replace(
+            member.session,
+            status=Status.HALTED if halted else status or member.session.status,
+            halt_reason=book.halt_reason,
+            cash=state.cash,
+            equity=state.equity,
+            last_price=state.last_price,
+            quantity=state.quantity,
+            average_price=state.average_price,
+            realized_pnl=state.realized_pnl,
+            bars=state.bars,
+            last_sequence=book.last_sequence,
+            last_tick_sequence=member.last_tick[1],
+        )
+        return _progress(session, self.place, self._sessions.snapshot(member.slot), member)
+
+    def halted(self, member: Member, reason: str) -> Progress:
+        """Return what to store of a session that can no longer be stepped: its last stored row, and why."""
+        event_ns, sequence = member.last_tick
+        member.happenings = [member.book.halt(reason, event_ns, sequence, member.session.cash)]
+        session = replace(
+            member.session, status=Status.HALTED, halt_reason=reason, last_sequence=member.book.last_sequence
+        )
+        return _progress(session, member.place, member.state, member)
+
+    def _note(self, events: Records) -> None:
+        """Give each session its events."""
+        for slot in np.unique(events["slot"]).tolist():
+            if (member := self.members.get(slot)) is not None:
+                member.happenings += member.book.fold(events[events["slot"] == slot])
+
+
+def _progress(session: Session, place: Place, state: bytes | None, member: Member) -> Progress:
+    trades = {one.trade.sequence: one.trade for one in member.happenings if one.trade is not None}
+    return Progress(
+        session=session,
+        place=place,
+        state=state,
+        warmup_events=member.book.warmup_events,
+        totals=member.book.totals,
+        open=member.book.open,
+        events=tuple(one.event for one in member.happenings),
+        trades=tuple(trades.values()),
+        outgoing=tuple(outgoing_of(session, member.happenings)),
+    )
+
+
+def unreadable(held: Held, reason: str) -> Progress:
+    """Return what to store of a session that cannot be brought back from its row."""
+    book = Book(held, ())
+    member = Member(held.session, book, -1, 0, held.place, held.state)
+    member.happenings = [book.halt(reason, 0, held.session.last_tick_sequence, held.session.cash)]
+    session = replace(held.session, status=Status.HALTED, halt_reason=reason, last_sequence=book.last_sequence)
+    return _progress(session, held.place, held.state, member)
+
+
+def until_priced(ticks: Records) -> Records:
+    """Return ticks up to and including the first that has a price: one order at the market fills there."""
+    priced = np.flatnonzero((ticks["flags"] & MARKER) == 0)
+    return ticks[: priced[0] + 1] if len(priced) else ticks

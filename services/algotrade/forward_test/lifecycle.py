@@ -1,0 +1,191 @@
+"""Making, starting and stopping sessions: what may be done, and what the worker is then told."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from algotrade.engine.compile import Artefact
+from algotrade.engine.runtime import Sessions, bind
+from algotrade.engine.settings import RunSettings, SettingsError
+from algotrade.forward_test.changes import Changes
+from algotrade.forward_test.messages import session_message
+from algotrade.forward_test.session import Command, CommandKind, Session, Status
+from algotrade.forward_test.store import Draft, SessionStore
+from algotrade.forward_test.tell import outgoing_command
+from algotrade.forward_test.upstream import Feed, Upstream
+from algotrade.platform.caller import CORRELATION_ID
+from algotrade.platform.clock import Clock
+from algotrade.platform.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from algotrade.platform.once import Once
+from algotrade.v1 import forward_test_service_pb2 as pb
+from algotrade.v1 import types_pb2
+
+
+class Lifecycle:
+    """Decides about sessions on behalf of their owners."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        upstream: Upstream,
+        changes: Changes,
+        clock: Clock,
+        *,
+        apply_seconds: float,
+        poll_seconds: float,
+        stored: Callable[[], None],
+    ) -> None:
+        """Take where things are, how long a command may take, and who sends what was stored."""
+        self._store = store
+        self._upstream = upstream
+        self._changes = changes
+        self._clock = clock
+        self._apply_seconds = apply_seconds
+        self._poll_seconds = poll_seconds
+        self._stored = stored
+
+    async def create(self, user_id: str, request: pb.CreateSessionRequest) -> pb.CreateSessionResponse:
+        """Make a session of a strategy as it is now. Raises InvalidArgument naming the setting or parameter."""
+        strategy = await self._upstream.strategy(request.strategy_id, request.strategy_version)
+        if not strategy.artefact_hash:
+            raise FailedPrecondition(
+                "STRATEGY_NOT_COMPILABLE",
+                "the strategy has errors; ValidateStrategy tells them",
+                strategy_id=strategy.strategy_id,
+                version=strategy.version,
+            )
+        feed = await self._upstream.feed(request.symbol)
+        artefact = await self._upstream.artefact(strategy.artefact_hash)
+        settings = settings_of(request.settings, feed, artefact)
+        parameters = parameters_of(request.parameters, artefact)
+        session = Session(
+            session_id=str(uuid.uuid4()),
+            user_id=user_id,
+            name=request.name.strip() or f"{strategy.name} · {feed.symbol}"[:255],
+            strategy_id=strategy.strategy_id,
+            strategy_version=strategy.version,
+            artefact_hash=artefact.hash,
+            symbol=feed.symbol,
+            settings=settings,
+            parameters=parameters,
+            from_first_tick=feed.replay,
+            create_time=datetime.fromtimestamp(self._clock.now_ns() // 1000 / 1e6, UTC),
+            warmup_bars=await asyncio.to_thread(_warmup_bars, artefact, settings, parameters),
+            cash=settings.initial_cash,
+            equity=settings.initial_cash,
+        )
+        # The graph is kept as the text it is: JSON of the database would spell its numbers anew.
+        snapshot = {
+            "strategy_id": strategy.strategy_id,
+            "version": strategy.version,
+            "name": strategy.name,
+            "description": strategy.description,
+            "graph": strategy.graph,
+        }
+        answer = pb.CreateSessionResponse(session=session_message(session))
+        once = Once.of(user_id, "CreateSession", request, answer)
+        earlier = await self._store.create(Draft(session, snapshot, artefact.wasm), once)
+        return answer if earlier is None else pb.CreateSessionResponse.FromString(earlier)
+
+    async def start(self, user_id: str, request: pb.StartSessionRequest) -> Session:
+        """Start a session and return it once its place in the feed is fixed."""
+        session = await self.get(user_id, request.session_id)
+        if session.status.final:
+            raise _wrong_status(session, "start")
+        once = Once.of(user_id, "StartSession", request, pb.StartSessionResponse())
+        return await self._tell(session, CommandKind.START, once)
+
+    async def stop(self, user_id: str, request: pb.StopSessionRequest) -> Session:
+        """Stop a session and return it as it then is."""
+        session = await self.get(user_id, request.session_id)
+        if session.status is Status.STOPPED:
+            return session
+        if session.status not in (Status.RUNNING, Status.STOPPING):
+            raise _wrong_status(session, "stop")
+        flatten = request.mode == pb.STOP_MODE_FLATTEN
+        return await self._tell(session, CommandKind.STOP_FLATTEN if flatten else CommandKind.STOP_KEEP, None)
+
+    async def get(self, user_id: str, session_id: str) -> Session:
+        """Return a session of a user. Raises NotFound."""
+        session = await self._store.get(user_id, session_id)
+        if session is None:
+            raise NotFound("SESSION_NOT_FOUND", "no such session", session_id=session_id)
+        return session
+
+    async def _tell(self, session: Session, kind: CommandKind, once: Once | None) -> Session:
+        """Store a command, wait until the worker has applied it, return the session after it."""
+        command = Command(str(uuid.uuid4()), session.session_id, kind, CORRELATION_ID.get())
+        outgoing = outgoing_command(session, command, self._clock.now_ns())
+        with self._changes.watching(session.session_id) as watch:
+            if await self._store.tell(session, command, outgoing, once):
+                self._stored()
+                try:
+                    async with asyncio.timeout(self._apply_seconds):
+                        while not await self._store.is_applied(command):
+                            await watch.wait(self._poll_seconds)
+                except TimeoutError:
+                    raise Unavailable(
+                        "DEPENDENCY_UNAVAILABLE",
+                        "no worker has taken the command yet; it stays and will be",
+                        dependency="worker",
+                    ) from None
+        return await self.get(session.user_id, session.session_id)
+
+
+def settings_of(given: types_pb2.RunSettings, feed: Feed, artefact: Artefact) -> RunSettings:
+    """Read run settings against a feed and a strategy. Raises InvalidArgument naming the setting."""
+    texts = {field.name: value for field, value in given.ListFields() if value != ""}
+    try:
+        settings = RunSettings.parse({"interval": "native" if feed.bars else "1m", **texts})
+        _check(settings, feed, artefact)
+    except SettingsError as error:
+        raise _bad_setting(f"settings.{error.field}", error) from error
+    return settings
+
+
+def _check(settings: RunSettings, feed: Feed, artefact: Artefact) -> None:
+    if feed.bars and settings.interval == "tick":
+        raise SettingsError("interval", "the feed has bars, no ticks; use native or a coarser interval than theirs")
+    if not feed.bars and settings.interval == "native":
+        raise SettingsError("interval", "the feed has trades, no bars; use tick or an interval")
+    if settings.path == "worst":
+        raise SettingsError("path", "a feed comes in the order in which it comes; worst is for backtests")
+    if artefact.manifest.has_short and not settings.allow_short:
+        raise SettingsError("allow_short", "the strategy sells short")
+
+
+def parameters_of(given: Mapping[str, str], artefact: Artefact) -> dict[str, str]:
+    """Return every parameter's value as a decimal. Raises InvalidArgument naming the parameter."""
+    try:
+        bound = bind(artefact.manifest.parameters, given)
+    except SettingsError as error:
+        raise _bad_setting(f"parameters.{error.field}", error) from error
+    return {name: str(value) if isinstance(value, int) else _decimal(value) for name, value in bound.items()}
+
+
+def _decimal(value: float) -> str:
+    """Write the shortest decimal that names a float, without an exponent."""
+    return format(Decimal(repr(value)), "f")
+
+
+def _warmup_bars(artefact: Artefact, settings: RunSettings, parameters: Mapping[str, str]) -> int:
+    """Ask the module itself."""
+    sessions = Sessions(artefact)
+    return sessions.state(sessions.add(settings, parameters)).warmup_bars
+
+
+def _bad_setting(field: str, error: SettingsError) -> InvalidArgument:
+    return InvalidArgument("SETTINGS_INVALID", f"{field}: {error.message}", violations=[(field, error.message)])
+
+
+def _wrong_status(session: Session, verb: str) -> FailedPrecondition:
+    return FailedPrecondition(
+        "SESSION_STATUS",
+        f"a session that is {session.status} cannot {verb}",
+        session_id=session.session_id,
+        status=session.status,
+    )

@@ -1,0 +1,171 @@
+"""The sessions of the API in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from algotrade.forward_test import rows
+from algotrade.forward_test.postgres_months import ensure_month
+from algotrade.forward_test.postgres_outbox import add_outgoing
+from algotrade.forward_test.session import Command, Event, Outgoing, Session, SessionTrade
+from algotrade.forward_test.store import Draft
+from algotrade.platform import limits
+from algotrade.platform.errors import ResourceExhausted
+from algotrade.platform.once import Once, earlier_answer, lock_user
+
+
+class PostgresSessionStore:
+    """The port `SessionStore`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Take the pool to read and write through."""
+        self._engine = engine
+
+    async def create(self, draft: Draft, once: Once | None) -> bytes | None:
+        """Insert session and artefact in one transaction, under a lock on the account."""
+        session = draft.session
+        await ensure_month(self._engine, session.month)
+        async with self._engine.begin() as connection:
+            await lock_user(connection, session.user_id)
+            if once is not None and (answer := await earlier_answer(connection, once)) is not None:
+                return answer
+            await _check_room(connection, session.user_id)
+            await connection.execute(
+                text("""
+                    INSERT INTO session_artefacts (artefact_hash, module) VALUES (:artefact_hash, :module)
+                    ON CONFLICT DO NOTHING
+                """),
+                {"artefact_hash": session.artefact_hash, "module": draft.module},
+            )
+            await _insert(connection, draft)
+        return None
+
+    async def get(self, user_id: str, session_id: str) -> Session | None:
+        """Select by primary key and owner."""
+        query = text(
+            f"SELECT {rows.SESSION} FROM {rows.SESSIONS} WHERE session_id = :session_id AND user_id = :user_id"
+        )
+        async with self._engine.connect() as connection:
+            where = {"session_id": UUID(session_id), "user_id": UUID(user_id)}
+            row = (await connection.execute(query, where)).first()
+        return None if row is None else rows.session(row)
+
+    async def newest(self, user_id: str, before: tuple[datetime, str] | None, count: int) -> list[Session]:
+        """Select along the index of each user's newest."""
+        where: dict[str, Any] = {"user_id": UUID(user_id), "count": count}
+        older = ""
+        if before is not None:
+            older = "AND (s.created_at, session_id) < (:create_time, :session_id)"
+            where |= {"create_time": before[0], "session_id": UUID(before[1])}
+        query = text(f"""
+            SELECT {rows.SESSION} FROM {rows.SESSIONS} WHERE user_id = :user_id {older}
+            ORDER BY s.created_at DESC, session_id DESC LIMIT :count
+        """)
+        async with self._engine.connect() as connection:
+            return [rows.session(row) for row in await connection.execute(query, where)]
+
+    async def trades(self, session: Session, after: int, count: int) -> tuple[list[SessionTrade], SessionTrade | None]:
+        """Select along the primary key; both tables as of one moment."""
+        closed = text(f"""
+            SELECT {rows.TRADE} FROM trades
+            WHERE session_month = :month AND session_id = :session_id AND sequence > :after
+            ORDER BY sequence LIMIT :count
+        """)
+        held = text(f"SELECT {rows.SESSION}, {rows.HELD} FROM {rows.SESSIONS} WHERE session_id = :session_id")
+        key = {"session_id": UUID(session.session_id)}
+        where = {**key, "month": session.month, "after": after, "count": count}
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            found = [rows.trade(row) for row in await connection.execute(closed, where)]
+            row = (await connection.execute(held, key)).first()
+        return found, None if row is None else rows.open_trade(row)
+
+    async def events(self, session: Session, after: int, count: int) -> list[Event]:
+        """Select along the primary key."""
+        query = text(f"""
+            SELECT {rows.EVENT} FROM session_events
+            WHERE session_month = :month AND session_id = :session_id AND sequence > :after
+            ORDER BY sequence LIMIT :count
+        """)
+        where = {"month": session.month, "session_id": UUID(session.session_id), "after": after, "count": count}
+        async with self._engine.connect() as connection:
+            return [rows.event(row) for row in await connection.execute(query, where)]
+
+    async def tell(self, session: Session, command: Command, outgoing: Outgoing, once: Once | None) -> bool:
+        """Insert the command and the message that wakes its worker in one transaction."""
+        async with self._engine.begin() as connection:
+            if once is not None and await earlier_answer(connection, once) is not None:
+                return False
+            await connection.execute(
+                text("""
+                    INSERT INTO session_commands (session_id, command_id, shard, kind, correlation_id)
+                    VALUES (:session_id, :command_id, :shard, :kind, :correlation_id)
+                """),
+                {
+                    "session_id": UUID(command.session_id),
+                    "command_id": UUID(command.command_id),
+                    "shard": session.shard,
+                    "kind": command.kind,
+                    "correlation_id": command.correlation_id,
+                },
+            )
+            await add_outgoing(connection, [outgoing])
+        return True
+
+    async def is_applied(self, command: Command) -> bool:
+        """Select by primary key; a session that is gone needs no more doing."""
+        query = text("SELECT applied FROM session_commands WHERE session_id = :session_id AND command_id = :command_id")
+        where = {"session_id": UUID(command.session_id), "command_id": UUID(command.command_id)}
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query, where)).scalar_one_or_none() is not False
+
+
+async def _check_room(connection: AsyncConnection, user_id: str) -> None:
+    query = text("SELECT count(*) FROM forward_test_sessions WHERE user_id = :user_id")
+    count: int = (await connection.execute(query, {"user_id": UUID(user_id)})).scalar_one()
+    if count >= limits.MAX_SESSIONS:
+        raise ResourceExhausted(
+            "LIMIT_REACHED",
+            f"an account keeps at most {limits.MAX_SESSIONS} sessions",
+            limit="sessions",
+            value=limits.MAX_SESSIONS,
+        )
+
+
+async def _insert(connection: AsyncConnection, draft: Draft) -> None:
+    session = draft.session
+    cash = rows.decimal("CAST(:cash AS bigint)")
+    await connection.execute(
+        text(f"""
+            INSERT INTO forward_test_sessions (session_id, user_id, session_month, shard, strategy_id,
+                strategy_version, strategy_snapshot, artefact_hash, symbol, from_first_tick, session_name, settings,
+                parameters, starting_balance, current_balance, equity, peak_balance, warmup_bars, created_at)
+            VALUES (:session_id, :user_id, :month, :shard, :strategy_id, :strategy_version,
+                CAST(:snapshot AS jsonb), :artefact_hash, :symbol, :from_first_tick, :name, CAST(:settings AS jsonb),
+                CAST(:parameters AS jsonb), {cash}, {cash}, {cash}, {cash}, :warmup_bars, :create_time)
+        """),
+        {
+            "session_id": UUID(session.session_id),
+            "user_id": UUID(session.user_id),
+            "month": session.month,
+            "shard": session.shard,
+            "strategy_id": UUID(session.strategy_id),
+            "strategy_version": session.strategy_version,
+            "snapshot": json.dumps(draft.snapshot),
+            "artefact_hash": session.artefact_hash,
+            "symbol": session.symbol,
+            "from_first_tick": session.from_first_tick,
+            "name": session.name,
+            "settings": json.dumps(session.settings.as_text()),
+            "parameters": json.dumps(dict(session.parameters)),
+            "cash": session.cash,
+            "warmup_bars": session.warmup_bars,
+            "create_time": session.create_time,
+        },
+    )

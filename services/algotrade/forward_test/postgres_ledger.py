@@ -1,0 +1,348 @@
+"""The worker's side in PostgreSQL: everything of a batch in one transaction, under the fence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from algotrade.forward_test import rows
+from algotrade.forward_test.postgres_outbox import add_outgoing
+from algotrade.forward_test.session import (
+    Command,
+    CommandKind,
+    Commit,
+    Held,
+    Progress,
+    Session,
+    shard_of,
+)
+from algotrade.forward_test.store import Fenced
+
+_TAKE: Final = text("""
+    INSERT INTO shards (shard, epoch)
+    SELECT shard, 1 FROM unnest(CAST(:shards AS integer[])) AS shard ORDER BY shard
+    ON CONFLICT (shard) DO UPDATE SET epoch = shards.epoch + 1, proof_time = now()
+    RETURNING shard, epoch
+""")
+_FENCE_COLUMNS: Final = {"shard": "integer", "epoch": "bigint"}
+_FENCE: Final = text(f"""
+    UPDATE shards SET proof_time = now() FROM {rows.unnest("mine", _FENCE_COLUMNS)}
+    WHERE shards.shard = mine.shard AND shards.epoch = mine.epoch
+    RETURNING shards.shard
+""")
+_START_COLUMNS: Final = {
+    "session_id": "uuid",
+    "correlation_id": "text",
+    "log_partition": "integer",
+    "log_offset": "bigint",
+    "orders_from": "bigint",
+}
+_START: Final = text(f"""
+    UPDATE forward_test_sessions AS s SET
+        status = 'running', started_at = now(), correlation_id = r.correlation_id, log_partition = r.log_partition,
+        log_offset = r.log_offset, orders_from = r.orders_from
+    FROM {rows.unnest("r", _START_COLUMNS)} WHERE s.session_id = r.session_id AND s.status = 'created'
+""")
+_PROGRESS_COLUMNS: Final = {
+    "session_id": "uuid",
+    "status": "text",
+    "halt_reason": "text",
+    "cash": "bigint",
+    "equity": "bigint",
+    "last_price": "bigint",
+    "total_trades": "integer",
+    "winning_trades": "integer",
+    "total_pnl": "bigint",
+    "peak_balance": "bigint",
+    "max_drawdown": "bigint",
+    "bars": "bigint",
+    "last_sequence": "bigint",
+    "last_tick_sequence": "bigint",
+    "log_offset": "bigint",
+    "feed_epoch": "bigint",
+    "warmup_events": "bigint",
+    "state": "bytea",
+}
+_PROGRESS: Final = text(f"""
+    UPDATE forward_test_sessions AS s SET
+        status = CAST(r.status AS session_status), halt_reason = r.halt_reason,
+        current_balance = {rows.decimal("r.cash")}, equity = {rows.decimal("r.equity")},
+        last_price = {rows.decimal("r.last_price")}, total_trades = r.total_trades,
+        winning_trades = r.winning_trades, total_pnl = {rows.decimal("r.total_pnl")},
+        peak_balance = {rows.decimal("r.peak_balance")}, max_drawdown = {rows.decimal("r.max_drawdown")},
+        bars = r.bars, last_sequence = r.last_sequence, last_tick_sequence = r.last_tick_sequence,
+        log_offset = r.log_offset, feed_epoch = r.feed_epoch, warmup_events = r.warmup_events, state = r.state,
+        stopped_at = CASE WHEN r.status IN ('stopped', 'halted') THEN coalesce(s.stopped_at, now()) END
+    FROM {rows.unnest("r", _PROGRESS_COLUMNS)} WHERE s.session_id = r.session_id
+""")
+_EVENT_COLUMNS: Final = {
+    "session_month": "date",
+    "session_id": "uuid",
+    "sequence": "bigint",
+    "kind": "smallint",
+    "event_ns": "bigint",
+    "tick_sequence": "bigint",
+    "node_id": "text",
+    "reason": "text",
+    "side": "text",
+    "price": "bigint",
+    "quantity": "bigint",
+    "amount": "bigint",
+    "fee": "bigint",
+    "pnl": "bigint",
+    "cash": "bigint",
+}
+_TRADE_COLUMNS: Final = {
+    "session_month": "date",
+    "session_id": "uuid",
+    "sequence": "bigint",
+    "side": "text",
+    "quantity": "bigint",
+    "entry_ns": "bigint",
+    "entry_price": "bigint",
+    "exit_ns": "bigint",
+    "exit_price": "bigint",
+    "fees": "bigint",
+    "pnl": "bigint",
+    "exit_reason": "text",
+    "ambiguous": "boolean",
+}
+_POSITION_COLUMNS: Final = {
+    "session_id": "uuid",
+    "symbol": "text",
+    "side": "text",
+    "quantity": "bigint",
+    "average_price": "bigint",
+    "entry_ns": "bigint",
+    "fees": "bigint",
+    "entry_sequence": "bigint",
+}
+_AMOUNTS: Final = frozenset(
+    {"price", "quantity", "amount", "fee", "pnl", "cash", "entry_price", "exit_price", "fees", "average_price"}
+)
+_APPLIED_COLUMNS: Final = {
+    "session_id": "uuid",
+    "command_id": "uuid",
+    "log_partition": "integer",
+    "log_offset": "bigint",
+    "tick_sequence": "bigint",
+}
+_APPLIED: Final = text(f"""
+    UPDATE session_commands AS c SET
+        applied = true, log_partition = r.log_partition, log_offset = r.log_offset, tick_sequence = r.tick_sequence
+    FROM {rows.unnest("r", _APPLIED_COLUMNS)} WHERE c.session_id = r.session_id AND c.command_id = r.command_id
+""")
+
+
+def _insert(table: str, columns: Mapping[str, str], conflict: str = "") -> TextClause:
+    values = ", ".join(rows.decimal(f"r.{name}") if name in _AMOUNTS else f"r.{name}" for name in columns)
+    into = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {rows.unnest('r', columns)}"
+    return text(f"{into} {conflict}")
+
+
+_EVENTS: Final = _insert("session_events", _EVENT_COLUMNS)
+_TRADES: Final = _insert(
+    "trades",
+    _TRADE_COLUMNS,
+    "ON CONFLICT (session_month, session_id, sequence) DO UPDATE SET ambiguous = excluded.ambiguous",
+)
+_POSITIONS: Final = _insert(
+    "portfolio_positions",
+    _POSITION_COLUMNS,
+    "ON CONFLICT (session_id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _POSITION_COLUMNS if name != "session_id"),
+)
+_CLOSED: Final = text("DELETE FROM portfolio_positions WHERE session_id = ANY(CAST(:session_ids AS uuid[]))")
+
+
+class PostgresLedger:
+    """The port `Ledger`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Take the pool to read and write through."""
+        self._engine = engine
+
+    async def take(self, shards: Sequence[int]) -> Mapping[int, int]:
+        """Raise the epochs."""
+        async with self._engine.begin() as connection:
+            taken = await connection.execute(_TAKE, {"shards": sorted(shards)})
+            return {row.shard: row.epoch for row in taken}
+
+    async def held(self, shards: Sequence[int], session_ids: Sequence[str] | None = None) -> list[Held]:
+        """Select by shard, or by primary key among those of the shards."""
+        where: dict[str, Any] = {"shards": list(shards)}
+        which = ""
+        if session_ids is not None:
+            which = "AND session_id = ANY(CAST(:session_ids AS uuid[]))"
+            where["session_ids"] = [UUID(session_id) for session_id in session_ids]
+        query = text(f"""
+            SELECT {rows.SESSION}, {rows.HELD} FROM {rows.SESSIONS}
+            WHERE s.shard = ANY(CAST(:shards AS integer[])) AND s.status IN ('running', 'stopping') {which}
+            ORDER BY session_id
+        """)
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            found = (await connection.execute(query, where)).all()
+            last = text(f"""
+                SELECT DISTINCT ON (t.session_id) {rows.TRADE} FROM trades AS t
+                JOIN unnest(CAST(:months AS date[]), CAST(:session_ids AS uuid[])) AS r (month, id)
+                    ON t.session_month = r.month AND t.session_id = r.id
+                ORDER BY t.session_id, sequence DESC
+            """)
+            traded = [row for row in found if row.total_trades]
+            months = [row.created_at.date().replace(day=1) for row in traded]
+            keys = {"months": months, "session_ids": [row.session_id for row in traded]}
+            trades = {row.session_id: rows.trade(row) for row in await connection.execute(last, keys)}
+        return [rows.held(row, trades.get(row.session_id)) for row in found]
+
+    async def session(self, session_id: str) -> Session | None:
+        """Select by primary key."""
+        query = text(f"SELECT {rows.SESSION} FROM {rows.SESSIONS} WHERE session_id = :session_id")
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query, {"session_id": UUID(session_id)})).first()
+        return None if row is None else rows.session(row)
+
+    async def module(self, artefact_hash: str) -> bytes:
+        """Select by hash."""
+        query = text("SELECT module FROM session_artefacts WHERE artefact_hash = :artefact_hash")
+        async with self._engine.connect() as connection:
+            module = (await connection.execute(query, {"artefact_hash": artefact_hash})).scalar_one_or_none()
+        if module is None:
+            raise KeyError(artefact_hash)
+        return bytes(module)
+
+    async def waiting(self, shards: Sequence[int]) -> list[Command]:
+        """Select along the index of commands not applied."""
+        query = text("""
+            SELECT command_id, session_id, kind, correlation_id FROM session_commands
+            WHERE shard = ANY(CAST(:shards AS integer[])) AND NOT applied ORDER BY position
+        """)
+        async with self._engine.connect() as connection:
+            found = await connection.execute(query, {"shards": list(shards)})
+            return [
+                Command(str(row.command_id), str(row.session_id), CommandKind(row.kind), row.correlation_id)
+                for row in found
+            ]
+
+    async def commit(self, epochs: Mapping[int, int], commit: Commit) -> None:
+        """Prove the epochs of the shards concerned, then write."""
+        concerned = {progress.session.shard for progress in commit.progress}
+        concerned |= {session.shard for session, _ in commit.starts}
+        concerned |= {shard_of(applied.session_id) for applied in commit.applied}
+        async with self._engine.begin() as connection:
+            mine = [(shard, epochs.get(shard, 0)) for shard in sorted(concerned)]
+            proven = (await connection.execute(_FENCE, rows.arrays(_FENCE_COLUMNS, mine))).scalars().all()
+            if lost := sorted(concerned.difference(proven)):
+                raise Fenced(lost)
+            await _write(connection, commit)
+
+
+async def _write(connection: AsyncConnection, commit: Commit) -> None:
+    progress = commit.progress
+    for statement, columns, values in (
+        (
+            _START,
+            _START_COLUMNS,
+            [
+                (session.session_id, session.correlation_id, place.partition, place.offset, place.orders_from)
+                for session, place in commit.starts
+            ],
+        ),
+        (_PROGRESS, _PROGRESS_COLUMNS, [_progress(one) for one in progress]),
+        (_EVENTS, _EVENT_COLUMNS, [_event(one, index) for one in progress for index in range(len(one.events))]),
+        (_TRADES, _TRADE_COLUMNS, [_trade(one, index) for one in progress for index in range(len(one.trades))]),
+        (_POSITIONS, _POSITION_COLUMNS, [_position(one) for one in progress if one.events and one.open]),
+        (
+            _APPLIED,
+            _APPLIED_COLUMNS,
+            [(a.session_id, a.command_id, a.partition, a.offset, a.tick_sequence) for a in commit.applied],
+        ),
+    ):
+        if values:
+            await connection.execute(statement, rows.arrays(columns, values))
+    if flat := [UUID(one.session.session_id) for one in progress if one.events and not one.open]:
+        await connection.execute(_CLOSED, {"session_ids": flat})
+    await add_outgoing(connection, [message for one in progress for message in one.outgoing])
+
+
+def _progress(one: Progress) -> tuple[Any, ...]:
+    session, totals = one.session, one.totals
+    return (
+        session.session_id,
+        session.status,
+        session.halt_reason,
+        session.cash,
+        session.equity,
+        session.last_price,
+        totals.trades,
+        totals.winning,
+        totals.realized_pnl,
+        totals.peak_balance,
+        totals.max_drawdown,
+        session.bars,
+        session.last_sequence,
+        session.last_tick_sequence,
+        one.place.offset,
+        one.place.feed_epoch,
+        one.warmup_events,
+        one.state,
+    )
+
+
+def _event(one: Progress, index: int) -> tuple[Any, ...]:
+    e = one.events[index]
+    return (
+        one.session.month,
+        e.session_id,
+        e.sequence,
+        e.kind,
+        e.event_ns,
+        e.tick_sequence,
+        e.node_id,
+        e.reason,
+        e.side,
+        e.price,
+        e.quantity,
+        e.amount,
+        e.fee,
+        e.pnl,
+        e.cash,
+    )
+
+
+def _trade(one: Progress, index: int) -> tuple[Any, ...]:
+    t = one.trades[index]
+    return (
+        one.session.month,
+        t.session_id,
+        t.sequence,
+        t.side,
+        t.quantity,
+        t.entry_ns,
+        t.entry_price,
+        t.exit_ns,
+        t.exit_price,
+        t.fees,
+        t.pnl,
+        t.exit_reason,
+        t.ambiguous,
+    )
+
+
+def _position(one: Progress) -> tuple[Any, ...]:
+    assert one.open is not None  # noqa: S101  (the caller asked)
+    o = one.open
+    return (
+        o.session_id,
+        one.session.symbol,
+        o.side,
+        o.quantity,
+        o.entry_price,
+        o.entry_ns,
+        o.fees,
+        o.sequence,
+    )

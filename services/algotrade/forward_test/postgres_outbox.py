@@ -1,0 +1,66 @@
+"""The outbox in the table outbox: rows are written with what they tell of, sent in order, and deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from algotrade.forward_test import rows
+from algotrade.forward_test.session import Outgoing
+
+LOCK: Final = 0x6F757462  # with the shard: one relay a shard
+_COLUMNS: Final = {"shard": "integer", "topic": "text", "key": "text", "payload": "bytea", "headers": "text"}
+_ADD: Final = text(f"""
+    INSERT INTO outbox (shard, topic, key, payload, headers)
+    SELECT shard, topic, key, payload, CAST(headers AS jsonb)
+    FROM {rows.unnest("r", _COLUMNS)}
+    ORDER BY place
+""")
+_OLDEST: Final = text("""
+    SELECT position, shard, topic, key, payload, CAST(headers AS text) AS headers FROM outbox
+    WHERE shard = :shard ORDER BY position LIMIT :limit
+""")
+
+
+async def add_outgoing(connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
+    """Store messages, in order, in the transaction of what they tell of."""
+    if messages:
+        values = [(m.shard, m.topic, m.key, m.payload, orjson.dumps(dict(m.headers)).decode()) for m in messages]
+        await connection.execute(_ADD, rows.arrays(_COLUMNS, values))
+
+
+class PostgresOutbox:
+    """The port `Outbox`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Take the pool to read and write through."""
+        self._engine = engine
+
+    async def drain(self, shard: int, send: Callable[[Sequence[Outgoing]], Awaitable[None]], limit: int) -> int:
+        """Lock the shard for one transaction; send what is oldest; delete it."""
+        async with self._engine.begin() as connection:
+            locked = text("SELECT pg_try_advisory_xact_lock(:lock, :shard)")
+            if not await connection.scalar(locked, {"lock": LOCK, "shard": shard}):
+                return 0
+            found = (await connection.execute(_OLDEST, {"shard": shard, "limit": limit})).all()
+            if not found:
+                return 0
+            await send(
+                [
+                    Outgoing(row.shard, row.topic, row.key, bytes(row.payload), orjson.loads(row.headers))
+                    for row in found
+                ]
+            )
+            delete = text("DELETE FROM outbox WHERE position = ANY(CAST(:positions AS bigint[]))")
+            await connection.execute(delete, {"positions": [row.position for row in found]})
+            return len(found)
+
+    async def oldest_seconds(self) -> float:
+        """Ask for the oldest row's age."""
+        query = text("SELECT coalesce(extract(epoch FROM now() - min(create_time)), 0) FROM outbox")
+        async with self._engine.connect() as connection:
+            return float(await connection.scalar(query) or 0)

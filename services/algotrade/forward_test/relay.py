@@ -1,0 +1,68 @@
+"""Sends what was stored: the outbox onto the bus, in the order of each session's events, each at least once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from algotrade.forward_test.session import Outgoing
+from algotrade.forward_test.store import Outbox
+from algotrade.platform.bus import Bus, Message
+from algotrade.platform.log import logger
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.topics import TOPICS
+
+log = logger(__name__)
+
+MESSAGES_A_TURN: Final = 500
+RETRY_SECONDS: Final = 1.0
+_TOPICS: Final = {topic.name: topic for topic in TOPICS}
+
+
+class Relay:
+    """The relay of some shards."""
+
+    def __init__(
+        self, outbox: Outbox, bus: Bus, metrics: Metrics, shards: Sequence[int], *, poll_seconds: float
+    ) -> None:
+        """Take what to send, where, and how often to look without being woken."""
+        self._outbox = outbox
+        self._bus = bus
+        self._metrics = metrics
+        self._shards = shards
+        self._poll_seconds = poll_seconds
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that there is something to send."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        while True:
+            self._wake.clear()
+            try:
+                sent = await self.drain()
+                self._metrics.outbox_seconds.set(await self._outbox.oldest_seconds())
+            except Exception as error:
+                log.warning("relay.failed", error=repr(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if not sent:
+                try:
+                    async with asyncio.timeout(self._poll_seconds):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+
+    async def drain(self) -> int:
+        """Send a turn of each shard; return how many messages went out."""
+        return sum([await self._outbox.drain(shard, self._send, MESSAGES_A_TURN) for shard in self._shards])
+
+    async def _send(self, messages: Sequence[Outgoing]) -> None:
+        by_topic: dict[str, list[Message]] = {}
+        for message in messages:
+            by_topic.setdefault(message.topic, []).append(Message(message.key, message.payload, message.headers))
+        for name, batch in by_topic.items():
+            await self._bus.publish(_TOPICS[name], batch)

@@ -1,0 +1,134 @@
+"""ForwardTestService on the wire: messages in, messages out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, Final
+
+from grpc.aio import ServicerContext
+
+from algotrade.engine import fixed
+from algotrade.forward_test.changes import Mark
+from algotrade.forward_test.lifecycle import Lifecycle
+from algotrade.forward_test.messages import event_message, session_message, timestamp, trade_message
+from algotrade.forward_test.session import Event, Session
+from algotrade.forward_test.store import SessionStore
+from algotrade.forward_test.stream import Item, Streamer
+from algotrade.platform import paging
+from algotrade.platform.caller import principal
+from algotrade.v1 import forward_test_service_pb2 as pb
+from algotrade.v1 import forward_test_service_pb2_grpc as pb_grpc
+from algotrade.v1 import types_pb2
+
+Context = ServicerContext[Any, Any]
+
+LIST_SESSIONS: Final = "ListSessions"
+LIST_TRADES: Final = "ListTrades"
+SESSIONS_PAGE: Final = (50, 500)  # by default, at most
+TRADES_PAGE: Final = (100, 1000)
+
+
+class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
+    """Translates between messages and who decides, who keeps, who follows."""
+
+    def __init__(self, lifecycle: Lifecycle, store: SessionStore, streamer: Streamer) -> None:
+        """Take them."""
+        self._lifecycle = lifecycle
+        self._store = store
+        self._streamer = streamer
+
+    async def CreateSession(self, request: pb.CreateSessionRequest, context: Context) -> pb.CreateSessionResponse:
+        """Make a session."""
+        return await self._lifecycle.create(principal().user_id, request)
+
+    async def StartSession(self, request: pb.StartSessionRequest, context: Context) -> pb.StartSessionResponse:
+        """Begin to trade."""
+        session = await self._lifecycle.start(principal().user_id, request)
+        return pb.StartSessionResponse(session=session_message(session))
+
+    async def StopSession(self, request: pb.StopSessionRequest, context: Context) -> pb.StopSessionResponse:
+        """End a session."""
+        session = await self._lifecycle.stop(principal().user_id, request)
+        return pb.StopSessionResponse(session=session_message(session))
+
+    async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
+        """Return one of the caller's sessions."""
+        session = await self._lifecycle.get(principal().user_id, request.session_id)
+        return pb.GetSessionResponse(session=session_message(session))
+
+    async def ListSessions(self, request: pb.ListSessionsRequest, context: Context) -> pb.ListSessionsResponse:
+        """Return a page of the caller's sessions, the newest first."""
+        size = paging.page_size(request.page_size, *SESSIONS_PAGE)
+        found = await self._store.newest(principal().user_id, _before(request.page_token), size + 1)
+        page = found[:size]
+        token = ""
+        if len(found) > size:
+            token = paging.write_token(LIST_SESSIONS, page[-1].create_time.isoformat(), page[-1].session_id)
+        return pb.ListSessionsResponse(sessions=[session_message(one) for one in page], next_page_token=token)
+
+    async def ListTrades(self, request: pb.ListTradesRequest, context: Context) -> pb.ListTradesResponse:
+        """Return a page of a session's closed trades, and on the last page the open one."""
+        session = await self._lifecycle.get(principal().user_id, request.session_id)
+        size = paging.page_size(request.page_size, *TRADES_PAGE)
+        closed, still_open = await self._store.trades(session, _after(request.page_token), size + 1)
+        page, token = closed[:size], ""
+        if len(closed) > size:
+            token = paging.write_token(LIST_TRADES, page[-1].sequence)
+        elif still_open is not None:
+            page.append(still_open)
+        return pb.ListTradesResponse(trades=[trade_message(one) for one in page], next_page_token=token)
+
+    async def StreamSession(
+        self, request: pb.StreamSessionRequest, context: Context
+    ) -> AsyncGenerator[pb.StreamSessionResponse, None]:
+        """Send a snapshot, then events after a cursor, marks, and heartbeats in silence."""
+        after = request.after_sequence if request.HasField("after_sequence") else None
+        async with aclosing(self._streamer.follow(principal().user_id, request.session_id, after)) as items:
+            async for item in items:
+                yield _response(item)
+
+
+def _response(item: Item) -> pb.StreamSessionResponse:
+    payload, sequence = item.payload, item.sequence
+    if isinstance(payload, Session):
+        return pb.StreamSessionResponse(sequence=sequence, snapshot=session_message(payload))
+    if isinstance(payload, Event):
+        return pb.StreamSessionResponse(sequence=sequence, event=event_message(payload))
+    if isinstance(payload, Mark):
+        return pb.StreamSessionResponse(sequence=sequence, mark=_mark(payload))
+    return pb.StreamSessionResponse(sequence=sequence, heartbeat=types_pb2.Heartbeat(time=timestamp(payload.time_ns)))
+
+
+def _mark(mark: Mark) -> pb.SessionMark:
+    return pb.SessionMark(
+        event_time=timestamp(mark.event_ns),
+        last_price=fixed.text(mark.last_price),
+        equity=fixed.text(mark.equity),
+        unrealized_pnl=fixed.text(mark.unrealized_pnl),
+        bars=mark.bars,
+    )
+
+
+def _before(token: str) -> tuple[datetime, str] | None:
+    keys = paging.read_token(LIST_SESSIONS, token, 2)
+    if keys is None:
+        return None
+    try:
+        create_time, session_id = datetime.fromisoformat(str(keys[0])), str(uuid.UUID(str(keys[1])))
+    except ValueError:
+        raise paging.bad_token() from None
+    if create_time.tzinfo is None:
+        raise paging.bad_token()
+    return create_time, session_id
+
+
+def _after(token: str) -> int:
+    keys = paging.read_token(LIST_TRADES, token, 1)
+    if keys is None:
+        return 0
+    if not isinstance(keys[0], int) or not 0 <= keys[0] < 2**63:
+        raise paging.bad_token()
+    return keys[0]

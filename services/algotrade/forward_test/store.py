@@ -1,0 +1,122 @@
+"""Where sessions are kept: three ports, for those who ask, for the worker that steps, and for what is sent on.
+
+What the API asks for is asked on behalf of a user, who sees nobody else's. What the worker writes it writes under the
+fence: a shard has an epoch, taking it raises the epoch, and every transaction of a worker first proves that the epoch
+is still its own, so a worker that was passed over, however late it wakes, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from algotrade.forward_test.session import (
+    Command,
+    Commit,
+    Event,
+    Held,
+    Outgoing,
+    Session,
+    SessionTrade,
+)
+from algotrade.platform.once import Once
+
+
+class Fenced(Exception):  # noqa: N818  (an outcome)
+    """Another worker has taken shards; nothing was stored."""
+
+    def __init__(self, shards: Sequence[int]) -> None:
+        """Name the shards."""
+        super().__init__(f"another worker has taken the shards {', '.join(map(str, shards))}")
+        self.shards = tuple(shards)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A new session with all that it keeps: the strategy as it was, and the module that runs."""
+
+    session: Session
+    snapshot: Mapping[str, Any]
+    module: bytes
+
+
+class SessionStore(Protocol):
+    """What the API asks and tells."""
+
+    async def create(self, draft: Draft, once: Once | None) -> bytes | None:
+        """Keep a new session. Where the request was answered before, change nothing and return that answer.
+
+        Raises AlreadyExists for a request_id with another body, ResourceExhausted for one session too many, NotFound
+        where the account is gone.
+        """
+        ...
+
+    async def get(self, user_id: str, session_id: str) -> Session | None:
+        """Find a session of a user."""
+        ...
+
+    async def newest(self, user_id: str, before: tuple[datetime, str] | None, count: int) -> list[Session]:
+        """List sessions: those before a (create_time, session_id), the newest first."""
+        ...
+
+    async def trades(self, session: Session, after: int, count: int) -> tuple[list[SessionTrade], SessionTrade | None]:
+        """List closed trades behind a sequence, in order, and name the open one, both as of one moment."""
+        ...
+
+    async def events(self, session: Session, after: int, count: int) -> list[Event]:
+        """List events behind a sequence, in order."""
+        ...
+
+    async def tell(self, session: Session, command: Command, outgoing: Outgoing, once: Once | None) -> bool:
+        """Keep a command for the worker; False, and nothing changed, where this request was made before."""
+        ...
+
+    async def is_applied(self, command: Command) -> bool:
+        """Tell whether the worker has done it."""
+        ...
+
+
+class Ledger(Protocol):
+    """What the worker reads and writes."""
+
+    async def take(self, shards: Sequence[int]) -> Mapping[int, int]:
+        """Become the writer of shards; return the new epoch of each."""
+        ...
+
+    async def held(self, shards: Sequence[int], session_ids: Sequence[str] | None = None) -> list[Held]:
+        """Return the running and stopping sessions of shards, or of those only these, as last stored."""
+        ...
+
+    async def session(self, session_id: str) -> Session | None:
+        """Find a session in any status."""
+        ...
+
+    async def module(self, artefact_hash: str) -> bytes:
+        """Return the bytes of an artefact that a session runs. Raises KeyError."""
+        ...
+
+    async def waiting(self, shards: Sequence[int]) -> list[Command]:
+        """Return commands that were not applied yet, in order."""
+        ...
+
+    async def commit(self, epochs: Mapping[int, int], commit: Commit) -> None:
+        """Store everything or nothing. Raises Fenced where an epoch {shard: epoch} is no longer the newest."""
+        ...
+
+
+class Outbox(Protocol):
+    """What is stored and not sent yet."""
+
+    async def drain(self, shard: int, send: Callable[[Sequence[Outgoing]], Awaitable[None]], limit: int) -> int:
+        """Hand a shard's oldest messages, in order, to ``send`` and forget them after it; return how many.
+
+        Only one caller at a time sends a shard's messages; others get 0. When ``send`` fails, or the forgetting does,
+        they are sent again: each message goes out at least once.
+        """
+        ...
+
+    async def oldest_seconds(self) -> float:
+        """Return the age of the oldest unsent message; 0 where there is none."""
+        ...

@@ -1,0 +1,76 @@
+"""What the bus is told: fills, balances after them, decisions without a fill, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from algotrade.engine import fixed
+from algotrade.engine.records import EventKind
+from algotrade.forward_test.book import Happening
+from algotrade.forward_test.messages import event_message, timestamp, trade_message
+from algotrade.forward_test.session import Command, CommandKind, Outgoing, Session
+from algotrade.platform import topics
+from algotrade.platform.bus import CONTENT_TYPE, CORRELATION
+from algotrade.v1 import events_pb2
+from algotrade.v1 import forward_test_service_pb2 as pb
+
+FILLS: Final = (EventKind.ENTRY, EventKind.EXIT)
+
+
+def outgoing_of(session: Session, happenings: Sequence[Happening]) -> list[Outgoing]:
+    """Return what is to be sent of a session's events, in their order."""
+    return [message for happening in happenings for message in _of(session, happening)]
+
+
+def outgoing_command(session: Session, command: Command, now_ns: int) -> Outgoing:
+    """Return the message that wakes the worker of a session."""
+    message = events_pb2.ForwardTestEvent(
+        command_id=command.command_id,
+        session_id=session.session_id,
+        user_id=session.user_id,
+        shard=session.shard,
+        create_time=timestamp(now_ns),
+    )
+    if command.kind is CommandKind.START:
+        message.start.SetInParent()
+    else:
+        flatten = command.kind is CommandKind.STOP_FLATTEN
+        message.stop.mode = pb.STOP_MODE_FLATTEN if flatten else pb.STOP_MODE_KEEP
+    return _outgoing(session, topics.FORWARD_TEST_EVENTS, message, command.correlation_id)
+
+
+def _of(session: Session, happening: Happening) -> list[Outgoing]:
+    event = happening.event
+    head: dict[str, Any] = {"session_id": session.session_id, "user_id": session.user_id, "symbol": session.symbol}
+    written = event_message(event)
+    if event.kind not in FILLS:
+        signal = events_pb2.StrategySignal(**head, artefact_hash=session.artefact_hash, event=written)
+        return [_outgoing(session, topics.STRATEGY_SIGNALS, signal, session.correlation_id)]
+    execution = events_pb2.TradeExecution(**head, artefact_hash=session.artefact_hash, event=written)
+    if happening.trade is not None:
+        execution.trade.CopyFrom(trade_message(happening.trade))
+    held = happening.open.quantity if happening.open else 0
+    update = events_pb2.PortfolioUpdate(
+        **head,
+        sequence=event.sequence,
+        event_time=timestamp(event.event_ns),
+        cash=fixed.text(event.cash),
+        quantity=fixed.text(held),
+        average_price=fixed.text(happening.open.entry_price if happening.open else 0),
+        equity=fixed.text(event.cash + held * event.price // fixed.SCALE),
+        realized_pnl=fixed.text(happening.realized_pnl),
+    )
+    return [
+        _outgoing(session, topics.TRADE_EXECUTIONS, execution, session.correlation_id),
+        _outgoing(session, topics.PORTFOLIO_UPDATES, update, session.correlation_id),
+    ]
+
+
+def _outgoing(session: Session, topic: topics.Topic, message: Message, correlation_id: str) -> Outgoing:
+    headers = {CONTENT_TYPE: topics.PROTOBUF}
+    if correlation_id:
+        headers[CORRELATION] = correlation_id
+    return Outgoing(session.shard, topic.name, session.session_id, message.SerializeToString(), headers)

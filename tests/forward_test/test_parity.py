@@ -1,0 +1,134 @@
+"""What was tested is what runs: a session over the replay of a bar file gives the backtest's trades, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphs import drawing, sma_cross
+
+from algotrade.engine import fixed
+from algotrade.engine.backtest import backtest
+from algotrade.engine.compile import compile_strategy
+from algotrade.engine.settings import RunSettings
+from algotrade.market_data.build import build as build_market_data
+from algotrade.platform.bars_file import read_bars
+from algotrade.platform.samples import aapl_daily
+from algotrade.platform.settings import Settings
+from algotrade.strategy.__main__ import build as build_strategy
+from algotrade.v1 import forward_test_service_pb2 as pb
+
+GUARDED = drawing(
+    {
+        "p": "price",
+        "f": ("sma", {"timeperiod": {"param": "fast"}}),
+        "s": ("sma", {"timeperiod": 30}),
+        "up": "crossover",
+        "b": ("buy", {"size_mode": "percent_equity", "size": 60}),
+        "stop_loss": ("stop_loss", {"percent": 3}),
+        "take_profit": ("take_profit", {"percent": 5}),
+    },
+    "p>f.input p>s.input f>up.a s>up.b up>b.when",
+    [{"name": "fast", "type": "int", "default": 10, "min": 2, "max": 100, "step": 1}],
+)
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"market_providers": ("replay",)})
+
+
+@pytest.fixture
+async def upstream(serve: Any) -> Any:
+    return await serve(build_strategy, build_market_data)
+
+
+@pytest.fixture
+def bars(data_dir: Path) -> Any:
+    return read_bars(aapl_daily(data_dir / "samples")).bars
+
+
+@pytest.mark.parametrize(
+    ("graph", "settings_of_run", "parameters"),
+    [
+        (sma_cross(20, 50), {}, {}),
+        (sma_cross(5, 12), {"fee_bps": "7.5", "slippage_bps": "3", "initial_cash": "25000.01"}, {}),
+        (sma_cross(5, 12), {"fill": "close", "lot_step": "1", "price_step": "0.01"}, {}),
+        (GUARDED, {"slippage_bps": "1.25"}, {"fast": "8"}),
+    ],
+    ids=["defaults", "costs", "steps", "guards"],
+)
+async def test_a_session_over_a_replay_gives_the_backtests_trades(
+    trader: Any, bars: Any, graph: Any, settings_of_run: dict[str, str], parameters: dict[str, str]
+) -> None:
+    compiled = compile_strategy(graph).artefact
+    assert compiled is not None
+    expected = backtest(compiled, bars, RunSettings.parse(settings_of_run), parameters)
+    assert len(expected.trades) > 3
+
+    ada = await trader()
+    session = await ada.started(graph, "AAPL", settings=settings_of_run, parameters=parameters)
+    session = await ada.at_tick(session, 4 * len(bars))
+
+    assert session.artefact_hash == compiled.hash
+    assert session.equity == fixed.text(expected.final_equity)
+    assert (session.bars, session.warmup_bars) == (expected.bars, expected.warmup_bars)
+    got = [as_trade(trade) for trade in await ada.trades(session, size=7)]
+    assert got == [
+        (
+            trade.side,
+            trade.quantity,
+            trade.entry_ts,
+            trade.entry_price,
+            trade.exit_ts,
+            trade.exit_price,
+            trade.fees,
+            trade.pnl,
+            trade.exit_reason,
+            trade.ambiguous,
+        )
+        for trade in expected.trades
+    ]
+    closed = [trade for trade in expected.trades if trade.exit_ts is not None]
+    assert session.total_trades == len(closed)
+    assert session.winning_trades == sum((trade.pnl or 0) > 0 for trade in closed)
+    assert session.realized_pnl == fixed.text(sum(trade.pnl or 0 for trade in closed))
+
+
+async def test_events_of_a_replay_are_the_backtests_events(trader: Any, bars: Any) -> None:
+    compiled = compile_strategy(GUARDED).artefact
+    assert compiled is not None
+    expected = backtest(compiled, bars, RunSettings())
+    ada = await trader()
+    session = await ada.started(GUARDED, "AAPL")
+    session = await ada.at_tick(session, 4 * len(bars))
+    assert session.last_sequence == len(expected.events)
+    got = await ada.events(session, session.last_sequence)
+    assert [(e.sequence, e.kind, e.price, e.quantity, e.fee, e.cash) for e in got] == [
+        (
+            int(e["number"]),
+            int(e["kind"]),
+            fixed.text(e["price"]),
+            fixed.text(e["quantity"]),
+            fixed.text(e["fee"]),
+            fixed.text(e["cash"]),
+        )
+        for e in expected.events
+    ]
+
+
+def as_trade(trade: pb.Trade) -> tuple[Any, ...]:
+    closed = trade.HasField("exit_time")
+    return (
+        {pb.TRADE_SIDE_LONG: "long", pb.TRADE_SIDE_SHORT: "short"}[trade.side],
+        fixed.parse(trade.quantity),
+        trade.entry_time.ToNanoseconds(),
+        fixed.parse(trade.entry_price),
+        trade.exit_time.ToNanoseconds() if closed else None,
+        fixed.parse(trade.exit_price) if closed else None,
+        fixed.parse(trade.fees),
+        fixed.parse(trade.pnl) if closed else None,
+        trade.exit_reason if closed else None,
+        trade.ambiguous,
+    )

@@ -97,12 +97,12 @@ def by_ticks(artefact: Artefact, case: Case) -> Outcome:
     return Outcome(trade_rows(trades), dict(book.rejections), state.equity, state.bars, state.warmup_bars, book.halted)
 
 
-def oracle(case: Case) -> tuple[Outcome, int, list[tuple[int, str]]]:
-    """The oracle's outcome, its largest amount, and the decisions in it that hang on floating-point rounding."""
+def oracle(case: Case) -> tuple[Outcome, reference.Result]:
+    """The oracle's outcome, and all else it found: its largest amount, decisions that hang on rounding, equities."""
     result = reference.backtest(case.document, case.tape.rows, case.settings, case.parameters)
     trades, rejections = trade_rows(result.trades), dict(result.rejections)
     outcome = Outcome(trades, rejections, result.final_equity, result.bars, result.warmup_bars, None)
-    return outcome, result.largest, result.fragile
+    return outcome, result
 
 
 class InterpretedInstance:

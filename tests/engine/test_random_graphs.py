@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from agreement import Outcome, by_ticks, compiled, interpreted, oracle, wasm
 from oracle.random_graphs import Case, case
 
+from algotrade.engine.fixed import SCALE
 from algotrade.engine.limits import MAX_AMOUNT
 
 CHUNK = 20
@@ -45,21 +47,24 @@ def check(first: int) -> None:
 
 def agrees_with_oracle(one: Case, result: Outcome) -> bool:
     """Assert agreement; False where only a part could be compared."""
-    expected, largest, fragile = oracle(one)
+    expected, reference = oracle(one)
     if result.halted:
         # The oracle's integers have no end; the engine stops at a bound, and up to there both did the same.
         assert result.halted == "amount_overflow"
-        assert largest > MAX_AMOUNT // 2, f"case({one.seed}) halted early"
+        assert reference.largest > MAX_AMOUNT // 2, f"case({one.seed}) halted early"
         closed = [trade for trade in result.trades if trade[4] is not None]
         assert closed == expected.trades[: len(closed)], f"oracle before the halt, case({one.seed})"
         return False
-    if fragile:
+    if reference.fragile:
         # A bar is at least one row, so this row is not later than the bar in doubt.
-        until = one.tape.rows[min(fragile)[0]][0]
+        until = one.tape.rows[min(reference.fragile)[0]][0]
         assert before(result, until) == before(expected, until), f"oracle up to {until}, case({one.seed})"
         return False
-    assert largest < 2 * MAX_AMOUNT, f"case({one.seed}) should have halted"
+    assert reference.largest < 2 * MAX_AMOUNT, f"case({one.seed}) should have halted"
     assert expected.without_curve() == result.without_curve(), f"oracle, case({one.seed})"
+    if one.settings.get("interval", "native") == "native":
+        curve = np.array([float(equity) for equity in reference.equity]) / SCALE
+        np.testing.assert_allclose(np.frombuffer(result.curve), curve, rtol=1e-12, atol=1e-7)
     return True
 
 

@@ -59,3 +59,15 @@ def sma_cross(fast: int = 20, slow: int = 50, **buy: Any) -> Json:
         "x": "sell",
     }
     return drawing(nodes, "close>f close>s f>up.a s>up.b f>dn.a s>dn.b up>b dn>x")
+
+
+def threshold(above: float, below: float, **buy: Any) -> Json:
+    """Buys while the close is above one price and sells while it is below another."""
+    nodes = {
+        "close": "price",
+        "high": ("compare", {"op": ">", "value": above}),
+        "low": ("compare", {"op": "<", "value": below}),
+        "buy": ("buy", buy),
+        "sell": "sell",
+    }
+    return drawing(nodes, "close>high.a close>low.a high>buy low>sell")

@@ -84,3 +84,12 @@ AWKWARD: Mapping[str, Callable[[], Records]] = {
     "quiet": lambda: walk(3_000_000_000_000, sigma=1e-6),
     "wild": lambda: walk(10_000_000_000, sigma=0.2),
 }
+
+
+def at_closes(*closes: float) -> Records:
+    """Bars, one a minute, that open, trade and close at one price each; volume 1."""
+    out = np.zeros(len(closes), BAR)
+    for name in ("open", "high", "low", "close"):
+        out[name] = np.rint(np.array(closes) * SCALE).astype(np.int64)
+    out["ts"], out["volume"] = np.arange(len(closes)) * 60 * 1_000_000_000, 1.0
+    return out

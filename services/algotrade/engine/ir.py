@@ -125,7 +125,11 @@ class Var(Expr):
 
 
 def const(type: Type, value: Number) -> Expr:
-    return Expr("const", type, (), float(value) if type == F64 else int(value))
+    """A constant; an integer that does not fit wraps, as everywhere."""
+    if type == F64:
+        return Expr("const", type, (), float(value))
+    half = 1 << (SIZE[type] * 8 - 1)
+    return Expr("const", type, (), (int(value) + half) % (2 * half) - half)
 
 
 def late(value: Callable[[], int]) -> Expr:

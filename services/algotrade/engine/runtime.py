@@ -95,7 +95,9 @@ class Sessions:
     def _input_at(self, size: int) -> int:
         """Room for incoming records, kept between calls."""
         if size > self._input_bytes:
-            self._input, self._input_bytes = self._allocate(size), size
+            # Room that is outgrown is lost, so it grows by doubling.
+            self._input_bytes = 1 << (size - 1).bit_length()
+            self._input = self._allocate(self._input_bytes)
         return self._input
 
     def _table(self, capacity: int) -> None:

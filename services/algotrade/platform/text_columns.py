@@ -131,7 +131,7 @@ def _datetime_ns(column: pl.Series) -> pl.Series:
 
 def _epoch_ns(text: pl.Expr) -> pl.Expr:
     digits, whole = text.str.len_bytes(), text.cast(pl.Int64, strict=False)
-    ns = pl.when(digits > 16).then(whole)
+    ns: pl.Expr = pl.when(digits > 16).then(whole)
     for longest, power in ((16, 3), (13, 6), (10, 9)):
         scaled = pl.when(whole <= _MAX_NS // 10**power).then(whole * pl.lit(10**power, pl.Int64))
         ns = pl.when(digits <= longest).then(scaled).otherwise(ns)
@@ -179,7 +179,7 @@ def _epoch_text_ns(text: str, match: re.Match[str]) -> int:
     power = 9 if digits <= 10 else 6 if digits <= 13 else 3 if digits <= 16 else 0
     if len(fraction) > power:
         raise ValueError(f"{text!r} is finer than a nanosecond")
-    ns = int(whole) * 10**power + int(fraction.ljust(power, "0") or "0")
+    ns: int = int(whole) * 10**power + int(fraction.ljust(power, "0") or "0")
     return -ns if sign == "-" else ns
 
 

@@ -35,7 +35,7 @@ setup: .venv/.installed ## install everything into .venv (does nothing when noth
 	touch $@
 
 run: setup ## start the whole platform with a demo; SECONDS=20 stops by itself
-	$(BIN)/algotrade up $(RUN_ARGS)
+	$(BIN)/algotrade up --demo $(RUN_ARGS)
 
 test: setup .venv-peers/.installed ## run the tests
 	$(BIN)/python -m pytest -n 2 -m "not nightly"

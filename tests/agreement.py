@@ -6,6 +6,7 @@ in the interpreter with the same host around it, and `oracle` the independent re
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 import oracle.backtest as reference
+from oracle.broker import Trade
 from oracle.random_graphs import Case
 
 from algotrade.engine import native
@@ -26,6 +28,18 @@ from algotrade.engine.runtime import Sessions
 from algotrade.engine.settings import RunSettings
 from algotrade.engine.trades import TradeBook
 
+TRADE = (
+    "side",
+    "quantity",
+    "entry_ts",
+    "entry_price",
+    "exit_ts",
+    "exit_price",
+    "fees",
+    "pnl",
+    "exit_reason",
+    "ambiguous",
+)
 MEMORY = 24 * 1024 * 1024
 
 
@@ -59,9 +73,7 @@ def bar_records(rows: list[reference.Row]) -> Records:
 
 
 def trade_rows(trades: Any) -> list[tuple[Any, ...]]:
-    names = ("side", "quantity", "entry_ts", "entry_price", "exit_ts", "exit_price")
-    names += ("fees", "pnl", "exit_reason", "ambiguous")
-    return [tuple(getattr(trade, name) for name in names) for trade in trades]
+    return [tuple(getattr(trade, name) for name in TRADE) for trade in trades]
 
 
 def wasm(artefact: Artefact, case: Case) -> Outcome:
@@ -75,6 +87,21 @@ def wasm(artefact: Artefact, case: Case) -> Outcome:
         result.halted,
         result.equity.tobytes(),
     )
+
+
+def by_engine(
+    document: Mapping[str, Any],
+    rows: list[reference.Row],
+    settings: Mapping[str, Any],
+    parameters: Mapping[str, Any] | None = None,
+) -> reference.Result:
+    """A backtest by the engine in the oracle's shape, for cases whose numbers are known."""
+    artefact = compiled(document).artefact
+    assert artefact is not None
+    result = backtest(artefact, bar_records(rows), RunSettings.parse(settings), parameters)
+    trades = [Trade(**dict(zip(TRADE, row, strict=True))) for row in trade_rows(result.trades)]
+    rejections = Counter(result.rejections)
+    return reference.Result(trades, rejections, result.final_equity, result.bars, result.warmup_bars, [])
 
 
 def interpreted(compilation: Compilation, case: Case) -> Outcome:

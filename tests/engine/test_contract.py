@@ -1,14 +1,17 @@
-"""The oracle against runs worked out by hand; each number is derived where it stands."""
+"""The contract in runs worked out by hand, on the engine and on the oracle; each number is derived where it stands."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from agreement import by_engine
 from graphs import at_prices, drawing
-
 from oracle.backtest import Result, Row, backtest
-from oracle.broker import SCALE, greatest_cost, units
+from oracle.broker import SCALE, units
+
+Runner = Callable[..., Result]
 
 DAY = 86_400 * 1_000_000_000
 
@@ -22,8 +25,13 @@ def rows(*bars: tuple[Any, ...]) -> list[Row]:
     return out
 
 
-def run(document: Any, bars: list[Row], **settings: Any) -> Result:
-    return backtest(document, bars, {"initial_cash": "1000"} | settings)
+@pytest.fixture(params=[backtest, by_engine], ids=["oracle", "engine"])
+def run(request: pytest.FixtureRequest) -> Runner:
+    def call(document: Any, bars: list[Row], **settings: Any) -> Result:
+        result: Result = request.param(document, bars, {"initial_cash": "1000"} | settings)
+        return result
+
+    return call
 
 
 def fills(result: Result) -> list[tuple[Any, ...]]:
@@ -40,7 +48,7 @@ def fills(result: Result) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_all_in_and_out_to_the_last_unit() -> None:
+def test_all_in_and_out_to_the_last_unit(run: Runner) -> None:
     result = run(at_prices(9, 13), rows((9,), (10,), (13,), (12,)))
     # C + ⌈C/1000⌉ <= 1000: C = 999.000999, fee .999001 (from .999000999 up); quantity C / 10 = 99.9000999
     # proceeds 99.9000999 × 12 = 1198.8011988, fee 1.1988012 (from 1.1988011988 up)
@@ -63,38 +71,29 @@ def test_all_in_and_out_to_the_last_unit() -> None:
     assert result.rejections == {}
 
 
-def test_greatest_cost_leaves_no_unit_unused() -> None:
-    def fee(cost: int) -> int:
-        return -(-cost // 1000)
-
-    for budget in (0, 1, 2, 1000, 1001, 1002, 123_456_789_012):
-        cost = greatest_cost(budget, fee)
-        assert cost + fee(cost) <= budget < cost + 1 + fee(cost + 1)
-
-
-def test_nothing_decided_on_the_last_bar_fills() -> None:
+def test_nothing_decided_on_the_last_bar_fills(run: Runner) -> None:
     assert run(at_prices(9), rows((10,), (9,))).trades == []
 
 
-def test_an_open_trade_is_listed_without_exit() -> None:
+def test_an_open_trade_is_listed_without_exit(run: Runner) -> None:
     (trade,) = run(at_prices(9, entry={"size_mode": "quantity", "size": 2}), rows((9,), (10,))).as_json()["trades"]
     assert (trade["quantity"], trade["exit_time"], trade["exit_price"], trade["pnl"]) == ("2", None, None, None)
     assert trade["fees"] == "0.02"  # 20 × 10 bps
 
 
-def test_fill_close_takes_the_price_and_time_of_the_deciding_bar() -> None:
+def test_fill_close_takes_the_price_and_time_of_the_deciding_bar(run: Runner) -> None:
     result = run(at_prices(9, 13), rows((8, 9, 8, 9), (10,), (14, 14, 13, 13)), fill="close", fee_bps=0)
     assert fills(result) == [(0, 9, 2, 13, "sell")]
 
 
-def test_slippage_is_rounded_to_the_price_step_against_the_trader() -> None:
+def test_slippage_is_rounded_to_the_price_step_against_the_trader(run: Runner) -> None:
     bars = rows((9,), ("10.01",), (13,), ("10.01",))
     result = run(at_prices(9, 13), bars, slippage_bps=5, price_step="0.01", fee_bps=0)
     # 10.01 × 1.0005 = 10.015005 → 10.02; 10.01 × .9995 = 10.004995 → 10.00
     assert fills(result) == [(1, 10.02, 3, 10.0, "sell")]
 
 
-def test_portions_split_cost_and_entry_fee_upwards_and_the_last_takes_the_rest() -> None:
+def test_portions_split_cost_and_entry_fee_upwards_and_the_last_takes_the_rest(run: Runner) -> None:
     document = at_prices(9, 13, entry={"size_mode": "quantity", "size": 3}, sale={"portion": 50})
     bars = rows((9,), ("10.00000001",), (13,), (13,), (13,), (11,))
     result = run(document, bars, lot_step=1, price_step="0.00000001")
@@ -109,7 +108,7 @@ def test_portions_split_cost_and_entry_fee_upwards_and_the_last_takes_the_rest()
     assert result.rejections == {"below_min_notional": 1}
 
 
-def test_stop_fills_at_its_level_inside_a_bar_and_at_the_open_after_a_gap() -> None:
+def test_stop_fills_at_its_level_inside_a_bar_and_at_the_open_after_a_gap(run: Runner) -> None:
     inside = run(at_prices(9, stop_loss={"percent": 2}), rows((9,), (100, 101, 97, 100)))
     assert fills(inside) == [(1, 100, 1, 98, "stop_loss")]  # an entry at the open may be stopped in its own bar
     gapped = run(at_prices(9, stop_loss={"percent": 2}), rows((9,), (100,), (95, 99, 95, 99)))
@@ -118,7 +117,7 @@ def test_stop_fills_at_its_level_inside_a_bar_and_at_the_open_after_a_gap() -> N
     assert fills(touched) == [(1, 100, 1, 98, "stop_loss")]
 
 
-def test_stop_level_is_floored_to_the_step_and_slips_like_a_market_order() -> None:
+def test_stop_level_is_floored_to_the_step_and_slips_like_a_market_order(run: Runner) -> None:
     document = at_prices(9, stop_loss={"percent": 2.03})
     result = run(document, rows((9,), (100, 101, 97, 100)), price_step="0.05", slippage_bps=10, fee_bps=0)
     # entry 100 × 1.001 = 100.1; level 100.1 × .9797 = 98.06797 → 98.05; out at 98.05 × .999 = 97.95195 → 97.95
@@ -127,7 +126,7 @@ def test_stop_level_is_floored_to_the_step_and_slips_like_a_market_order() -> No
     assert fills(above) == [(1, 100.1, None, None, None)]  # compared after rounding
 
 
-def test_target_must_be_traded_through() -> None:
+def test_target_must_be_traded_through(run: Runner) -> None:
     document = at_prices(9, take_profit={"percent": 5})
     assert fills(run(document, rows((9,), (100, 105, 100, 100)))) == [(1, 100, None, None, None)]
     through = run(document, rows((9,), (100, "105.00000001", 100, 100)), slippage_bps=0)
@@ -136,7 +135,7 @@ def test_target_must_be_traded_through() -> None:
     assert fills(gapped) == [(1, 100, 2, 110, "take_profit")]
 
 
-def test_targets_do_not_slip() -> None:
+def test_targets_do_not_slip(run: Runner) -> None:
     result = run(at_prices(9, take_profit={"percent": 5}), rows((9,), (100, 120, 100, 100)), slippage_bps=100)
     assert fills(result) == [(1, 101, 1, 106.05, "take_profit")]  # 100 × 1.01; 101 × 1.05
 
@@ -150,13 +149,13 @@ def test_targets_do_not_slip() -> None:
         ((100, 110, 85, 100), "worst", "stop_loss"),
     ],
 )
-def test_both_levels_in_one_bar_is_ambiguous(bar: tuple[int, ...], path: str, reason: str) -> None:
+def test_both_levels_in_one_bar_is_ambiguous(run: Runner, bar: tuple[int, ...], path: str, reason: str) -> None:
     document = at_prices(9, stop_loss={"percent": 5}, take_profit={"percent": 5})
     (trade,) = run(document, rows((9,), bar), path=path).trades
     assert (trade.exit_reason, trade.ambiguous) == (reason, True)
 
 
-def test_one_level_in_a_bar_is_not_ambiguous_nor_is_an_exit_at_the_open() -> None:
+def test_one_level_in_a_bar_is_not_ambiguous_nor_is_an_exit_at_the_open(run: Runner) -> None:
     document = at_prices(9, stop_loss={"percent": 5}, take_profit={"percent": 5})
     (inside,) = run(document, rows((9,), (100, 101, 90, 100))).trades
     (at_open,) = run(document, rows((9,), (100,), (90, 120, 80, 100))).trades
@@ -164,12 +163,12 @@ def test_one_level_in_a_bar_is_not_ambiguous_nor_is_an_exit_at_the_open() -> Non
     assert not at_open.ambiguous
 
 
-def test_a_pending_exit_beats_a_stop_on_the_same_tick() -> None:
+def test_a_pending_exit_beats_a_stop_on_the_same_tick(run: Runner) -> None:
     result = run(at_prices(9, 99, stop_loss={"percent": 2}), rows((9,), (100, 100, 99, 99), (90,)))
     assert fills(result) == [(1, 100, 2, 90, "sell")]
 
 
-def test_a_bar_may_stop_out_and_decide_to_buy_again() -> None:
+def test_a_bar_may_stop_out_and_decide_to_buy_again(run: Runner) -> None:
     document = at_prices(9, stop_loss={"percent": 2})
     result = run(document, rows((9,), (100, 100, 9, 9), (50,)))
     assert fills(result) == [(1, 100, 1, 98, "stop_loss"), (2, 50, None, None, None)]
@@ -187,12 +186,12 @@ def test_a_bar_may_stop_out_and_decide_to_buy_again() -> None:
         ({"size_mode": "percent_equity", "size": 50}, {"max_position_percent": 49}, "position_limit"),
     ],
 )
-def test_rejections_at_the_fill(entry: dict[str, Any], settings: dict[str, Any], reason: str) -> None:
+def test_rejections_at_the_fill(run: Runner, entry: dict[str, Any], settings: dict[str, Any], reason: str) -> None:
     result = run(at_prices(9, entry=entry), rows((9,), (10,)), **settings)
     assert (result.trades, result.rejections) == ([], {reason: 1})
 
 
-def test_sizes_that_fit() -> None:
+def test_sizes_that_fit(run: Runner) -> None:
     bars = rows((9,), (3,))
     # 100 / 3 = 33.33333333 (floored), cost 99.99999999; whole lots: 33
     by_value = {"size_mode": "notional", "size": 100}
@@ -203,14 +202,14 @@ def test_sizes_that_fit() -> None:
     assert run(at_prices(9, entry=half), bars).trades[0].quantity == units("166.5001665")
 
 
-def test_buy_while_long_is_rejected_and_a_second_buy_node_too() -> None:
+def test_buy_while_long_is_rejected_and_a_second_buy_node_too(run: Runner) -> None:
     assert run(at_prices(9), rows((9,), (9,), (10,))).rejections == {"already_long": 1}
     nodes = {"p": "price", "c": ("compare", {"op": ">", "value": 1}), "b1": "buy", "b2": "buy"}
     twice = run(drawing(nodes, "p>c.a c>b1 c>b2"), rows((9,), (9,)))
     assert twice.rejections == {"already_long": 3}  # b2 at once; both while long at the second close
 
 
-def test_exit_and_entry_at_once_is_exit_and_no_entry_even_when_flat() -> None:
+def test_exit_and_entry_at_once_is_exit_and_no_entry_even_when_flat(run: Runner) -> None:
     nodes = {"p": "price", "in": ("compare", {"op": ">", "value": 1}), "out": ("compare", {"op": "==", "value": 9})}
     document = drawing(nodes | {"b": "buy", "x": "close"}, "p>in.a p>out.a in>b out>x")
     result = run(document, rows((9,), (10,), (9,), (9,), (9,)))
@@ -218,7 +217,7 @@ def test_exit_and_entry_at_once_is_exit_and_no_entry_even_when_flat() -> None:
     assert result.rejections == {}
 
 
-def test_the_largest_portion_of_several_exits_wins() -> None:
+def test_the_largest_portion_of_several_exits_wins(run: Runner) -> None:
     nodes = {"p": "price", "in": ("compare", {"op": "==", "value": 9}), "out": ("compare", {"op": "==", "value": 13})}
     nodes |= {"b": ("buy", {"size_mode": "quantity", "size": 10})}
     nodes |= {"x1": ("sell", {"portion": 20}), "x2": ("sell", {"portion": 70}), "x3": ("sell", {"portion": 50})}
@@ -226,7 +225,7 @@ def test_the_largest_portion_of_several_exits_wins() -> None:
     assert run(document, rows((9,), (10,), (13,), (10,))).trades[0].quantity == units(7)
 
 
-def test_no_action_fires_before_the_longest_path_is_warm() -> None:
+def test_no_action_fires_before_the_longest_path_is_warm(run: Runner) -> None:
     nodes = {"p": "price", "on": ("compare", {"op": ">", "value": 0}), "b": "buy"}
     nodes |= {"m": ("sma", {"timeperiod": 2}), "up": "crossover", "x": "sell"}
     document = drawing(nodes, "p>on.a on>b p>m p>up.a m>up.b up>x")
@@ -236,7 +235,7 @@ def test_no_action_fires_before_the_longest_path_is_warm() -> None:
     assert fills(result) == [(3, 6, None, None, None)]
 
 
-def test_kleene_or_lets_a_known_truth_through() -> None:
+def test_kleene_or_lets_a_known_truth_through(run: Runner) -> None:
     nodes = {
         "p": "price",
         "zero": ("constant", {"value": 0}),
@@ -251,7 +250,7 @@ def test_kleene_or_lets_a_known_truth_through() -> None:
     assert result.rejections == {"already_long": 2}
 
 
-def test_a_nan_is_not_consumed() -> None:
+def test_a_nan_is_not_consumed(run: Runner) -> None:
     # 1 / (close − 2) is NaN on the second bar; lag 1 on the third shows the first bar's value: 1 / (3 − 2) = 1
     nodes: dict[str, Any] = {
         "p": "price",
@@ -265,7 +264,7 @@ def test_a_nan_is_not_consumed() -> None:
     assert fills(run(document, rows((3,), (2,), (4,), (7,)))) == [(3, 7, None, None, None)]
 
 
-def test_crossing_starts_from_touching() -> None:
+def test_crossing_starts_from_touching(run: Runner) -> None:
     nodes: dict[str, Any] = {
         "p": "price",
         "five": ("constant", {"value": 5}),
@@ -279,14 +278,14 @@ def test_crossing_starts_from_touching() -> None:
     assert fills(result) == [(2, 7, 5, 3, "sell")]
 
 
-def test_bars_held_counts_from_one_at_the_first_close() -> None:
+def test_bars_held_counts_from_one_at_the_first_close(run: Runner) -> None:
     nodes = {"p": "price", "at": ("compare", {"op": "==", "value": 9}), "b": "buy", "pos": "position"}
     nodes |= {"held": ("compare", {"op": "==", "value": 2}), "x": "close"}
     document = drawing(nodes, "p>at.a at>b pos.bars_held>held.a held>x")
     assert fills(run(document, rows((9,), (10,), (11,), (12,), (13,)))) == [(1, 10, 3, 12, "close")]
 
 
-def test_day_pnl_counts_from_the_last_close_of_the_day_before() -> None:
+def test_day_pnl_counts_from_the_last_close_of_the_day_before(run: Runner) -> None:
     hour = 3_600 * 1_000_000_000
     prices = [(0, 9), (1, 10), (23, 20), (24, 30), (25, 31)]  # hour of the bar, price
     bars: list[Row] = [(h * hour, *(units(p),) * 4, 1.0) for h, p in prices]
@@ -305,7 +304,7 @@ def test_day_pnl_counts_from_the_last_close_of_the_day_before() -> None:
     assert [(t.exit_ts or 0) // hour for t in later.trades] == [25]
 
 
-def test_coarser_intervals_group_rows_from_the_epoch() -> None:
+def test_coarser_intervals_group_rows_from_the_epoch(run: Runner) -> None:
     minute = 60 * 1_000_000_000
     prices = [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
     bars: list[Row] = [((i + 4) * minute, *(units(p),) * 4, 1.0) for i, p in enumerate(prices)]
@@ -315,7 +314,7 @@ def test_coarser_intervals_group_rows_from_the_epoch() -> None:
     assert result.bars == 2  # 5..9 and 10..14; the bar of minute 15 is partial
 
 
-def test_level_inputs_are_sampled_at_closes() -> None:
+def test_level_inputs_are_sampled_at_closes(run: Runner) -> None:
     # a stop two below the last close: the position rides up, then is stopped at the level of the close before
     nodes = {"p": "price", "two": ("constant", {"value": 2}), "lvl": "sub", "at": ("compare", {"op": "==", "value": 9})}
     document = drawing(nodes | {"b": "buy", "s": "stop_loss"}, "p>lvl.a two>lvl.b p>at.a at>b lvl>s.level")
@@ -323,7 +322,7 @@ def test_level_inputs_are_sampled_at_closes() -> None:
     assert fills(result) == [(1, 10, 2, 18, "stop_loss")]
 
 
-def test_atr_distances_are_frozen_at_the_deciding_bar() -> None:
+def test_atr_distances_are_frozen_at_the_deciding_bar(run: Runner) -> None:
     # ATR(1) at the deciding bar is its true range: 10 − 8 = 2; 1.5 of it below the fill at 9 is 6
     document = at_prices(9, stop_loss={"atr_multiple": 1.5, "timeperiod": 1})
     result = run(document, rows((8,), (9, 10, 8, 9), (9, 30, 7, 8), (8, 8, 5, 5)))

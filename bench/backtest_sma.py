@@ -75,7 +75,7 @@ def run_c(library: ctypes.CDLL, data: Records) -> tuple[Row, Row, CResult]:
 def run_vectorbt(folder: Path, data: Records) -> tuple[Row, Row]:
     closes = folder / "closes.npy"
     np.save(closes, data["close"] / 1e8)
-    command = [PEER, HERE / "peer_vectorbt.py", closes, str(RUNS)]
+    command = [str(PEER), str(HERE / "peer_vectorbt.py"), str(closes), str(RUNS)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     note = f"{found['trades']} trades, equity {found['equity']:,.2f} (fills on the close)"

@@ -53,6 +53,10 @@ def add(document: Json, kind: str, word: str = "", **values: Any) -> None:
         document["edges"].append(edge("extra", word))
 
 
+def stop(node_id: str) -> Json:
+    return {"id": node_id, "type": "stop_loss", "data": {"params": {"percent": 2}}}
+
+
 def drop(document: Json, edge_id: str) -> None:
     document["edges"] = [e for e in document["edges"] if e["id"] != edge_id]
 
@@ -146,7 +150,7 @@ BAD: dict[str, tuple[Callable[[Json], Any], str, Json]] = {
     "duplicate edge": (lambda d: d["edges"][1].update(id="e1"), "duplicate_id", {"edge_id": "e1"}),
     "an action out of reach": (lambda d: drop(d, "e7"), "unreachable_action", {"node_id": "b"}),
     "two stops": (
-        lambda d: (add(d, "stop_loss", percent=2), d["nodes"].append({**d["nodes"][-1], "id": "again"})),
+        lambda d: d.update(nodes=[*d["nodes"], *(stop(node_id) for node_id in ("first", "again"))]),
         "duplicate_exit",
         {"node_id": "again"},
     ),

@@ -68,7 +68,7 @@ def test_random_strategies_conserve_money(first: int) -> None:
 
 def churn(mode: str, size: float, portion: float) -> dict[str, Any]:
     """In above the mean, out below it in portions, with a stop: many fills of every kind."""
-    nodes = {"p": "price", "m": ("sma", {"timeperiod": 3}), "up": ("compare", {"op": ">"}), "dn": "not"}
+    nodes: dict[str, Any] = {"p": "price", "m": ("sma", {"timeperiod": 3}), "up": ("compare", {"op": ">"}), "dn": "not"}
     nodes |= {"b": ("buy", {"size_mode": mode, "size": size}), "x": ("sell", {"portion": portion})}
     nodes |= {"s": ("stop_loss", {"percent": 3}), "t": ("take_profit", {"percent": 4})}
     return drawing(nodes, "p>m p>up.a m>up.b up>dn up>b dn>x")

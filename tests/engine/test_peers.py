@@ -31,7 +31,7 @@ def peer_trades(bars: Records, fast: int, slow: int, folder: Path) -> list[list[
         out.write("ts,open,high,low,close,volume\n")
         for bar in bars.tolist():
             out.write(",".join([str(bar[0]), *map(text, bar[1:5]), str(bar[5])]) + "\n")
-    command = [PEER, SCRIPT, path, str(fast), str(slow), str(CASH), COMMISSION]
+    command = [str(PEER), str(SCRIPT), str(path), str(fast), str(slow), str(CASH), COMMISSION]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found: list[list[Any]] = json.loads(done.stdout.splitlines()[-1])

@@ -284,7 +284,7 @@ class _Checker:
         for id in self.types:
             if id not in useful:
                 self.warning("unused_node", "this node leads to no action", node_id=id)
-        for name in self.parameters.keys() - self.used_parameters:
+        for name in (name for name in self.parameters if name not in self.used_parameters):
             self.warning("unused_parameter", f"no node uses parameter {name!r}", param=name)
 
 

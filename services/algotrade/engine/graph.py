@@ -7,6 +7,7 @@ many of its own.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -20,6 +21,7 @@ from algotrade.engine.limits import (
 )  # fmt: skip
 
 VERSION: Final = 1
+_LARGEST: Final = sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,9 @@ class _Reader:
     def load(self, raw: str | bytes | Mapping[str, Any]) -> Mapping[str, Any] | None:
         if isinstance(raw, Mapping):
             return raw
-        if len(raw) > MAX_DOCUMENT_BYTES:
-            self.error(
-                "document_too_large", f"the document has {len(raw)} bytes; at most {MAX_DOCUMENT_BYTES} are allowed"
-            )
+        size = len(raw.encode(errors="replace")) if isinstance(raw, str) else len(raw)
+        if size > MAX_DOCUMENT_BYTES:
+            self.error("document_too_large", f"the document has {size} bytes; at most {MAX_DOCUMENT_BYTES} are allowed")
             return None
         try:
             value = json.loads(raw)
@@ -204,6 +205,6 @@ def is_number(value: object, *, integer: bool = False) -> bool:
     """A finite JSON number; ``integer``: a whole one (5.0 counts)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    if isinstance(value, float) and not (abs(value) < float("inf")):
+    if not abs(value) <= _LARGEST:
         return False
     return not integer or value == int(value)

@@ -146,7 +146,7 @@ async def test_what_is_wrong_is_said(watched, now, ill, errors, failure):
     counted = ErrorCount()
     for _ in range(errors):
         counted.handle(logging.LogRecord("x", logging.ERROR, "", 0, "broken", None, None))
-    verdict = await judge(Answers(session(**now), ill), [watched], counted)  # type: ignore[arg-type]
+    verdict = await judge(Answers(session(**now), ill), [watched], counted, must_trade=True)  # type: ignore[arg-type]
     assert len(verdict.failures) == 1
     assert verdict.failures[0].endswith(failure)
     assert not verdict.as_json()["ok"]
@@ -155,7 +155,28 @@ async def test_what_is_wrong_is_said(watched, now, ill, errors, failure):
 async def test_each_feed_must_have_traded_and_a_replay_may_have_ended():
     watched = [traded(), traded("replay")]
     answers = Answers(session(last_tick_sequence=9))
-    assert (await judge(answers, watched, ErrorCount())).as_json()["ok"]  # type: ignore[arg-type]
+    assert (await judge(answers, watched, ErrorCount(), must_trade=True)).as_json()["ok"]  # type: ignore[arg-type]
     watched = [traded(), watching("replay")]
-    verdict = await judge(answers, watched, ErrorCount())  # type: ignore[arg-type]
+    verdict = await judge(answers, watched, ErrorCount(), must_trade=True)  # type: ignore[arg-type]
     assert verdict.failures == ["no order was filled on the replay feed"]
+
+
+async def test_a_session_that_somebody_stopped_is_no_failure():
+    watched = traded()
+    answers = Answers(session(status=pb.SESSION_STATUS_STOPPED))
+    assert not (await judge(answers, [watched], ErrorCount(), must_trade=True)).failures  # type: ignore[arg-type]
+    assert board.state(watched) == "stopped"
+
+
+async def test_who_stops_it_by_hand_need_not_wait_for_an_order():
+    answers = Answers(session())
+    verdict = await judge(answers, [watching()], ErrorCount(), must_trade=False)  # type: ignore[arg-type]
+    assert not verdict.failures
+
+
+@pytest.mark.parametrize(
+    ("units", "text"),
+    [(0, "0.00"), (-400_000, "0.00"), (400_000, "0.00"), (-1_500_000, "-0.01"), (1_23456789, "+1.23")],
+)
+def test_money_is_cut_not_rounded(units, text):
+    assert board.signed(units) == text

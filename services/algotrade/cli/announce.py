@@ -82,7 +82,7 @@ class Announcer:
             self.line(f"  {line}", "cyan")
         self.line()
 
-    def verdict(self, summary: Table, failures: Sequence[str]) -> None:
+    def verdict(self, summary: Table, failures: Sequence[str], *, traded: bool) -> None:
         """Print how the demo went."""
         if self.as_json:
             return
@@ -92,7 +92,7 @@ class Announcer:
         for failure in failures:
             self.line(f"failed: {failure}", "red")
         if not failures:
-            self.line("Orders were filled on every feed, and nothing failed.", "green")
+            self.line("Orders were filled on every feed, and nothing failed." if traded else "Nothing failed.", "green")
 
     def stopped(self) -> None:
         """Say that all has ended."""

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from algotrade.cli.watch import SessionFill, Watched
 from algotrade.engine import fixed
+from algotrade.v1 import forward_test_service_pb2 as forward
 
 _HEADINGS: Final = ("session", "symbol", "last price", "position", "P&L", "fills", "state")
 _LEFT: Final = ("session", "symbol", "state")
@@ -53,6 +54,8 @@ def state(watched: Watched) -> str:
         return "lost"
     if watched.halted:
         return f"halted: {watched.halted}"
+    if watched.session.status == forward.SESSION_STATUS_STOPPED:
+        return "stopped"
     return "warm-up" if watched.bars < watched.session.warmup_bars else "running"
 
 
@@ -80,10 +83,13 @@ def status_line(watched: Watched) -> str:
 
 def decimal(units: int, places: int) -> str:
     """An amount cut to so many decimals: the services' own answers are exact."""
-    whole, _, fraction = fixed.text(units).partition(".")
-    return f"{whole}.{fraction[:places]:<02}" if places == 2 else f"{whole}.{fraction[:places]}" if fraction else whole
+    step = fixed.SCALE // 10**places
+    cut = (abs(units) // step) * (step if units > 0 else -step)
+    whole, _, fraction = fixed.text(cut).partition(".")
+    return f"{whole}.{fraction:<02}" if places == 2 else fixed.text(cut)
 
 
 def signed(units: int) -> str:
-    """An amount of money with its sign."""
-    return ("+" if units > 0 else "") + decimal(units, 2)
+    """An amount of money with its sign, but for what is cut to nothing."""
+    text = decimal(units, 2)
+    return f"+{text}" if units > 0 and text != "0.00" else text

@@ -41,7 +41,8 @@ async def everything(settings: Settings) -> AsyncIterator[Gateway]:
     except BarFileError as error:
         raise CommandError("bad_replay_file", f"{error} (ALGOTRADE_REPLAY_PATH)") from None
     except GatewayError as error:
-        raise CommandError("gateway_failed", str(error)) from None
+        log_path = Gateway(settings).log_path
+        raise CommandError("gateway_failed", f"{str(error).splitlines()[0]}; {log_path} says why") from None
 
 
 async def _start(gateway: Gateway, settings: Settings) -> None:

@@ -26,6 +26,7 @@ from algotrade.v1 import forward_test_service_pb2 as forward
 REDRAW_SECONDS: Final = 0.25
 STATUS_SECONDS: Final = 5.0
 FILLS_SHOWN: Final = 8
+_STOPPED: Final = (forward.SESSION_STATUS_STOPPING, forward.SESSION_STATUS_STOPPED)
 
 
 class ErrorCount(logging.Handler):
@@ -103,11 +104,12 @@ async def show_demo(
             asyncio.get_running_loop().call_later(seconds, stop.set)
         async with demo.account.kept_logged_in():
             watched = await watch(demo, sessions, stop, announce)
-        verdict = await judge(demo, watched, errors)
+        # Who stops it by hand may do so before there was anything to buy.
+        verdict = await judge(demo, watched, errors, must_trade=seconds is not None)
     finally:
         await demo.close()
     announce.event("summary", **verdict.as_json())
-    announce.verdict(board.table(verdict.watched), verdict.failures)
+    announce.verdict(board.table(watched), verdict.failures, traded=not idle_feeds(watched))
     return not verdict.failures
 
 
@@ -134,19 +136,25 @@ async def watch(
     return watched
 
 
-async def judge(demo: Demo, watched: Sequence[Watched], errors: ErrorCount) -> Verdict:
-    """Ask once more how everything is, and say what is wrong."""
-    failures = [failure for one in watched if (failure := await _failure(demo, one))]
-    for feed in dict.fromkeys(one.of.feed for one in watched):
-        if not any(one.has_traded for one in watched if one.of.feed == feed):
-            failures.append(f"no order was filled on the {feed} feed")
+async def judge(demo: Demo, watched: Sequence[Watched], errors: ErrorCount, *, must_trade: bool) -> Verdict:
+    """Ask once more how everything is, and say what is wrong; idle sessions are only where they had time to trade."""
+    found = [await _failure(demo, one, must_tick=must_trade and one.of.live) for one in watched]
+    failures = [failure for failure in found if failure]
+    if must_trade:
+        failures += [f"no order was filled on the {feed} feed" for feed in idle_feeds(watched)]
     failures += await demo.ill()
     if errors.count:
         failures.append(f"{errors.count} error(s) in the log")
     return Verdict(watched, failures)
 
 
-async def _failure(demo: Demo, watched: Watched) -> str:
+def idle_feeds(watched: Sequence[Watched]) -> list[str]:
+    """Return the feeds on which no order was ever filled."""
+    feeds = dict.fromkeys(one.of.feed for one in watched)
+    return [feed for feed in feeds if not any(one.has_traded for one in watched if one.of.feed == feed)]
+
+
+async def _failure(demo: Demo, watched: Watched, *, must_tick: bool) -> str:
     name = f"{watched.of.title} on {watched.session.symbol}"
     if watched.failure:
         return f"{name}: {watched.failure}"
@@ -156,9 +164,11 @@ async def _failure(demo: Demo, watched: Watched) -> str:
     except grpc.aio.AioRpcError as error:
         return f"{name}: {error.code().name}: {error.details()}"
     watched.session = now  # its amounts are those of the last checkpoint: the stream's are newer
+    if now.status in _STOPPED:  # by somebody who may
+        return ""
     if now.status != forward.SESSION_STATUS_RUNNING:
         return f"{name}: {forward.SessionStatus.Name(now.status)} {now.halt_reason}".rstrip()
-    if watched.of.live and now.last_tick_sequence <= before.last_tick_sequence:
+    if must_tick and now.last_tick_sequence <= before.last_tick_sequence:
         return f"{name}: no tick has reached it"
     return ""
 

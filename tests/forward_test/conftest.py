@@ -106,7 +106,7 @@ class Trader:
 @pytest.fixture
 def feed() -> ManualFeed:
     """Return a feed of trades that the test feeds by hand."""
-    return ManualFeed("AAA", "BBB")
+    return ManualFeed("AAA", "BBB", live=False)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ async def build(
 
     async def probe_worker() -> None:
         if working.done() or worker.failure is not None:
-            raise WorkerDown(str(worker.failure or "ended"))
+            raise WorkerDown(type(worker.failure).__name__ if worker.failure else "ended")
 
     try:
         yield Mount(

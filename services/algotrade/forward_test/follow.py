@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Final
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from algotrade.engine.native import TrapError
 from algotrade.forward_test.batch import Batch, RecordError
@@ -128,7 +129,9 @@ class Worker:
                 fresh = False
                 self.failure = error
                 failures += 1
-                log.warning("worker.failed", failures=failures, exc_info=error)
+                # A database that fails is an event; anything else is a fault of ours, so its place is of interest.
+                at_fault = None if isinstance(error, SQLAlchemyError) else error
+                log.warning("worker.failed", failures=failures, error=_kind(error), exc_info=at_fault)
                 if failures >= MAX_FAILURES:
                     raise
                 await asyncio.sleep(min(RETRY_SECONDS[0] * 2**failures, RETRY_SECONDS[1]))
@@ -155,7 +158,7 @@ class Worker:
                         self._told |= told
                         self._wake.set()
             except Exception as error:
-                log.warning("worker.watch_failed", topic=topic.name, error=repr(error))
+                log.warning("worker.watch_failed", topic=topic.name, error=_kind(error))
                 await asyncio.sleep(RETRY_SECONDS[1])
 
     async def _wait(self) -> None:
@@ -175,10 +178,10 @@ class Worker:
             await self._hold(held)
         log.info("worker.restored", sessions=len(found), epochs=self._epochs)
 
-    async def _hold(self, held: Held, *, alone: bool = False) -> None:
+    async def _hold(self, held: Held, alone_until: int = 0) -> None:
         """Take a session in. One that cannot be brought back is halted."""
         try:
-            await self._lanes.hold(held, alone=alone)
+            await self._lanes.hold(held, alone_until)
         except Unreadable as error:
             log.exception("session.unreadable", session_id=held.session.session_id, exc_info=error)
             await self._commit([unreadable(held, "state_unreadable")])
@@ -232,7 +235,7 @@ class Worker:
                 else:
                     begun = lane.advance(batch)
         except (TrapError, MemoryError) as error:
-            return await self._trapped(lane, error)
+            return await self._trapped(lane, batch.end, error)
         except RecordError as error:
             log.error("lane.lost", symbol=lane.symbol, error=str(error))  # noqa: TRY400
             return [lane.halted(member, "record_unreadable") for member in lane.members.values()]
@@ -242,7 +245,7 @@ class Worker:
         due = [member for member in lane.members.values() if begun or member.happenings]
         return [lane.progress(member, _sold_out(lane, member)) for member in due]
 
-    async def _trapped(self, lane: Lane, error: Exception) -> list[Progress]:
+    async def _trapped(self, lane: Lane, end: int, error: Exception) -> list[Progress]:
         """Find the session that traps: halt the only one there is, or try each alone from its row."""
         members = list(lane.members.values())
         log.error(
@@ -252,7 +255,7 @@ class Worker:
             return [lane.halted(members[0], "trap")]
         self._lanes.remove(lane)
         for held in await self._ledger.held(list(self._epochs), [m.session.session_id for m in members]):
-            await self._hold(held, alone=True)
+            await self._hold(held, alone_until=end)
         return []
 
     # ------------------------------------------------------------------ storing
@@ -337,6 +340,11 @@ class Worker:
     async def _pass(self, command: Command) -> None:
         """Note a command that has come too late to change anything."""
         await self._ledger.commit(self._epochs, Commit(applied=(Applied(command.session_id, command.command_id),)))
+
+
+def _kind(error: Exception) -> str:
+    """Name an error without the statement and its parameters."""
+    return f"{type(error).__name__}: {getattr(error, 'orig', None) or ''}"
 
 
 def _sold_out(lane: Lane, member: Member) -> Status | None:

@@ -51,6 +51,7 @@ class Lane:
         self.partition = place.partition
         self.offset = place.offset
         self.orders_from = place.orders_from
+        self.alone_until = 0  # joins no other before this offset: one of its sessions may trap
         self.members: dict[int, Member] = {}
         self._reader = FeedReader(last_tick_sequence, place.feed_epoch)
         self._sessions = Sessions(artefact)
@@ -88,9 +89,13 @@ class Lane:
         self.members[slot] = member
         return member
 
+    @property
+    def _settled(self) -> bool:
+        return not (self.warming or self.stopping) and self.offset >= self.alone_until
+
     def may_join(self, other: Lane) -> bool:
         """Whether this lane's sessions can go on in another."""
-        settled = not (self.warming or self.stopping or other.warming or other.stopping)
+        settled = self._settled and other._settled
         mine = (self.symbol, self.artefact.hash, self.partition, self.offset, self._reader)
         theirs = (other.symbol, other.artefact.hash, other.partition, other.offset, other._reader)
         return settled and mine == theirs
@@ -100,7 +105,8 @@ class Lane:
         session, place = held.session, held.place
         mine = (self.symbol, self.artefact.hash, self.place, self.tick_sequence)
         theirs = (session.symbol, session.artefact_hash, place, session.last_tick_sequence)
-        return mine == theirs and not self.stopping and session.status is not Status.STOPPING
+        free = not self.stopping and self.offset >= self.alone_until
+        return mine == theirs and free and session.status is not Status.STOPPING
 
     def join(self, other: Lane) -> None:
         """Move every session into another lane."""

@@ -48,14 +48,15 @@ class Lanes:
         """Return every session by its id."""
         return {member.session.session_id: (lane, member) for lane in self for member in lane.members.values()}
 
-    async def hold(self, held: Held, *, alone: bool = False) -> None:
-        """Take a session into the lane at its place, or into one of its own. Raises Unreadable."""
+    async def hold(self, held: Held, alone_until: int = 0) -> None:
+        """Take a session into the lane at its place, or up to an offset into one of its own. Raises Unreadable."""
         session = held.session
-        lane = None if alone else next((lane for lane in self._lanes if lane.accepts(held)), None)
+        lane = None if alone_until else next((lane for lane in self._lanes if lane.accepts(held)), None)
         try:
             if lane is None:
                 artefact = await self._artefact(session.artefact_hash)
                 lane = Lane(artefact, session.symbol, held.place, session.last_tick_sequence)
+                lane.alone_until = alone_until
                 lane.hold(held, self._clock.now_ns())
                 self._lanes.append(lane)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -34,6 +35,10 @@ _FENCE: Final = text(f"""
     WHERE shards.shard = mine.shard AND shards.epoch = mine.epoch
     RETURNING shards.shard
 """)
+_MINE: Final = text(f"""
+    SELECT shards.shard FROM shards JOIN {rows.unnest("mine", _FENCE_COLUMNS)}
+        ON shards.shard = mine.shard AND shards.epoch = mine.epoch
+""")
 _START_COLUMNS: Final = {
     "session_id": "uuid",
     "correlation_id": "text",
@@ -52,7 +57,7 @@ _PROGRESS_COLUMNS: Final = {
     "status": "text",
     "halt_reason": "text",
     "cash": "bigint",
-    "equity": "bigint",
+    "equity": "numeric",
     "last_price": "bigint",
     "total_trades": "integer",
     "winning_trades": "integer",
@@ -236,8 +241,9 @@ class PostgresLedger:
         async with self._engine.begin() as connection:
             mine = [(shard, epochs.get(shard, 0)) for shard in sorted(concerned)]
             proven = (await connection.execute(_FENCE, rows.arrays(_FENCE_COLUMNS, mine))).scalars().all()
-            if lost := sorted(concerned.difference(proven)):
-                raise Fenced(lost)
+            if concerned.difference(proven):
+                held = (await connection.execute(_MINE, rows.arrays(_FENCE_COLUMNS, epochs.items()))).scalars().all()
+                raise Fenced(sorted((concerned | epochs.keys()).difference(held)))
             await _write(connection, commit)
 
 
@@ -276,7 +282,7 @@ def _progress(one: Progress) -> tuple[Any, ...]:
         session.status,
         session.halt_reason,
         session.cash,
-        session.equity,
+        Decimal(session.equity),
         session.last_price,
         totals.trades,
         totals.winning,

@@ -41,7 +41,8 @@ SESSION: Final = f"""
     s.session_id, s.user_id, s.session_name, s.strategy_id, s.strategy_version, s.artefact_hash, s.symbol,
     s.settings, s.parameters, s.from_first_tick, s.created_at, s.warmup_bars, CAST(s.status AS text) AS status,
     s.halt_reason, s.total_trades, s.winning_trades, s.bars, s.last_sequence, s.last_tick_sequence, s.correlation_id,
-    s.started_at, s.stopped_at, {units("s.current_balance", "cash")}, {units("s.equity")}, {units("s.last_price")},
+    s.started_at, s.stopped_at, {units("s.current_balance", "cash")}, s.equity * 100000000 AS equity,
+    {units("s.last_price")},
     {units("s.total_pnl")}, {units("p.quantity", "open_quantity")}, {units("p.average_price", "open_price")},
     p.side AS open_side
     """
@@ -78,7 +79,7 @@ def session(row: Row[Any]) -> Session:
         create_time=row.created_at,
         warmup_bars=row.warmup_bars,
         cash=row.cash,
-        equity=row.equity,
+        equity=int(row.equity),  # what a position is worth has no bound, only what the ledger takes in has
         status=Status(row.status),
         halt_reason=row.halt_reason,
         quantity=side * (row.open_quantity or 0),

@@ -62,7 +62,7 @@ def _sessions() -> None:
             correlation_id text NOT NULL DEFAULT '',
             starting_balance decimal(20, 8) NOT NULL,
             current_balance decimal(20, 8) NOT NULL,
-            equity decimal(20, 8) NOT NULL,
+            equity decimal(40, 8) NOT NULL,
             last_price decimal(20, 8) NOT NULL DEFAULT 0,
             total_trades integer NOT NULL DEFAULT 0,
             winning_trades integer NOT NULL DEFAULT 0,

@@ -1,0 +1,283 @@
+"""A worker that dies, fails or is passed over loses nothing and does nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from graphs import drawing
+from market_data.feeds import SECOND, ManualFeed
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from algotrade.engine import fixed
+from algotrade.engine.compile import compile_strategy
+from algotrade.engine.native import TrapError
+from algotrade.engine.records import TICK, Records
+from algotrade.engine.runtime import Sessions
+from algotrade.engine.settings import RunSettings
+from algotrade.engine.trades import Trade, TradeBook
+from algotrade.forward_test.changes import Changes
+from algotrade.forward_test.follow import SHARDS, Worker
+from algotrade.forward_test.postgres_ledger import PostgresLedger
+from algotrade.forward_test.session import Applied, Commit
+from algotrade.forward_test.store import Fenced
+from algotrade.platform.process import Platform
+from algotrade.v1 import forward_test_service_pb2 as pb
+
+START = 1_700_000_000 * SECOND
+PATIENCE = 30
+TICK_SETTINGS = {"interval": "tick"}
+# Wants to buy at every tick, so that every tick has an event; sells where the means cross.
+EAGER = drawing(
+    {
+        "p": "price",
+        "always": ("compare", {"op": ">", "value": 0}),
+        "b": "buy",
+        "f": ("sma", {"timeperiod": 2}),
+        "s": ("sma", {"timeperiod": 5}),
+        "dn": "crossunder",
+        "x": "sell",
+    },
+    "p>always.a always>b p>f.input p>s.input f>dn.a s>dn.b dn>x",
+)
+
+
+class BrittleLedger(PostgresLedger):
+    """Breaks at one commit: before it, or after it so that nobody knows of it."""
+
+    def __init__(self, engine: Any, at: int, *, after: bool, error: Exception | None = None) -> None:
+        super().__init__(engine)
+        self._left = at
+        self._after = after
+        self._error = error
+        self.broken = asyncio.Event()
+        self.mended = asyncio.Event()
+
+    async def commit(self, epochs: Mapping[int, int], commit: Commit) -> None:
+        self._left -= 1
+        if self._left != 0:
+            await super().commit(epochs, commit)
+            return
+        if self._after:
+            await super().commit(epochs, commit)
+        self.broken.set()
+        if self._error is not None:
+            raise self._error
+        await self.mended.wait()
+        if not self._after:
+            await super().commit(epochs, commit)
+
+
+def new_worker(platform: Platform, ledger: PostgresLedger, checkpoint_seconds: float = 0) -> Worker:
+    return Worker(
+        ledger,
+        platform.bus,
+        Changes(),
+        platform.clock,
+        platform.metrics,
+        checkpoint_seconds=checkpoint_seconds,
+        poll_seconds=0.02,
+    )
+
+
+@asynccontextmanager
+async def working(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a worker; at the end of the context it is killed, wherever it is."""
+    task = asyncio.create_task(worker.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def walk(seed: int, count: int) -> Records:
+    """A jagged walk of prices, a tick a second."""
+    rng = np.random.default_rng(seed)
+    ticks = np.zeros(count, TICK)
+    ticks["ts"] = START + np.arange(count) * SECOND
+    ticks["price"] = np.rint((100 + np.cumsum(rng.normal(0, 1, count)).clip(-90)) * fixed.SCALE)
+    ticks["size"] = 1.0
+    return ticks
+
+
+def expected(ticks: Records) -> tuple[Records, list[Trade]]:
+    """What the engine alone makes of ticks: events, and closed trades with the open one last."""
+    artefact = compile_strategy(EAGER).artefact
+    assert artefact is not None
+    sessions = Sessions(artefact)
+    sessions.add(RunSettings.parse(TICK_SETTINGS))
+    numbered = ticks.copy()
+    numbered["seq"] = np.arange(1, len(ticks) + 1)
+    events = sessions.step(numbered)
+    book = TradeBook(artefact.manifest.nodes)
+    book.apply(events)
+    return events, book.closed + ([book.open] if book.open else [])
+
+
+async def assert_as_expected(ada: Any, session: pb.Session, ticks: Records) -> None:
+    events, trades = expected(ticks)
+    assert len(trades) > 5
+    got = await ada.events(session, len(events))
+    assert [(e.sequence, e.tick_sequence, e.kind, e.cash) for e in got] == [
+        (int(e["number"]), int(e["tick_seq"]), int(e["kind"]), fixed.text(e["cash"])) for e in events
+    ]
+    assert [(t.quantity, t.entry_price, t.exit_price, t.pnl) for t in await ada.trades(session)] == [
+        (
+            fixed.text(t.quantity),
+            fixed.text(t.entry_price),
+            "" if t.exit_price is None else fixed.text(t.exit_price),
+            "" if t.pnl is None else fixed.text(t.pnl),
+        )
+        for t in trades
+    ]
+    now = await ada.get(session)
+    assert now.last_sequence == len(events)
+    assert now.total_trades == sum(t.pnl is not None for t in trades)
+    assert now.realized_pnl == fixed.text(sum(t.pnl or 0 for t in trades))
+
+
+async def run_out(platform: Platform, ada: Any, session: pb.Session, ticks: int) -> None:
+    """Let a sound worker come to the end of the log, and stop it in order."""
+    worker = new_worker(platform, PostgresLedger(platform.database))
+    async with working(worker) as task:
+        await ada.at_tick(session, ticks)
+        worker.stop()
+        async with asyncio.timeout(PATIENCE):
+            await task
+
+
+@pytest.mark.parametrize("checkpoint_seconds", [0, 3600], ids=["rows always", "rows with events only"])
+async def test_killed_again_and_again_it_loses_and_repeats_nothing(
+    trader: Any, feed: ManualFeed, platform: Platform, checkpoint_seconds: float
+) -> None:
+    ada = await trader()
+    session = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    other = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    ticks = walk(1, 300)
+    random_of_test = random.Random(2)
+    done = 0
+    while done < len(ticks):
+        ledger = BrittleLedger(platform.database, random_of_test.randint(1, 3), after=random_of_test.random() < 0.5)
+        async with working(new_worker(platform, ledger, checkpoint_seconds)):
+            async with asyncio.timeout(PATIENCE):
+                while not ledger.broken.is_set() and done < len(ticks):
+                    size = random_of_test.randint(1, 9)
+                    feed.push("AAA", ticks[done : done + size])
+                    done += size
+                    await logged(platform, min(done, len(ticks)))
+    await run_out(platform, ada, session, len(ticks))
+    await assert_as_expected(ada, session, ticks)
+    await assert_as_expected(ada, other, ticks)
+
+
+async def logged(platform: Platform, sequence: int) -> None:
+    """Return when a tick is in the log."""
+    query = text("SELECT last_sequence FROM symbol_leases WHERE symbol = 'AAA'")
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with platform.database.connect() as connection:
+                if (await connection.scalar(query) or 0) >= sequence:
+                    return
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["not committed", "committed, unknown"])
+async def test_a_failed_commit_is_replayed_from_the_rows(
+    trader: Any, feed: ManualFeed, platform: Platform, after: bool
+) -> None:
+    ada = await trader()
+    session = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    ticks = walk(3, 120)
+    lost = OperationalError("COMMIT", None, ConnectionError("the connection is lost"))
+    ledger = BrittleLedger(platform.database, 3, after=after, error=lost)
+    async with working(new_worker(platform, ledger)):
+        for start in range(0, len(ticks), 10):
+            feed.push("AAA", ticks[start : start + 10])
+            await ada.at_tick(session, start + 10)
+        assert ledger.broken.is_set()
+    await assert_as_expected(ada, session, ticks)
+
+
+async def test_a_worker_that_was_passed_over_changes_nothing(trader: Any, feed: ManualFeed, platform: Platform) -> None:
+    """The old worker freezes before a commit, a new one takes the shards; then the old one goes on."""
+    ada = await trader()
+    session = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    ticks = walk(4, 60)
+    frozen = BrittleLedger(platform.database, 1, after=False)
+    async with working(new_worker(platform, frozen)) as old:
+        feed.push("AAA", ticks[:40])
+        async with asyncio.timeout(PATIENCE):
+            await frozen.broken.wait()
+        async with working(new_worker(platform, PostgresLedger(platform.database))):
+            await ada.at_tick(session, 40)
+            frozen.mended.set()
+            async with asyncio.timeout(PATIENCE):
+                await old  # it finds itself fenced, and ends
+            feed.push("AAA", ticks[40:])
+            await ada.at_tick(session, 60)
+    await assert_as_expected(ada, session, ticks)
+
+
+async def test_an_old_epoch_is_refused_whole(trader: Any, platform: Platform) -> None:
+    ada = await trader()
+    session = await ada.create(EAGER, "AAA", settings=TICK_SETTINGS)
+    ledger = PostgresLedger(platform.database)
+    old = await ledger.take(SHARDS)
+    new = await ledger.take(SHARDS)
+    assert all(new[shard] == old[shard] + 1 for shard in SHARDS)
+    applied = Commit(applied=(Applied(session.session_id, session.session_id),))
+    with pytest.raises(Fenced):
+        await ledger.commit(old, applied)
+    await ledger.commit(new, applied)
+
+
+async def test_a_trap_halts_its_session_alone(trader: Any, feed: ManualFeed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is made to trap where a session with a certain cash is stepped over a certain tick."""
+    step = Sessions.step
+
+    def trapping(sessions: Sessions, ticks: Records) -> Records:
+        poor = any(sessions.state(slot).cash == 777 * fixed.SCALE for slot in sessions.slots)
+        if poor and (ticks["seq"] >= 3).any():
+            raise TrapError("all fuel consumed")
+        return step(sessions, ticks)
+
+    monkeypatch.setattr(Sessions, "step", trapping)
+    ada = await trader()
+    quiet = drawing({"p": "price", "c": ("compare", {"op": "==", "value": 5}), "b": "buy"}, "p>c.a c>b")
+    doomed = await ada.started(quiet, "AAA", settings=TICK_SETTINGS | {"initial_cash": "777"})
+    others = [await ada.started(quiet, "AAA", settings=TICK_SETTINGS) for _ in range(3)]
+    ticks = walk(5, 20)
+    ticks["price"][6] = 5 * fixed.SCALE
+    for start in range(0, 20, 2):
+        feed.push("AAA", ticks[start : start + 2])
+    for other in others:
+        other = await ada.at_tick(other, 20)
+        assert (other.status, other.quantity != "0") == (pb.SESSION_STATUS_RUNNING, True)
+    doomed = await ada.reached(doomed, lambda found: found.status == pb.SESSION_STATUS_HALTED)
+    assert (doomed.halt_reason, doomed.cash) == ("trap", "777")
+    (event,) = await ada.events(doomed, 1)
+    assert (event.kind, event.reason) == (pb.SESSION_EVENT_KIND_HALT, "trap")
+
+
+async def test_a_session_whose_row_is_spoilt_is_halted(trader: Any, feed: ManualFeed, platform: Platform) -> None:
+    ada = await trader()
+    spoilt = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    sound = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    ticks = walk(6, 60)
+    feed.push("AAA", ticks[:30])
+    await run_out(platform, ada, spoilt, 30)
+    async with platform.database.begin() as connection:
+        cut = text("UPDATE forward_test_sessions SET state = substr(state, 2) WHERE session_id = CAST(:id AS uuid)")
+        await connection.execute(cut, {"id": spoilt.session_id})
+    feed.push("AAA", ticks[30:])
+    await run_out(platform, ada, sound, 60)
+    await assert_as_expected(ada, sound, ticks)
+    spoilt = await ada.get(spoilt)
+    assert (spoilt.status, spoilt.halt_reason) == (pb.SESSION_STATUS_HALTED, "state_unreadable")
+    assert spoilt.last_tick_sequence == 30

@@ -91,7 +91,7 @@ def backtest(
         done += taken
         if progress is not None:
             progress(done, len(bars))
-    log = np.concatenate([np.zeros(0, EVENT), *parts])
+    log = np.concatenate([np.zeros(0, np.uint8), *(part.view(np.uint8) for part in parts)]).view(EVENT)
     return BacktestResult(artefact, bars[:done], settings, log, sessions.state(slot))
 
 

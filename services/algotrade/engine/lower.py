@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from algotrade.engine import row as R
 from algotrade.engine.broker import ENTER, LEVELS, SIZE_MODES, broker
 from algotrade.engine.calendar import calendar
-from algotrade.engine.fixed import SCALE
 from algotrade.engine.ir import F64, I32, Expr, Function, Program, View, const, late, maximum
 from algotrade.engine.node_type import Category
 from algotrade.engine.nodes.exits import set_level
@@ -102,8 +101,7 @@ class _Bars:
         bars = f.let(s["bars"] + 1)
         s["bars"] = bars
         scope = Scope(f, f.args[0], self.row, bar, bars)
-        if any(node.type.name == "account" for node in self.strategy.nodes):
-            self.account(s, scope)
+        self.mark(s, scope)
         for node in self.strategy.order:
             for port, value in node.type.lower(Site(scope, node)).items():
                 scope.values[node.id, port] = value
@@ -111,18 +109,29 @@ class _Bars:
             self.keep_values(scope)
         self.decide(s, scope)
 
-    def account(self, s: View, scope: Scope) -> None:
-        """What the node `account` shows: equity at this close, its peak, and what it was before this day."""
+    def mark(self, s: View, scope: Scope) -> None:
+        """Equity at the close, before any fill there, and the deepest fall from its peak; in units of 1e-8, as f64.
+
+        A fall is computed only when equity is below what the deepest fall so far would leave of the peak.
+        """
         f = self.f
-        held = s["quantity"].to(F64) * scope.price("close").value
-        equity = f.let((s["cash"].to(F64) + held) / float(SCALE))
+        equity = f.let(s["cash"].to(F64) + s["quantity"].to(F64) * scope.price("close").value)
+        if any(node.type.name == "account" for node in self.strategy.nodes):
+            self.new_day(s, scope)
+        s["equity"] = equity
+        with f.when(equity > s["peak"]) as risen:
+            s["peak"] = equity
+            s["lowest"] = equity * (1.0 - s["max_drawdown"])
+        with f.otherwise(risen), f.when(equity < s["lowest"]):
+            s["lowest"] = equity
+            s["max_drawdown"] = 1.0 - equity / s["peak"]
+
+    def new_day(self, s: View, scope: Scope) -> None:
+        """The first close of a day finds the equity of the last one in place."""
+        f = self.f
         day = f.let(f.call(calendar().day, s["day_zone"], s["day_zone_length"], scope.bar["ts"]))
         with f.when(s["day_known"].eq(0) | day.ne(s["day"])):
             s["day_equity"], s["day"], s["day_known"] = s["equity"], day, 1
-        s["equity"] = equity
-        with f.when(equity > s["peak"]):
-            s["peak"] = equity
-        s["drawdown"] = (1.0 - equity / s["peak"]) * 100.0
 
     def keep_values(self, scope: Scope) -> None:
         for (node_id, port), value in scope.values.items():
@@ -206,8 +215,8 @@ def _prepare(strategy: Strategy, row: Row) -> Function:
     scope = _scope(f, row)
     s = scope.view
     s["cash"] = s["initial_cash"]
-    s["equity"] = s["initial_cash"].to(F64) / float(SCALE)
-    s["peak"], s["day_equity"] = s["equity"], s["equity"]
+    for name in ("equity", "peak", "lowest", "day_equity"):
+        s[name] = s["initial_cash"].to(F64)
     lookback: dict[str, Expr] = {}
     warmup: Expr = const(I32, 0)
     for node in strategy.order:

@@ -89,9 +89,10 @@ STATE: Final[Mapping[str, Type]] = {
     "bar_end": "i64",
     "in_bar": "i32",
     "day_known": "i32",
-    "equity": "f64",
+    "equity": "f64",  # at the last close; this and the next in units of 1e-8
     "peak": "f64",
-    "drawdown": "f64",  # percent below the peak
+    "lowest": "f64",  # equity below this falls deeper from the peak than ever before
+    "max_drawdown": "f64",  # of the peak, 0 to 1
     "day": "i64",
     "day_equity": "f64",  # at the last close before this day
 }

@@ -31,7 +31,8 @@ __all__ = ["EXITS_ONLY", "HALTED", "RUNNING", "SessionState", "Sessions"]
 class SessionState:
     """A session's ledger, exact: integers in units of 1e-8, times in nanoseconds.
 
-    ``equity`` is cash + quantity · last price, rounded down; ``average_price`` and ``entry_ts`` are 0 while flat.
+    ``equity`` is cash + quantity · last price, rounded down; ``average_price`` and ``entry_ts`` are 0 while flat;
+    ``max_drawdown`` is the deepest fall of the equity at closes from its peak, 0 to 1.
     """
 
     cash: int
@@ -52,6 +53,7 @@ class SessionState:
     last_seq: int
     last_event: int
     mode: int
+    max_drawdown: float
 
     @property
     def halted(self) -> bool:
@@ -198,6 +200,7 @@ class Sessions:
             last_seq=get["last_seq"],
             last_event=get["event_number"],
             mode=get["mode"],
+            max_drawdown=float(row["max_drawdown"]),
         )
 
     def set_mode(self, slot: int, mode: int) -> None:
@@ -274,9 +277,9 @@ class Sessions:
     def _drain(self) -> Records:
         """Take the log's events."""
         count = self._instance.view(R.LOG_COUNT, "<i4", 1)
-        events = self._instance.view(self._log, EVENT, int(count[0])).copy()
+        raw = self._instance.view(self._log, np.uint8, int(count[0]) * EVENT.itemsize).copy()
         count[0] = 0
-        return events
+        return raw.view(EVENT)
 
 
 def bind(known: tuple[Parameter, ...], given: Mapping[str, Any]) -> dict[str, int | float]:

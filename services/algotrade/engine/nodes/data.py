@@ -57,13 +57,15 @@ def _position(site: Site) -> dict[str, Value]:
 
 
 def _account(site: Site) -> dict[str, Value]:
-    row, always = site.row, site.scope.series
-    return {
-        "equity": always(row["equity"], always=True),
-        "cash": always(_units(row["cash"]), always=True),
-        "drawdown": always(row["drawdown"], always=True),
-        "day_pnl": always(row["equity"] - row["day_equity"], always=True),
+    f, row, scope = site.f, site.row, site.scope
+    equity = f.let(row["equity"])
+    values = {
+        "equity": equity / float(SCALE),
+        "cash": _units(row["cash"]),
+        "drawdown": (1.0 - equity / row["peak"]) * 100.0,
+        "day_pnl": (equity - row["day_equity"]) / float(SCALE),
     }
+    return {port: scope.series(value, always=True) for port, value in values.items()}
 
 
 def _check_zone(name: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle.backtest import Row, backtest, plain
+from oracle.backtest import Result, Row, backtest, plain
 from oracle.random_graphs import Case, case
 from typer.testing import CliRunner
 
@@ -40,12 +40,18 @@ def command(one: Case, graph: Path, bars: Path) -> list[str]:
     return words
 
 
+def settled(first: int) -> tuple[Case, Result]:
+    """The first case from a seed on in which no decision hangs on floating-point rounding."""
+    for one in map(case, range(first, first + 50)):
+        result = backtest(one.document, one.tape.rows, one.settings, one.parameters)
+        if not result.fragile:
+            return one, result
+    raise AssertionError(f"no settled case from {first} on")
+
+
 @pytest.mark.parametrize("seed", range(0, 60, 3))
 def test_prints_what_the_oracle_says(seed: int, tmp_path: Path) -> None:
-    one = case(seed)
-    expected = backtest(one.document, one.tape.rows, one.settings, one.parameters)
-    if expected.fragile:
-        pytest.skip("a decision in this case hangs on floating-point rounding")
+    one, expected = settled(seed)
     done = CliRunner().invoke(app, command(one, *write(one, tmp_path)))
     assert done.exit_code == 0, done.output
     printed: dict[str, Any] = json.loads(done.stdout)

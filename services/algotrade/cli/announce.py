@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,7 @@ class Announcer:
     def paste(self, settings: Settings, password_file: Path, email: str, session: Session) -> None:
         """Say how to ask the same by hand."""
         gateway, bearer = f"http://{settings.gateway_address}", '-H "authorization: Bearer $TOKEN"'
-        body = f'{{\\"email\\":\\"{email}\\",\\"password\\":\\"$(cat {password_file})\\"}}'
+        body = f'{{\\"email\\":\\"{email}\\",\\"password\\":\\"$(cat {shlex.quote(str(password_file))})\\"}}'
         reading = 'python3 -c \'import json, sys; print(json.load(sys.stdin)["token"]["token"])\''
         grpcurl, service = f"grpcurl -plaintext {bearer}", "algotrade.v1"
         symbol = f'{{"symbol": "{session.symbol}"}}'

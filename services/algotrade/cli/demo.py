@@ -42,6 +42,9 @@ CALL_SECONDS: Final = 15.0
 RENEW_BEFORE_SECONDS: Final = 20.0
 MOST_SYMBOLS: Final = 4
 _NAMESPACE: Final = uuid.UUID("0f6f8bd5-4f0a-4a57-9d3c-7f3a8b8f5d21")
+SET_UP_ATTEMPTS: Final = 10
+SET_UP_SECONDS: Final = 45.0
+_PASSING: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 ENDED: Final = (forward.SESSION_STATUS_STOPPED, forward.SESSION_STATUS_HALTED)
 
 
@@ -111,13 +114,13 @@ class Account:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):  # without a token the next call tells
                 await task
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(max(1.0, self._seconds_left() - RENEW_BEFORE_SECONDS))
-            async for attempt in stamina.retry_context(on=grpc.aio.AioRpcError, attempts=None, timeout=None):
+            async for attempt in stamina.retry_context(on=_passes, attempts=None, timeout=None):
                 with attempt:
                     await self._login(self._password())
 
@@ -156,16 +159,14 @@ class Demo:
     async def set_up(self) -> list[DemoSession]:
         """See that account, strategies and running sessions are there. Raises CommandError for what is refused."""
         try:
-            await self.account.enter()
-            listed = await self._market_data.ListSymbols(market.ListSymbolsRequest(), timeout=CALL_SECONDS)
-            running = []
-            for symbol in listed.symbols[:MOST_SYMBOLS]:
-                for plan in ON_BARS if symbol.bars else ON_TRADES:
-                    running.append(await self._session(plan, symbol))
+            async for attempt in stamina.retry_context(on=_passes, attempts=SET_UP_ATTEMPTS, timeout=SET_UP_SECONDS):
+                with attempt:  # nothing is made twice, so all of it may be tried again
+                    await self.account.enter()
+                    return await self._sessions()
         except grpc.aio.AioRpcError as error:
             message = f"the demo cannot be set up: {error.code().name}: {error.details()}"
             raise CommandError("demo_refused", message) from None
-        return running
+        raise AssertionError("a retry ends with an answer or an error")
 
     async def session(self, session_id: str) -> forward.Session:
         """Ask how a session is."""
@@ -184,6 +185,14 @@ class Demo:
             for service in found.services
             for dependency in service.dependencies
             if dependency.status != health.HEALTH_STATUS_HEALTHY
+        ]
+
+    async def _sessions(self) -> list[DemoSession]:
+        listed = await self._market_data.ListSymbols(market.ListSymbolsRequest(), timeout=CALL_SECONDS)
+        return [
+            await self._session(plan, symbol)
+            for symbol in listed.symbols[:MOST_SYMBOLS]
+            for plan in (ON_BARS if symbol.bars else ON_TRADES)
         ]
 
     async def _session(self, plan: Plan, symbol: market.Symbol) -> DemoSession:
@@ -216,6 +225,11 @@ class Demo:
         )
         response: strategy.CreateStrategyResponse = await self._strategy.CreateStrategy(request, timeout=CALL_SECONDS)
         return response.strategy
+
+
+def _passes(error: Exception) -> bool:
+    """Tell whether a call may do better when it is tried again."""
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() in _PASSING
 
 
 def _id_of(*parts: str | bytes) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,9 @@ from algotrade.forward_test.follow import SHARDS, Worker
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.session import Applied, Commit
 from algotrade.forward_test.store import Fenced
+from algotrade.platform.bus_postgres import PostgresBus
 from algotrade.platform.process import Platform
+from algotrade.platform.topics import MARKET_DATA_UPDATES
 from algotrade.v1 import forward_test_service_pb2 as pb
 
 START = 1_700_000_000 * SECOND
@@ -281,3 +284,27 @@ async def test_a_session_whose_row_is_spoilt_is_halted(trader: Any, feed: Manual
     spoilt = await ada.get(spoilt)
     assert (spoilt.status, spoilt.halt_reason) == (pb.SESSION_STATUS_HALTED, "state_unreadable")
     assert spoilt.last_tick_sequence == 30
+
+
+async def test_a_session_whose_place_is_no_longer_kept_is_halted(
+    trader: Any, feed: ManualFeed, platform: Platform
+) -> None:
+    """While no worker runs, what follows its last row is trimmed: what it would have done, nobody knows."""
+    ada = await trader()
+    session = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    ticks = walk(7, 60)
+    feed.push("AAA", ticks[:20])
+    await run_out(platform, ada, session, 20)
+    for start in range(20, 60, 10):
+        feed.push("AAA", ticks[start : start + 10])
+        await logged(platform, start + 10)
+    fresh = PostgresBus(platform.database, platform.metrics, 0.02)  # without records in memory
+    await fresh.trim([replace(MARKET_DATA_UPDATES, retention_records=1)])
+    async with working(new_worker(replace(platform, bus=fresh), PostgresLedger(platform.database))):
+        session = await ada.reached(session, lambda found: found.status == pb.SESSION_STATUS_HALTED)
+    assert session.halt_reason == "position_lost"
+    assert session.last_tick_sequence == 20
+    events, _ = expected(ticks[:20])
+    (*before, halt) = await ada.events(session, session.last_sequence)
+    assert len(before) == len(events)
+    assert (halt.kind, halt.reason, halt.sequence) == (pb.SESSION_EVENT_KIND_HALT, "position_lost", len(events) + 1)

@@ -202,8 +202,11 @@ class Worker:
             try:
                 batch = await self._read(lane, batches)
             except OffsetOutOfRange as error:
-                log.error("lane.lost", symbol=lane.symbol, error=str(error))  # noqa: TRY400
-                progress += [lane.halted(member, "position_lost") for member in lane.members.values()]
+                if lane.skip_to(error.bounds.earliest):
+                    moved = True
+                else:
+                    log.error("lane.lost", symbol=lane.symbol, error=str(error))  # noqa: TRY400
+                    progress += [lane.halted(member, "position_lost") for member in lane.members.values()]
                 continue
             if batch is not None:
                 moved = True

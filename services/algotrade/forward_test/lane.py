@@ -158,6 +158,24 @@ class Lane:
             self._begin()
         return begun
 
+    def skip_to(self, offset: int) -> bool:
+        """Pass over records that are no longer kept, where none of them could have counted; tell whether so.
+
+        That is, of a warm-up, which is as long as what is kept, and of a replay before its first tick.
+        """
+        if self.warming:
+            may = offset <= self.orders_from
+        else:
+            fresh = all(one.session.from_first_tick and one.state is None for one in self.members.values())
+            may = fresh and not self.tick_sequence
+        if not may or offset <= self.offset:
+            return False
+        begun = self.warming and offset == self.orders_from
+        self.offset = offset
+        if begun:
+            self._begin()
+        return True
+
     def work(self, batch: Batch) -> int:
         """Return how many times a session would take a tick in `advance`, roughly."""
         return len(self.members) * batch.size

@@ -62,6 +62,7 @@ class Lifecycle:
         artefact = await self._upstream.artefact(strategy.artefact_hash)
         settings = settings_of(request.settings, feed, artefact)
         parameters = parameters_of(request.parameters, artefact)
+        warmup_bars = await asyncio.to_thread(warmup_bars_of, artefact, settings, parameters)
         session = Session(
             session_id=str(uuid.uuid4()),
             user_id=user_id,
@@ -74,7 +75,7 @@ class Lifecycle:
             parameters=parameters,
             from_first_tick=feed.replay,
             create_time=datetime.fromtimestamp(self._clock.now_ns() // 1000 / 1e6, UTC),
-            warmup_bars=await asyncio.to_thread(_warmup_bars, artefact, settings, parameters),
+            warmup_bars=warmup_bars,
             cash=settings.initial_cash,
             equity=settings.initial_cash,
         )
@@ -172,10 +173,13 @@ def _decimal(value: float) -> str:
     return format(Decimal(repr(value)), "f")
 
 
-def _warmup_bars(artefact: Artefact, settings: RunSettings, parameters: Mapping[str, str]) -> int:
-    """Ask the module itself."""
+def warmup_bars_of(artefact: Artefact, settings: RunSettings, parameters: Mapping[str, str]) -> int:
+    """Ask the module itself. Raises InvalidArgument for settings it cannot run under."""
     sessions = Sessions(artefact)
-    return sessions.state(sessions.add(settings, parameters)).warmup_bars
+    try:
+        return sessions.state(sessions.add(settings, parameters)).warmup_bars
+    except SettingsError as error:
+        raise _bad_setting(f"settings.{error.field}", error) from error
 
 
 def _bad_setting(field: str, error: SettingsError) -> InvalidArgument:

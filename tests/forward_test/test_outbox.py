@@ -1,0 +1,140 @@
+"""What a session does is told on the bus: in its order, each thing at least once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from graphs import at_prices
+from market_data.feeds import SECOND, ManualFeed, made
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from algotrade.engine import fixed
+from algotrade.forward_test.postgres_outbox import PostgresOutbox, add_outgoing
+from algotrade.forward_test.relay import Relay
+from algotrade.forward_test.session import Outgoing
+from algotrade.platform import topics
+from algotrade.platform.bus import Record, partition_of
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.process import Platform
+from algotrade.v1 import events_pb2
+from algotrade.v1 import forward_test_service_pb2 as pb
+
+START = 1_700_000_000 * SECOND
+PATIENCE = 30
+
+
+async def told(platform: Platform, topic: topics.Topic, key: str, count: int) -> Sequence[Record]:
+    """Return a key's records once there are so many."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            records = await platform.bus.read(topic, partition_of(key, topic.partitions), 0, 100)
+            mine = [record for record in records if record.key == key]
+            if len(mine) >= count:
+                return mine
+
+
+async def test_fills_balances_and_rejections_are_told(trader: Any, feed: ManualFeed, platform: Platform) -> None:
+    ada = await trader()
+    session = await ada.started(at_prices(10, 12), "AAA", settings={"interval": "tick", "fee_bps": "0"})
+    prices = [10, 20, 10, 12, 25]  # buys at 20, is refused a second time, sells at 25
+    feed.push("AAA", made(*((START + i * SECOND, p * fixed.SCALE) for i, p in enumerate(prices))))
+    session = await ada.at_tick(session, 5)
+    key = session.session_id
+
+    entry, leaving = [
+        events_pb2.TradeExecution.FromString(record.payload)
+        for record in await told(platform, topics.TRADE_EXECUTIONS, key, 2)
+    ]
+    assert (entry.user_id, entry.symbol, entry.artefact_hash) == (ada.user_id, "AAA", session.artefact_hash)
+    assert (entry.event.sequence, entry.event.price, entry.HasField("trade")) == (1, "20", False)
+    assert (leaving.event.sequence, leaving.trade.pnl) == (3, "2500")
+    assert leaving.trade == (await ada.trades(session))[0]
+
+    (signal,) = await told(platform, topics.STRATEGY_SIGNALS, key, 1)
+    refused = events_pb2.StrategySignal.FromString(signal.payload).event
+    assert (refused.sequence, refused.reason, refused.node_id) == (2, "already_long", "b")
+
+    updates = [
+        events_pb2.PortfolioUpdate.FromString(record.payload)
+        for record in await told(platform, topics.PORTFOLIO_UPDATES, key, 2)
+    ]
+    assert [(u.sequence, u.cash, u.quantity, u.average_price, u.equity, u.realized_pnl) for u in updates] == [
+        (1, "0", "500", "20", "10000", "0"),
+        (3, "12500", "0", "0", "12500", "2500"),
+    ]
+
+
+async def test_commands_are_told_under_the_callers_correlation_id(trader: Any, platform: Platform) -> None:
+    ada = await trader()
+    session = await ada.create(at_prices(10), "AAA")
+    request = pb.StartSessionRequest(session_id=session.session_id)
+    await ada.sessions.StartSession(request, metadata=(("x-correlation-id", "from-a-test"),))
+    await ada.stop(session, pb.STOP_MODE_KEEP)
+    start, stop = await told(platform, topics.FORWARD_TEST_EVENTS, session.session_id, 2)
+    assert start.headers["correlation-id"] == "from-a-test"
+    assert start.headers["content-type"] == "application/protobuf"
+    command = events_pb2.ForwardTestEvent.FromString(start.payload)
+    assert command.WhichOneof("command") == "start"
+    assert command.shard == start.partition == partition_of(session.session_id, topics.FORWARD_TEST_EVENTS.partitions)
+    assert events_pb2.ForwardTestEvent.FromString(stop.payload).stop.mode == pb.STOP_MODE_KEEP
+
+
+def message(number: int, shard: int = 0) -> Outgoing:
+    return Outgoing(shard, topics.TRADE_EXECUTIONS.name, "s", str(number).encode(), {"content-type": "text/plain"})
+
+
+async def test_what_could_not_be_sent_is_sent_again(database: AsyncEngine) -> None:
+    async with database.begin() as connection:
+        await add_outgoing(connection, [message(number) for number in range(5)])
+    outbox = PostgresOutbox(database)
+    tried: list[bytes] = []
+
+    async def fail(messages: Sequence[Outgoing]) -> None:
+        tried.extend(one.payload for one in messages)
+        raise ConnectionError("the bus is away")
+
+    with pytest.raises(ConnectionError):
+        await outbox.drain(0, fail, 3)
+    assert tried == [b"0", b"1", b"2"]
+    sent: list[bytes] = []
+
+    async def send(messages: Sequence[Outgoing]) -> None:
+        sent.extend(one.payload for one in messages)
+
+    assert [await outbox.drain(0, send, 3) for _ in range(3)] == [3, 2, 0]
+    assert sent == [b"0", b"1", b"2", b"3", b"4"]
+    assert await outbox.oldest_seconds() == 0
+
+
+async def test_one_relay_a_shard_at_a_time(database: AsyncEngine) -> None:
+    async with database.begin() as connection:
+        await add_outgoing(connection, [message(1, shard=0), message(2, shard=1)])
+    outbox = PostgresOutbox(database)
+
+    async def meanwhile(_messages: Sequence[Outgoing]) -> None:
+        assert await outbox.drain(0, never, 10) == 0  # somebody sends this shard
+        assert await outbox.drain(1, nothing, 10) == 1
+
+    async def never(_messages: Sequence[Outgoing]) -> None:
+        raise AssertionError("sent twice at once")
+
+    async def nothing(_messages: Sequence[Outgoing]) -> None:
+        pass
+
+    assert await outbox.drain(0, meanwhile, 10) == 1
+
+
+async def test_the_relay_publishes_in_order(platform: Platform, database: AsyncEngine) -> None:
+    async with database.begin() as connection:
+        await add_outgoing(connection, [message(number) for number in range(700)])
+        await connection.execute(text("UPDATE outbox SET create_time = now() - interval '1 hour' WHERE position = 1"))
+    metrics = Metrics()
+    relay = Relay(PostgresOutbox(database), platform.bus, metrics, range(4), poll_seconds=0.02)
+    assert await PostgresOutbox(database).oldest_seconds() >= 3600
+    assert [await relay.drain() for _ in range(3)] == [500, 200, 0]
+    records = await told(platform, topics.TRADE_EXECUTIONS, "s", 100)
+    assert [record.payload for record in records[:100]] == [str(number).encode() for number in range(100)]

@@ -14,13 +14,23 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
+    """Seconds of each run. Ratios are between the best runs: those least disturbed by whatever else the host does."""
+
     name: str
-    seconds: float  # median of the runs
+    samples: Sequence[float]
     note: str = ""
 
+    @property
+    def best(self) -> float:
+        return min(self.samples)
 
-def measure(act: Callable[[], object], runs: int) -> float:
-    """Median seconds of `runs` calls, after one that is not counted; garbage is collected between them."""
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+
+def measure(act: Callable[[], object], runs: int) -> list[float]:
+    """Seconds of each of `runs` calls, after one that is not counted; garbage is collected between them."""
     act()
     seconds = []
     for _ in range(runs):
@@ -28,18 +38,19 @@ def measure(act: Callable[[], object], runs: int) -> float:
         start = time.perf_counter()
         act()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return seconds
 
 
 def say(title: str, rows: Sequence[Row], units: int, unit: str) -> None:
-    """Print a table: each row's time, its time a unit, and its ratio to the first row."""
+    """Print a table: each row's median and best time, the best a unit, and the ratio of the bests to the first row."""
     print(f"\n{title}")
     width = max(len(row.name) for row in rows)
-    print(f"  {'':{width}}  {'ms':>9}  {'ns a ' + unit:>14}  {'ratio':>7}")
+    head = f"ns a {unit}"
+    print(f"  {'':{width}}  {'median ms':>9}  {'best ms':>9}  {head:>{len(head)}}  {'ratio':>6}")
     for row in rows:
-        ratio = row.seconds / rows[0].seconds
-        each = row.seconds / units * 1e9
-        print(f"  {row.name:{width}}  {row.seconds * 1e3:9.3f}  {each:14.2f}  {ratio:7.2f}  {row.note}")
+        each = f"{row.best / units * 1e9:{len(head)}.2f}"
+        times = f"{row.median * 1e3:9.3f}  {row.best * 1e3:9.3f}"
+        print(f"  {row.name:{width}}  {times}  {each}  {row.best / rows[0].best:6.2f}  {row.note}")
 
 
 def document(fast: int, slow: int) -> Json:

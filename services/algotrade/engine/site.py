@@ -28,6 +28,7 @@ from algotrade.engine.node_type import ParamKind
 from algotrade.engine.strategy import Bound, CheckedNode, Setting
 
 NAN: Final = float("nan")
+CACHE_LINE: Final = 64
 
 PARAM_TYPE: Final[dict[ParamKind, Type]] = {ParamKind.INT: I32, ParamKind.NUMBER: F64, ParamKind.DECIMAL: I64}
 
@@ -90,6 +91,7 @@ class Row:
         for ring in self.rings:
             ring.offset = self.struct.size
             self.struct.size += ring.capacity * SIZE[F64]
+        self.struct.size += -self.struct.size % CACHE_LINE
         return self.struct.size
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -14,9 +16,12 @@ from sqlalchemy import text
 
 from algotrade.engine import fixed
 from algotrade.engine.records import Records
+from algotrade.forward_test.build import build
 from algotrade.platform.errors import info, violations
+from algotrade.platform.process import Platform
 from algotrade.v1 import forward_test_service_pb2 as pb
 from algotrade.v1 import types_pb2
+from algotrade.v1.strategy_service_pb2 import CreateStrategyRequest
 
 START = 1_700_000_000 * SECOND
 TICKS = {"interval": "tick", "fee_bps": "0"}
@@ -226,8 +231,6 @@ async def test_what_is_not_there(trader: Any) -> None:
 async def test_a_draft_cannot_run(trader: Any) -> None:
     ada = await trader()
     graph = '{"version": 1, "name": "empty", "nodes": [], "edges": []}'
-    from algotrade.v1.strategy_service_pb2 import CreateStrategyRequest
-
     saved = await ada.strategies.CreateStrategy(CreateStrategyRequest(graph=graph))
     request = pb.CreateSessionRequest(strategy_id=saved.strategy.strategy_id, symbol="AAA")
     error = await failure(ada.sessions.CreateSession(request))
@@ -313,3 +316,28 @@ async def test_settings_default_to_the_feed(trader: Any) -> None:
         path="tradingview",
         day_timezone="UTC",
     )
+
+
+async def test_a_service_that_is_away_is_named(
+    trader: Any, serve: Any, open_channel_to: Any, upstream: Any, platform: Platform
+) -> None:
+    nowhere = SimpleNamespace(port=1)
+    alone = await serve(partial(build, upstream=open_channel_to(nowhere)))
+    ada = await trader(alone)
+    request = pb.CreateSessionRequest(strategy_id=str(uuid.uuid4()), symbol="AAA")
+    error = await failure(ada.sessions.CreateSession(request))
+    assert (error.code(), info(error).reason) == (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+    assert info(error).metadata["dependency"] == "strategy"
+
+
+async def test_the_worker_shows_what_it_holds(trader: Any, feed: ManualFeed, platform: Platform) -> None:
+    ada = await trader()
+    await ada.started(ROUND_TRIP, "AAA", settings=TICKS)
+    session = await ada.started(ROUND_TRIP, "AAA", settings=TICKS)
+    feed.push("AAA", prices(9, 10, 20))
+    await ada.at_tick(session, 3)
+    registry = platform.metrics.registry
+    assert registry.get_sample_value("algotrade_sessions_held", {"state": "running"}) == 2
+    assert registry.get_sample_value("algotrade_session_step_seconds_count") > 0
+    assert registry.get_sample_value("algotrade_session_commit_seconds_count") > 0
+    assert registry.get_sample_value("algotrade_outbox_oldest_seconds") is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from graphs import drawing, sma_cross
 
@@ -14,6 +15,7 @@ from algotrade.engine.compile import compile_strategy
 from algotrade.engine.settings import RunSettings
 from algotrade.market_data.build import build as build_market_data
 from algotrade.platform.bars_file import read_bars
+from algotrade.platform.errors import violations
 from algotrade.platform.samples import aapl_daily
 from algotrade.platform.settings import Settings
 from algotrade.strategy.__main__ import build as build_strategy
@@ -56,8 +58,9 @@ def bars(data_dir: Path) -> Any:
         (sma_cross(5, 12), {"fee_bps": "7.5", "slippage_bps": "3", "initial_cash": "25000.01"}, {}),
         (sma_cross(5, 12), {"fill": "close", "lot_step": "1", "price_step": "0.01"}, {}),
         (GUARDED, {"slippage_bps": "1.25"}, {"fast": "8"}),
+        (sma_cross(5, 12), {"interval": "1d"}, {}),
     ],
-    ids=["defaults", "costs", "steps", "guards"],
+    ids=["defaults", "costs", "steps", "guards", "regrouped"],
 )
 async def test_a_session_over_a_replay_gives_the_backtests_trades(
     trader: Any, bars: Any, graph: Any, settings_of_run: dict[str, str], parameters: dict[str, str]
@@ -116,6 +119,18 @@ async def test_events_of_a_replay_are_the_backtests_events(trader: Any, bars: An
         )
         for e in expected.events
     ]
+
+
+@pytest.mark.parametrize("interval", ["tick", "1h"])
+async def test_an_interval_that_the_bars_cannot_serve_is_named(trader: Any, bars: Any, interval: str) -> None:
+    ada = await trader()
+    probe = await ada.started(GUARDED, "AAPL")
+    await ada.at_tick(probe, 4 * len(bars))  # the feed's bars are there to be looked at
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ada.create(GUARDED, "AAPL", settings={"interval": interval})
+    assert list(violations(caught.value)) == ["settings.interval"]
+    daily = await ada.create(GUARDED, "AAPL", settings={"interval": "1d"})
+    assert daily.settings.interval == "1d"
 
 
 def as_trade(trade: pb.Trade) -> tuple[Any, ...]:

@@ -75,6 +75,7 @@ class Worker:
         self._clock = clock
         self._metrics = metrics
         self._checkpoint_ns = round(checkpoint_seconds * SECOND_NS)
+        self._checkpoint_due_ns = 0
         self._poll_seconds = poll_seconds
         self._stored = stored
         self._epochs: dict[int, int] = {}
@@ -213,8 +214,7 @@ class Worker:
                 progress += await self._advance(lane, batch)
         if progress:
             await self._commit(progress)
-        if due := self._lanes.due(self._clock.now_ns() - self._checkpoint_ns, CHECKPOINTS_A_ROUND):
-            await self._commit(due)
+        await self._checkpoint()
         self._lanes.tidy()
         return moved
 
@@ -262,6 +262,14 @@ class Worker:
         return []
 
     # ------------------------------------------------------------------ storing
+
+    async def _checkpoint(self) -> None:
+        """Store rows that are due, not all at once: with many sessions that would hold up the ticks."""
+        now_ns = self._clock.now_ns()
+        if now_ns >= self._checkpoint_due_ns:
+            self._checkpoint_due_ns = now_ns + self._checkpoint_ns // 4
+            if due := self._lanes.due(now_ns - self._checkpoint_ns, CHECKPOINTS_A_ROUND):
+                await self._commit(due)
 
     async def _store_all(self) -> None:
         """Store every row before the end, so that who comes next has nothing to do twice."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import numpy as np
+
+from algotrade.engine.backtest import check_interval
 from algotrade.engine.compile import Artefact
+from algotrade.engine.records import BAR
 from algotrade.engine.runtime import Sessions, bind
 from algotrade.engine.settings import RunSettings, SettingsError
 from algotrade.forward_test.changes import Changes
@@ -60,7 +64,8 @@ class Lifecycle:
             )
         feed = await self._upstream.feed(request.symbol)
         artefact = await self._upstream.artefact(strategy.artefact_hash)
-        settings = settings_of(request.settings, feed, artefact)
+        times = await self._upstream.bar_times(feed.symbol) if feed.bars else []
+        settings = settings_of(request.settings, feed, artefact, times)
         parameters = parameters_of(request.parameters, artefact)
         warmup_bars = await asyncio.to_thread(warmup_bars_of, artefact, settings, parameters)
         session = Session(
@@ -137,20 +142,25 @@ class Lifecycle:
         return await self.get(session.user_id, session.session_id)
 
 
-def settings_of(given: types_pb2.RunSettings, feed: Feed, artefact: Artefact) -> RunSettings:
-    """Read run settings against a feed and a strategy. Raises InvalidArgument naming the setting."""
+def settings_of(given: types_pb2.RunSettings, feed: Feed, artefact: Artefact, bar_times: Sequence[int]) -> RunSettings:
+    """Read run settings against a feed, the starts of its bars, and a strategy.
+
+    Raises InvalidArgument naming the setting.
+    """
     texts = {field.name: value for field, value in given.ListFields() if value != ""}
     try:
         settings = RunSettings.parse({"interval": "native" if feed.bars else "1m", **texts})
         _check(settings, feed, artefact)
+        if feed.bars:
+            bars = np.zeros(len(bar_times), BAR)
+            bars["ts"] = bar_times
+            check_interval(bars, settings)
     except SettingsError as error:
         raise _bad_setting(f"settings.{error.field}", error) from error
     return settings
 
 
 def _check(settings: RunSettings, feed: Feed, artefact: Artefact) -> None:
-    if feed.bars and settings.interval == "tick":
-        raise SettingsError("interval", "the feed has bars, no ticks; use native or a coarser interval than theirs")
     if not feed.bars and settings.interval == "native":
         raise SettingsError("interval", "the feed has trades, no bars; use tick or an interval")
     if settings.path == "worst":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import grpc
 
@@ -14,9 +14,10 @@ from algotrade.v1 import strategy_service_pb2 as strategy_pb
 from algotrade.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from algotrade.v1.strategy_service_pb2_grpc import StrategyServiceStub
 
-REPLAY = "replay"
-DEADLINE_SECONDS = 20.0
-_ERRORS = {kind_code: kind for kind, kind_code in errors.CODES.items()}
+REPLAY: Final = "replay"
+DEADLINE_SECONDS: Final = 20.0
+TICKS_LOOKED_AT: Final = 200
+_ERRORS: Final = {kind_code: kind for kind, kind_code in errors.CODES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,15 @@ class Upstream:
             token = response.next_page_token
             if not token:
                 raise errors.NotFound("SYMBOL_NOT_FOUND", f"no symbol {symbol} is traded here", symbol=symbol)
+
+    async def bar_times(self, symbol: str) -> list[int]:
+        """Return the starts of the newest bars of a feed of bars, in nanoseconds; none before the first has come."""
+        request = market_pb.GetWindowRequest(symbol=symbol, limit=TICKS_LOOKED_AT)
+        try:
+            response = await self._markets.GetWindow(request, timeout=DEADLINE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            _pass_on(error, "market_data")
+        return [tick.event_time.ToNanoseconds() for tick in response.ticks if tick.closes_bar]
 
 
 def _pass_on(error: grpc.aio.AioRpcError, dependency: str) -> NoReturn:

@@ -480,7 +480,7 @@ class StreamSessionResponse(_message.Message):
     """Cursor: sequence of the last event sent so far. Give it as after_sequence to go on from here."""
     @_builtins.property
     def snapshot(self) -> Global___Session:
-        """The session as it was when the stream began: always the first message."""
+        """The session as it is: always the first message, and again when its status has changed."""
 
     @_builtins.property
     def event(self) -> Global___SessionEvent:

@@ -87,8 +87,10 @@ class ForwardTestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartSession(self, request, context):
-        """StartSession begins to trade with the next tick. Starting a running session changes nothing.
-        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
+        """StartSession begins to trade with the next tick; on a replay with the oldest tick that is kept, since all of a
+        replay is history. Starting a running session changes nothing.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+        UNAVAILABLE DEPENDENCY_UNAVAILABLE: no worker answers; the command stays and will be applied.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +98,7 @@ class ForwardTestServiceServicer:
 
     def StopSession(self, request, context):
         """StopSession ends the session, and sells the position or keeps it. Stopping a stopped session changes nothing.
-        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, UNAVAILABLE DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +122,8 @@ class ForwardTestServiceServicer:
 
     def StreamSession(self, request, context):
         """StreamSession sends a snapshot, then the session's numbered events after a cursor, each once and in order, and
-        marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed.
+        marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed. When the
+        session's status changes it is sent again; behind the last event of a session that has ended, the stream ends.
         Errors: NOT_FOUND SESSION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD, RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -40,12 +40,14 @@ class ForwardTestServiceStub:
     RESOURCE_EXHAUSTED LIMIT_REACHED.
     """
     StartSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.StartSessionRequest, _forward_test_service_pb2.StartSessionResponse]
-    """StartSession begins to trade with the next tick. Starting a running session changes nothing.
-    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
+    """StartSession begins to trade with the next tick; on a replay with the oldest tick that is kept, since all of a
+    replay is history. Starting a running session changes nothing.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+    UNAVAILABLE DEPENDENCY_UNAVAILABLE: no worker answers; the command stays and will be applied.
     """
     StopSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.StopSessionRequest, _forward_test_service_pb2.StopSessionResponse]
     """StopSession ends the session, and sells the position or keeps it. Stopping a stopped session changes nothing.
-    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, UNAVAILABLE DEPENDENCY_UNAVAILABLE.
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetSessionRequest, _forward_test_service_pb2.GetSessionResponse]
     """GetSession returns one of the caller's sessions.
@@ -57,7 +59,8 @@ class ForwardTestServiceStub:
     """
     StreamSession: _grpc.UnaryStreamMultiCallable[_forward_test_service_pb2.StreamSessionRequest, _forward_test_service_pb2.StreamSessionResponse]
     """StreamSession sends a snapshot, then the session's numbered events after a cursor, each once and in order, and
-    marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed.
+    marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed. When the
+    session's status changes it is sent again; behind the last event of a session that has ended, the stream ends.
     Errors: NOT_FOUND SESSION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD, RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
     """
     ListTrades: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.ListTradesRequest, _forward_test_service_pb2.ListTradesResponse]
@@ -77,12 +80,14 @@ class ForwardTestServiceAsyncStub(ForwardTestServiceStub):
     RESOURCE_EXHAUSTED LIMIT_REACHED.
     """
     StartSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.StartSessionRequest, _forward_test_service_pb2.StartSessionResponse]  # type: ignore[assignment]
-    """StartSession begins to trade with the next tick. Starting a running session changes nothing.
-    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
+    """StartSession begins to trade with the next tick; on a replay with the oldest tick that is kept, since all of a
+    replay is history. Starting a running session changes nothing.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+    UNAVAILABLE DEPENDENCY_UNAVAILABLE: no worker answers; the command stays and will be applied.
     """
     StopSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.StopSessionRequest, _forward_test_service_pb2.StopSessionResponse]  # type: ignore[assignment]
     """StopSession ends the session, and sells the position or keeps it. Stopping a stopped session changes nothing.
-    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, UNAVAILABLE DEPENDENCY_UNAVAILABLE.
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetSessionRequest, _forward_test_service_pb2.GetSessionResponse]  # type: ignore[assignment]
     """GetSession returns one of the caller's sessions.
@@ -94,7 +99,8 @@ class ForwardTestServiceAsyncStub(ForwardTestServiceStub):
     """
     StreamSession: _aio.UnaryStreamMultiCallable[_forward_test_service_pb2.StreamSessionRequest, _forward_test_service_pb2.StreamSessionResponse]  # type: ignore[assignment]
     """StreamSession sends a snapshot, then the session's numbered events after a cursor, each once and in order, and
-    marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed.
+    marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed. When the
+    session's status changes it is sent again; behind the last event of a session that has ended, the stream ends.
     Errors: NOT_FOUND SESSION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD, RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
     """
     ListTrades: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.ListTradesRequest, _forward_test_service_pb2.ListTradesResponse]  # type: ignore[assignment]
@@ -123,8 +129,10 @@ class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _forward_test_service_pb2.StartSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_forward_test_service_pb2.StartSessionResponse, _abc.Awaitable[_forward_test_service_pb2.StartSessionResponse]]:
-        """StartSession begins to trade with the next tick. Starting a running session changes nothing.
-        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
+        """StartSession begins to trade with the next tick; on a replay with the oldest tick that is kept, since all of a
+        replay is history. Starting a running session changes nothing.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+        UNAVAILABLE DEPENDENCY_UNAVAILABLE: no worker answers; the command stays and will be applied.
         """
 
     @_abc_1.abstractmethod
@@ -134,7 +142,7 @@ class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_forward_test_service_pb2.StopSessionResponse, _abc.Awaitable[_forward_test_service_pb2.StopSessionResponse]]:
         """StopSession ends the session, and sells the position or keeps it. Stopping a stopped session changes nothing.
-        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, UNAVAILABLE DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -164,7 +172,8 @@ class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_forward_test_service_pb2.StreamSessionResponse], _abc.AsyncIterator[_forward_test_service_pb2.StreamSessionResponse]]:
         """StreamSession sends a snapshot, then the session's numbered events after a cursor, each once and in order, and
-        marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed.
+        marks in between. Marks are transient: a reader that comes back gets the newest, not those it missed. When the
+        session's status changes it is sent again; behind the last event of a session that has ended, the stream ends.
         Errors: NOT_FOUND SESSION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD, RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
         """
 

@@ -33,6 +33,9 @@ MAX_QUEUED_TICKS: Final = 65_536  # between a feed and the writer
 
 # Accounts
 MAX_STRATEGIES: Final = 1_000  # a user
+MAX_STRATEGY_VERSIONS: Final = 1_000  # a strategy
+MAX_CACHED_ARTEFACT_BYTES: Final = 64 * MIB  # a process
+MAX_TEST_RUN_SECONDS: Final = 5.0  # of a processor
 MAX_SESSIONS: Final = 1_000  # a user
 
 # Sessions

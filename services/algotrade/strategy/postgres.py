@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +12,7 @@ from sqlalchemy import (
     JSON,
     TIMESTAMP,
     Column,
+    ColumnElement,
     Integer,
     LargeBinary,
     MetaData,
@@ -19,6 +22,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
+    delete,
     exists,
     func,
     literal,
@@ -32,7 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from algotrade.platform import limits
 from algotrade.platform.errors import NotFound, ResourceExhausted
 from algotrade.platform.once import Once, earlier_answer, lock_user
-from algotrade.strategy.store import StoredArtefact, StoredStrategy
+from algotrade.strategy.store import Change, StoredArtefact, StoredStrategy, StoredVersion
 
 METADATA = MetaData()
 STRATEGIES = Table(
@@ -90,15 +94,7 @@ class PostgresStrategyStore:
                     create_time=strategy.create_time,
                 )
             )
-            await connection.execute(
-                insert(VERSIONS).values(
-                    strategy_id=key,
-                    version=strategy.version,
-                    graph=strategy.graph,
-                    artefact_hash=strategy.artefact_hash,
-                    create_time=strategy.update_time,
-                )
-            )
+            await _insert_version(connection, strategy)
         return None
 
     async def get(self, user_id: str, strategy_id: str, version: int) -> StoredStrategy:
@@ -126,6 +122,61 @@ class PostgresStrategyStore:
         async with self._engine.connect() as connection:
             return [_strategy(row) for row in await connection.execute(query.limit(count))]
 
+    async def versions(self, user_id: str, strategy_id: str, before: int | None, count: int) -> list[StoredVersion]:
+        """Select along the primary key."""
+        query = (
+            select(VERSIONS.c.version, VERSIONS.c.artefact_hash, VERSIONS.c.create_time)
+            .where(VERSIONS.c.strategy_id == UUID(strategy_id))
+            .order_by(VERSIONS.c.version.desc())
+            .limit(count)
+        )
+        if before is not None:
+            query = query.where(VERSIONS.c.version < before)
+        async with self._engine.connect() as connection:
+            if (await connection.execute(select(1).where(_mine(user_id, strategy_id)))).first() is None:
+                raise _no_strategy(strategy_id)
+            return [StoredVersion(*row) for row in await connection.execute(query)]
+
+    async def change(
+        self,
+        user_id: str,
+        strategy_id: str,
+        change: Change,
+        now: datetime,
+        once: Callable[[StoredStrategy], Once | None],
+    ) -> StoredStrategy | bytes:
+        """Update and insert in one transaction, under a lock on the account: two saves get two numbers."""
+        async with self._engine.begin() as connection:
+            await lock_user(connection, user_id)
+            query = _strategies(user_id, literal("").label("graph")).where(
+                STRATEGIES.c.strategy_id == UUID(strategy_id)
+            )
+            row = (await connection.execute(query)).first()
+            if row is None:
+                raise _no_strategy(strategy_id)
+            changed = _changed(_strategy(row), change, now)
+            record = once(changed)
+            if record is not None and (answer := await earlier_answer(connection, record)) is not None:
+                return answer
+            await connection.execute(
+                update(STRATEGIES)
+                .where(_mine(user_id, strategy_id))
+                .values(name=changed.name, description=changed.description)
+            )
+            if change.graph is not None:
+                _check_version(changed)
+                if change.artefact is not None:
+                    await _insert_artefact(connection, change.artefact)
+                await _insert_version(connection, replace(changed, graph=change.graph))
+        return changed
+
+    async def delete(self, user_id: str, strategy_id: str) -> None:
+        """Delete by primary key and owner; the versions go with it."""
+        statement = delete(STRATEGIES).where(_mine(user_id, strategy_id)).returning(STRATEGIES.c.strategy_id)
+        async with self._engine.begin() as connection:
+            if (await connection.execute(statement)).first() is None:
+                raise _no_strategy(strategy_id)
+
     async def keep_artefact(self, user_id: str, strategy_id: str, version: int, artefact: StoredArtefact) -> str:
         """Insert the artefact; name it in the version where that names none yet."""
         mine = select(STRATEGIES.c.strategy_id).where(
@@ -145,14 +196,20 @@ class PostgresStrategyStore:
                 raise _no_strategy(strategy_id)
         return found
 
-    async def artefact(self, user_id: str, artefact_hash: str) -> StoredArtefact | None:
-        """Select by hash, where a version of one of the user's strategies names it."""
-        owned = exists().where(
-            VERSIONS.c.artefact_hash == ARTEFACTS.c.artefact_hash,
-            VERSIONS.c.strategy_id == STRATEGIES.c.strategy_id,
-            STRATEGIES.c.user_id == UUID(user_id),
+    async def owns_artefact(self, user_id: str, artefact_hash: str) -> bool:
+        """Look for a version of one of the user's strategies that names it."""
+        query = (
+            select(1)
+            .select_from(VERSIONS.join(STRATEGIES, VERSIONS.c.strategy_id == STRATEGIES.c.strategy_id))
+            .where(VERSIONS.c.artefact_hash == artefact_hash, STRATEGIES.c.user_id == UUID(user_id))
+            .limit(1)
         )
-        query = select(ARTEFACTS).where(ARTEFACTS.c.artefact_hash == artefact_hash, owned)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def artefact(self, artefact_hash: str) -> StoredArtefact | None:
+        """Select by hash."""
+        query = select(ARTEFACTS).where(ARTEFACTS.c.artefact_hash == artefact_hash)
         async with self._engine.connect() as connection:
             row = (await connection.execute(query)).first()
         return None if row is None else StoredArtefact(row.artefact_hash, bytes(row.module), row.report)
@@ -169,9 +226,47 @@ async def _check_room(connection: AsyncConnection, user_id: str) -> None:
         )
 
 
+def _check_version(strategy: StoredStrategy) -> None:
+    if strategy.version > limits.MAX_STRATEGY_VERSIONS:
+        raise ResourceExhausted(
+            "LIMIT_REACHED",
+            f"a strategy keeps at most {limits.MAX_STRATEGY_VERSIONS} versions",
+            limit="strategy_versions",
+            value=limits.MAX_STRATEGY_VERSIONS,
+        )
+
+
+def _changed(strategy: StoredStrategy, change: Change, now: datetime) -> StoredStrategy:
+    named = replace(
+        strategy,
+        name=strategy.name if change.name is None else change.name,
+        description=strategy.description if change.description is None else change.description,
+    )
+    if change.graph is None:
+        return named
+    artefact_hash = change.artefact.hash if change.artefact else None
+    return replace(named, version=strategy.version + 1, artefact_hash=artefact_hash, update_time=now)
+
+
+async def _insert_version(connection: AsyncConnection, strategy: StoredStrategy) -> None:
+    await connection.execute(
+        insert(VERSIONS).values(
+            strategy_id=UUID(strategy.strategy_id),
+            version=strategy.version,
+            graph=strategy.graph,
+            artefact_hash=strategy.artefact_hash,
+            create_time=strategy.update_time,
+        )
+    )
+
+
 async def _insert_artefact(connection: AsyncConnection, artefact: StoredArtefact) -> None:
     values = {"artefact_hash": artefact.hash, "module": artefact.module, "report": artefact.report}
     await connection.execute(insert(ARTEFACTS).values(values).on_conflict_do_nothing())
+
+
+def _mine(user_id: str, strategy_id: str) -> ColumnElement[bool]:
+    return and_(STRATEGIES.c.strategy_id == UUID(strategy_id), STRATEGIES.c.user_id == UUID(user_id))
 
 
 def _strategies(user_id: str, graph: Any) -> Select[Any]:

@@ -9,15 +9,19 @@ from typing import Any, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc.aio import ServicerContext
 
+from algotrade.engine import fixed
 from algotrade.engine.graph import Diagnostic
-from algotrade.platform import paging
+from algotrade.platform import limits, paging
 from algotrade.platform.caller import principal
-from algotrade.platform.clock import Clock
+from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.errors import NotFound
 from algotrade.platform.once import Once
+from algotrade.strategy.artefacts import ArtefactCache
 from algotrade.strategy.catalogue import node_types
 from algotrade.strategy.compile import Compiled, Compiler
-from algotrade.strategy.store import StoredArtefact, StoredStrategy, StrategyStore
+from algotrade.strategy.store import Change, StoredArtefact, StoredStrategy, StrategyStore
+from algotrade.strategy.template import Template, templates
+from algotrade.strategy.trial import TestRunner, Trial
 from algotrade.v1 import strategy_service_pb2 as pb
 from algotrade.v1 import strategy_service_pb2_grpc as pb_grpc
 from algotrade.v1 import types_pb2
@@ -25,7 +29,9 @@ from algotrade.v1 import types_pb2
 Context = ServicerContext[Any, Any]
 
 CREATE_STRATEGY: Final = "CreateStrategy"
+UPDATE_STRATEGY: Final = "UpdateStrategy"
 LIST_STRATEGIES: Final = "ListStrategies"
+LIST_VERSIONS: Final = "ListStrategyVersions"
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 500
 _SEVERITIES: Final = {
@@ -41,14 +47,17 @@ class StrategyServicer(pb_grpc.StrategyServiceServicer):
         """Take who compiles, where things are kept, and the time."""
         self._compiler = compiler
         self._store = store
+        self._artefacts = ArtefactCache(store)
+        self._runner = TestRunner()
         self._clock = clock
+        self._templates = pb.ListTemplatesResponse(templates=[_template(one) for one in templates()])
         self._node_types = pb.ListNodeTypesResponse(node_types=node_types())
 
     async def CreateStrategy(self, request: pb.CreateStrategyRequest, context: Context) -> pb.CreateStrategyResponse:
         """Save a graph as version 1 of a new strategy, whatever the compiler says of it."""
         user_id = principal().user_id
         compiled = await self._compiler.compile(request.graph)
-        now = datetime.fromtimestamp(self._clock.now_ns() // 1000 / 1e6, UTC)
+        now = self._now()
         strategy = StoredStrategy(
             strategy_id=str(uuid.uuid4()),
             name=request.name.strip() or compiled.name,
@@ -81,6 +90,77 @@ class StrategyServicer(pb_grpc.StrategyServiceServicer):
             token = paging.write_token(LIST_STRATEGIES, page[-1].create_time.isoformat(), page[-1].strategy_id)
         strategies = [_strategy(one, with_graph=False) for one in page]
         return pb.ListStrategiesResponse(strategies=strategies, next_page_token=token)
+
+    async def ListStrategyVersions(
+        self, request: pb.ListStrategyVersionsRequest, context: Context
+    ) -> pb.ListStrategyVersionsResponse:
+        """Return a page of a strategy's versions, the newest first."""
+        size = paging.page_size(request.page_size, DEFAULT_PAGE, MAX_PAGE)
+        keys = paging.read_token(LIST_VERSIONS, request.page_token, 2)
+        if keys is not None and (keys[0] != request.strategy_id or not isinstance(keys[1], int)):
+            raise paging.bad_token()
+        before = min(max(int(keys[1]), 0), limits.MAX_STRATEGY_VERSIONS + 1) if keys else None
+        found = await self._store.versions(principal().user_id, request.strategy_id, before, size + 1)
+        page = found[:size]
+        token = paging.write_token(LIST_VERSIONS, request.strategy_id, page[-1].version) if len(found) > size else ""
+        versions = [
+            pb.StrategyVersionSummary(
+                version=one.version, artefact_hash=one.artefact_hash or "", create_time=_timestamp(one.create_time)
+            )
+            for one in page
+        ]
+        return pb.ListStrategyVersionsResponse(versions=versions, next_page_token=token)
+
+    async def UpdateStrategy(self, request: pb.UpdateStrategyRequest, context: Context) -> pb.UpdateStrategyResponse:
+        """Change the fields that the mask names; a graph becomes the next version."""
+        user_id, masked = principal().user_id, set(request.update_mask.paths)
+        compiled = await self._compiler.compile(request.graph) if "graph" in masked else None
+        name = request.name.strip() if "name" in masked else None
+        if name == "":
+            name = (compiled or await self._newest_compiled(user_id, request.strategy_id)).name
+        change = Change(
+            name=name,
+            description=request.description if "description" in masked else None,
+            graph=request.graph if compiled else None,
+            artefact=compiled.artefact if compiled else None,
+        )
+
+        def answer(strategy: StoredStrategy) -> pb.UpdateStrategyResponse:
+            found = _diagnostics(compiled) if compiled else []
+            return pb.UpdateStrategyResponse(strategy=_strategy(strategy, with_graph=False), diagnostics=found)
+
+        changed = await self._store.change(
+            user_id,
+            request.strategy_id,
+            change,
+            self._now(),
+            lambda strategy: Once.of(user_id, UPDATE_STRATEGY, request, answer(strategy)),
+        )
+        return pb.UpdateStrategyResponse.FromString(changed) if isinstance(changed, bytes) else answer(changed)
+
+    async def _newest_compiled(self, user_id: str, strategy_id: str) -> Compiled:
+        return await self._compiler.compile((await self._store.get(user_id, strategy_id, 0)).graph)
+
+    async def DeleteStrategy(self, request: pb.DeleteStrategyRequest, context: Context) -> pb.DeleteStrategyResponse:
+        """Delete one of the caller's strategies."""
+        await self._store.delete(principal().user_id, request.strategy_id)
+        return pb.DeleteStrategyResponse()
+
+    async def ListTemplates(self, request: pb.ListTemplatesRequest, context: Context) -> pb.ListTemplatesResponse:
+        """Return the templates."""
+        return self._templates
+
+    async def TestRunStrategy(self, request: pb.TestRunStrategyRequest, context: Context) -> pb.TestRunStrategyResponse:
+        """Run a graph over made-up bars."""
+        compiled = await self._compiler.compile(request.graph)
+        answer = pb.TestRunStrategyResponse(diagnostics=_diagnostics(compiled))
+        if compiled.artefact is not None:
+            settings = {field.name: value for field, value in request.settings.ListFields() if value != ""}
+            trial = await self._runner.run(
+                request.graph, request.seed, request.bars, settings, dict(request.parameters)
+            )
+            answer.run.CopyFrom(_test_run(compiled.artefact, trial))
+        return answer
 
     async def ValidateStrategy(
         self, request: pb.ValidateStrategyRequest, context: Context
@@ -118,8 +198,11 @@ class StrategyServicer(pb_grpc.StrategyServiceServicer):
         found = await self._owned_artefact(principal().user_id, request.artefact_hash)
         return pb.GetArtefactResponse(artefact=_artefact(found), module=found.module)
 
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now_ns() // 1000 / 1e6, UTC)
+
     async def _owned_artefact(self, user_id: str, artefact_hash: str) -> StoredArtefact:
-        found = await self._store.artefact(user_id, artefact_hash)
+        found = await self._artefacts.get(user_id, artefact_hash)
         if found is None:
             raise NotFound("ARTEFACT_NOT_FOUND", "none of your strategies compiles to it", artefact_hash=artefact_hash)
         return found
@@ -156,6 +239,40 @@ def _artefact(artefact: StoredArtefact) -> pb.Artefact:
     message = pb.Artefact(artefact_hash=artefact.hash, size_bytes=len(artefact.module))
     message.report.update({name: _plain(value) for name, value in artefact.report.items()})
     return message
+
+
+def _template(template: Template) -> pb.StrategyTemplate:
+    return pb.StrategyTemplate(
+        template_id=template.template_id,
+        name=template.name,
+        description=template.description,
+        graph=template.graph,
+    )
+
+
+def _test_run(artefact: StoredArtefact, trial: Trial) -> pb.TestRun:
+    return pb.TestRun(
+        artefact_hash=artefact.hash,
+        bars=trial.state.bars,
+        warmup_bars=trial.state.warmup_bars,
+        trades=len(trial.book.closed),
+        winning_trades=sum(1 for trade in trial.book.closed if (trade.pnl or 0) > 0),
+        open_trade=trial.book.open is not None,
+        rejections=trial.book.rejections,
+        final_equity=fixed.text(trial.state.equity),
+        halt_reason=trial.book.halted or "",
+        ports=[_port_value(node_id, port, value) for (node_id, port), value in trial.ports.items()],
+        last_bar_time=Timestamp(seconds=trial.last_bar_ns // SECOND_NS),
+    )
+
+
+def _port_value(node_id: str, port: str, value: float | bool | None) -> pb.PortValue:
+    written = pb.PortValue(node_id=node_id, port=port)
+    if isinstance(value, bool):
+        written.truth = value
+    elif value is not None:
+        written.number = value
+    return written
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -36,6 +36,28 @@ class StoredStrategy:
     update_time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """A version without its graph."""
+
+    version: int
+    artefact_hash: str | None
+    create_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What to change of a strategy: the parts that are not None.
+
+    ``artefact`` is what the new graph compiles to, None where it has errors.
+    """
+
+    name: str | None = None
+    description: str | None = None
+    graph: str | None = None
+    artefact: StoredArtefact | None = None
+
+
 class StrategyStore(Protocol):
     """Keeps strategies with their versions; an artefact is kept once, whoever compiled it."""
 
@@ -57,10 +79,38 @@ class StrategyStore(Protocol):
         """List strategies in their newest version: those before a (create_time, strategy_id), the newest first."""
         ...
 
+    async def versions(self, user_id: str, strategy_id: str, before: int | None, count: int) -> list[StoredVersion]:
+        """List versions below a number, the newest first. Raises NotFound for a strategy that is not there."""
+        ...
+
+    async def change(
+        self,
+        user_id: str,
+        strategy_id: str,
+        change: Change,
+        now: datetime,
+        once: Callable[[StoredStrategy], Once | None],
+    ) -> StoredStrategy | bytes:
+        """Change a strategy and return its newest version, without the graph; a graph becomes the next version.
+
+        ``once`` makes the request's record from what came of it. Where the request was answered before, change nothing
+        and return that answer. Raises NotFound, AlreadyExists for a request_id with another body, ResourceExhausted
+        for one version too many.
+        """
+        ...
+
+    async def delete(self, user_id: str, strategy_id: str) -> None:
+        """Delete a strategy with its versions. Raises NotFound. Artefacts stay: others may have compiled to them."""
+        ...
+
     async def keep_artefact(self, user_id: str, strategy_id: str, version: int, artefact: StoredArtefact) -> str:
         """Keep what a version compiled to, and return the hash that the version has: the first one, for ever."""
         ...
 
-    async def artefact(self, user_id: str, artefact_hash: str) -> StoredArtefact | None:
-        """Find an artefact that one of the user's strategies compiled to."""
+    async def owns_artefact(self, user_id: str, artefact_hash: str) -> bool:
+        """Tell whether one of the user's strategies compiled to an artefact."""
+        ...
+
+    async def artefact(self, artefact_hash: str) -> StoredArtefact | None:
+        """Find an artefact, whoever compiled it."""
         ...

@@ -6,6 +6,7 @@ isort:skip_file
 from algotrade.v1 import types_pb2 as _types_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -215,6 +216,314 @@ class ListStrategiesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListStrategiesResponse: _TypeAlias = ListStrategiesResponse  # noqa: Y015
+
+@_typing.final
+class ListStrategyVersionsRequest(_message.Message):
+    """ListStrategyVersionsRequest is the argument of ListStrategyVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    strategy_id: _builtins.str
+    """The strategy."""
+    page_size: _builtins.int
+    """Most versions to return; 0 means 50, more than 500 means 500."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        strategy_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "strategy_id", b"strategy_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStrategyVersionsRequest: _TypeAlias = ListStrategyVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListStrategyVersionsResponse(_message.Message):
+    """ListStrategyVersionsResponse is the answer of ListStrategyVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___StrategyVersionSummary]:
+        """The versions of this page; GetStrategy gives the graph of one."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___StrategyVersionSummary] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStrategyVersionsResponse: _TypeAlias = ListStrategyVersionsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateStrategyRequest(_message.Message):
+    """UpdateStrategyRequest is the argument of UpdateStrategy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Made by the client: the same id with the same body gets the same answer, and nothing is made twice.
+    Empty: no such care.
+    """
+    strategy_id: _builtins.str
+    """The strategy."""
+    name: _builtins.str
+    """Name to show. Empty: that of the newest version's graph."""
+    description: _builtins.str
+    """What it is for, in words."""
+    graph: _builtins.str
+    """The graph: JSON text, at most 1 MiB."""
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """What to change: any of name, description and graph, at least one. The other fields are not looked at."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        strategy_id: _builtins.str = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        graph: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "graph", b"graph", "name", b"name", "request_id", b"request_id", "strategy_id", b"strategy_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateStrategyRequest: _TypeAlias = UpdateStrategyRequest  # noqa: Y015
+
+@_typing.final
+class UpdateStrategyResponse(_message.Message):
+    """UpdateStrategyResponse is the answer of UpdateStrategy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    DIAGNOSTICS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def strategy(self) -> Global___Strategy:
+        """The strategy in its newest version, without its graph."""
+
+    @_builtins.property
+    def diagnostics(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Diagnostic]:
+        """Every finding about the graph, where one was given."""
+
+    def __init__(
+        self,
+        *,
+        strategy: Global___Strategy | None = ...,
+        diagnostics: _abc.Iterable[_types_pb2.Diagnostic] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostics", b"diagnostics", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateStrategyResponse: _TypeAlias = UpdateStrategyResponse  # noqa: Y015
+
+@_typing.final
+class DeleteStrategyRequest(_message.Message):
+    """DeleteStrategyRequest is the argument of DeleteStrategy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    strategy_id: _builtins.str
+    """The strategy."""
+    def __init__(
+        self,
+        *,
+        strategy_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["strategy_id", b"strategy_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteStrategyRequest: _TypeAlias = DeleteStrategyRequest  # noqa: Y015
+
+@_typing.final
+class DeleteStrategyResponse(_message.Message):
+    """DeleteStrategyResponse is the answer of DeleteStrategy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteStrategyResponse: _TypeAlias = DeleteStrategyResponse  # noqa: Y015
+
+@_typing.final
+class ListTemplatesRequest(_message.Message):
+    """ListTemplatesRequest is the argument of ListTemplates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTemplatesRequest: _TypeAlias = ListTemplatesRequest  # noqa: Y015
+
+@_typing.final
+class ListTemplatesResponse(_message.Message):
+    """ListTemplatesResponse is the answer of ListTemplates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def templates(self) -> _containers.RepeatedCompositeFieldContainer[Global___StrategyTemplate]:
+        """The whole collection."""
+
+    def __init__(
+        self,
+        *,
+        templates: _abc.Iterable[Global___StrategyTemplate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["templates", b"templates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTemplatesResponse: _TypeAlias = ListTemplatesResponse  # noqa: Y015
+
+@_typing.final
+class TestRunStrategyRequest(_message.Message):
+    """TestRunStrategyRequest is the argument of TestRunStrategy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    GRAPH_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    BARS_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    graph: _builtins.str
+    """The graph: JSON text, at most 1 MiB."""
+    seed: _builtins.int
+    """Decides the random walk: the same seed, the same bars."""
+    bars: _builtins.int
+    """Bars to run over; 0 means 1000."""
+    @_builtins.property
+    def settings(self) -> _types_pb2.RunSettings:
+        """Rules of the run. The bars are as long as its interval, an hour where that is absent or native; tick is no
+        interval for bars.
+        """
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values of the strategy's parameters by name, decimal strings; defaults where absent."""
+
+    def __init__(
+        self,
+        *,
+        graph: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        bars: _builtins.int = ...,
+        settings: _types_pb2.RunSettings | None = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "graph", b"graph", "parameters", b"parameters", "seed", b"seed", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestRunStrategyRequest: _TypeAlias = TestRunStrategyRequest  # noqa: Y015
+
+@_typing.final
+class TestRunStrategyResponse(_message.Message):
+    """TestRunStrategyResponse is the answer of TestRunStrategy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIAGNOSTICS_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def diagnostics(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Diagnostic]:
+        """Every finding about the graph."""
+
+    @_builtins.property
+    def run(self) -> Global___TestRun:
+        """What happened; absent when the graph has errors."""
+
+    def __init__(
+        self,
+        *,
+        diagnostics: _abc.Iterable[_types_pb2.Diagnostic] | None = ...,
+        run: Global___TestRun | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostics", b"diagnostics", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestRunStrategyResponse: _TypeAlias = TestRunStrategyResponse  # noqa: Y015
 
 @_typing.final
 class ValidateStrategyRequest(_message.Message):
@@ -476,6 +785,196 @@ class Strategy(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Strategy: _TypeAlias = Strategy  # noqa: Y015
+
+@_typing.final
+class StrategyVersionSummary(_message.Message):
+    """StrategyVersionSummary is one saved graph of a strategy, without the graph."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    ARTEFACT_HASH_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Its number, from 1."""
+    artefact_hash: _builtins.str
+    """SHA-256 of what it compiles to; empty while it has errors."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was saved."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        artefact_hash: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "create_time", b"create_time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StrategyVersionSummary: _TypeAlias = StrategyVersionSummary  # noqa: Y015
+
+@_typing.final
+class StrategyTemplate(_message.Message):
+    """StrategyTemplate is a ready-made strategy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    template_id: _builtins.str
+    """Its name for programs, such as sma_cross."""
+    name: _builtins.str
+    """Name to show."""
+    description: _builtins.str
+    """What it does."""
+    graph: _builtins.str
+    """The graph, JSON text: give it to CreateStrategy."""
+    def __init__(
+        self,
+        *,
+        template_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        graph: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "graph", b"graph", "name", b"name", "template_id", b"template_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StrategyTemplate: _TypeAlias = StrategyTemplate  # noqa: Y015
+
+@_typing.final
+class TestRun(_message.Message):
+    """TestRun is what a strategy did over made-up bars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RejectionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ARTEFACT_HASH_FIELD_NUMBER: _builtins.int
+    BARS_FIELD_NUMBER: _builtins.int
+    WARMUP_BARS_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    WINNING_TRADES_FIELD_NUMBER: _builtins.int
+    OPEN_TRADE_FIELD_NUMBER: _builtins.int
+    REJECTIONS_FIELD_NUMBER: _builtins.int
+    FINAL_EQUITY_FIELD_NUMBER: _builtins.int
+    HALT_REASON_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    LAST_BAR_TIME_FIELD_NUMBER: _builtins.int
+    artefact_hash: _builtins.str
+    """SHA-256 of what the graph compiles to."""
+    bars: _builtins.int
+    """Bars that it was evaluated at; fewer than asked for where it halted."""
+    warmup_bars: _builtins.int
+    """Bars that pass before it may trade. More than bars: the run was too short to say anything."""
+    trades: _builtins.int
+    """Trades that were closed."""
+    winning_trades: _builtins.int
+    """Of those, how many made money after fees."""
+    open_trade: _builtins.bool
+    """Whether a trade was open at the end."""
+    final_equity: _builtins.str
+    """Cash plus what is held at the last price, a decimal string."""
+    halt_reason: _builtins.str
+    """Why it halted; empty where it did not."""
+    @_builtins.property
+    def rejections(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How often each reason kept an entry from happening."""
+
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___PortValue]:
+        """What every port held at the last bar, in the order of evaluation."""
+
+    @_builtins.property
+    def last_bar_time(self) -> _timestamp_pb2.Timestamp:
+        """The start of the last bar."""
+
+    def __init__(
+        self,
+        *,
+        artefact_hash: _builtins.str = ...,
+        bars: _builtins.int = ...,
+        warmup_bars: _builtins.int = ...,
+        trades: _builtins.int = ...,
+        winning_trades: _builtins.int = ...,
+        open_trade: _builtins.bool = ...,
+        rejections: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        final_equity: _builtins.str = ...,
+        halt_reason: _builtins.str = ...,
+        ports: _abc.Iterable[Global___PortValue] | None = ...,
+        last_bar_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_bar_time", b"last_bar_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "bars", b"bars", "final_equity", b"final_equity", "halt_reason", b"halt_reason", "last_bar_time", b"last_bar_time", "open_trade", b"open_trade", "ports", b"ports", "rejections", b"rejections", "trades", b"trades", "warmup_bars", b"warmup_bars", "winning_trades", b"winning_trades"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestRun: _TypeAlias = TestRun  # noqa: Y015
+
+@_typing.final
+class PortValue(_message.Message):
+    """PortValue is what a node's output held at a bar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TRUTH_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    port: _builtins.str
+    """Its output."""
+    number: _builtins.float
+    """Of a number."""
+    truth: _builtins.bool
+    """Of a condition."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        port: _builtins.str = ...,
+        number: _builtins.float = ...,
+        truth: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "truth", b"truth", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "number", b"number", "port", b"port", "truth", b"truth", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["number", "truth"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___PortValue: _TypeAlias = PortValue  # noqa: Y015
 
 @_typing.final
 class Artefact(_message.Message):

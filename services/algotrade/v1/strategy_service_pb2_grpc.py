@@ -53,6 +53,31 @@ class StrategyServiceStub:
                 request_serializer=algotrade_dot_v1_dot_strategy__service__pb2.ListStrategiesRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.ListStrategiesResponse.FromString,
                 _registered_method=True)
+        self.ListStrategyVersions = channel.unary_unary(
+                '/algotrade.v1.StrategyService/ListStrategyVersions',
+                request_serializer=algotrade_dot_v1_dot_strategy__service__pb2.ListStrategyVersionsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.ListStrategyVersionsResponse.FromString,
+                _registered_method=True)
+        self.UpdateStrategy = channel.unary_unary(
+                '/algotrade.v1.StrategyService/UpdateStrategy',
+                request_serializer=algotrade_dot_v1_dot_strategy__service__pb2.UpdateStrategyRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.UpdateStrategyResponse.FromString,
+                _registered_method=True)
+        self.DeleteStrategy = channel.unary_unary(
+                '/algotrade.v1.StrategyService/DeleteStrategy',
+                request_serializer=algotrade_dot_v1_dot_strategy__service__pb2.DeleteStrategyRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.DeleteStrategyResponse.FromString,
+                _registered_method=True)
+        self.ListTemplates = channel.unary_unary(
+                '/algotrade.v1.StrategyService/ListTemplates',
+                request_serializer=algotrade_dot_v1_dot_strategy__service__pb2.ListTemplatesRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.ListTemplatesResponse.FromString,
+                _registered_method=True)
+        self.TestRunStrategy = channel.unary_unary(
+                '/algotrade.v1.StrategyService/TestRunStrategy',
+                request_serializer=algotrade_dot_v1_dot_strategy__service__pb2.TestRunStrategyRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.TestRunStrategyResponse.FromString,
+                _registered_method=True)
         self.ValidateStrategy = channel.unary_unary(
                 '/algotrade.v1.StrategyService/ValidateStrategy',
                 request_serializer=algotrade_dot_v1_dot_strategy__service__pb2.ValidateStrategyRequest.SerializeToString,
@@ -107,6 +132,49 @@ class StrategyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListStrategyVersions(self, request, context):
+        """ListStrategyVersions returns the versions of one of the caller's strategies without their graphs, newest first.
+        Errors: NOT_FOUND STRATEGY_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateStrategy(self, request, context):
+        """UpdateStrategy changes the fields that the mask names. A graph in it is saved as the next version, even where it
+        is the same as before and whatever the compiler says of it; earlier versions stay as they are.
+        Errors: NOT_FOUND STRATEGY_NOT_FOUND, INVALID_ARGUMENT GRAPH_MALFORMED, ALREADY_EXISTS REQUEST_ID_REUSED,
+        RESOURCE_EXHAUSTED LIMIT_REACHED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteStrategy(self, request, context):
+        """DeleteStrategy deletes one of the caller's strategies with its versions, for ever. Sessions that were created from
+        it keep what they run.
+        Errors: NOT_FOUND STRATEGY_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTemplates(self, request, context):
+        """ListTemplates returns ready-made strategies to start from, ordered by name. They are few enough for one page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestRunStrategy(self, request, context):
+        """TestRunStrategy runs a graph over made-up bars, a random walk that its seed decides, and saves nothing. A graph
+        with errors gives findings and no run.
+        Errors: INVALID_ARGUMENT GRAPH_MALFORMED or SETTINGS_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ValidateStrategy(self, request, context):
         """ValidateStrategy returns every finding about a graph, and saves nothing.
         Errors: INVALID_ARGUMENT GRAPH_MALFORMED.
@@ -156,6 +224,31 @@ def add_StrategyServiceServicer_to_server(servicer, server):
                     servicer.ListStrategies,
                     request_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.ListStrategiesRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_strategy__service__pb2.ListStrategiesResponse.SerializeToString,
+            ),
+            'ListStrategyVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStrategyVersions,
+                    request_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.ListStrategyVersionsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_strategy__service__pb2.ListStrategyVersionsResponse.SerializeToString,
+            ),
+            'UpdateStrategy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateStrategy,
+                    request_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.UpdateStrategyRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_strategy__service__pb2.UpdateStrategyResponse.SerializeToString,
+            ),
+            'DeleteStrategy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteStrategy,
+                    request_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.DeleteStrategyRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_strategy__service__pb2.DeleteStrategyResponse.SerializeToString,
+            ),
+            'ListTemplates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTemplates,
+                    request_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.ListTemplatesRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_strategy__service__pb2.ListTemplatesResponse.SerializeToString,
+            ),
+            'TestRunStrategy': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestRunStrategy,
+                    request_deserializer=algotrade_dot_v1_dot_strategy__service__pb2.TestRunStrategyRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_strategy__service__pb2.TestRunStrategyResponse.SerializeToString,
             ),
             'ValidateStrategy': grpc.unary_unary_rpc_method_handler(
                     servicer.ValidateStrategy,
@@ -263,6 +356,141 @@ class StrategyService:
             '/algotrade.v1.StrategyService/ListStrategies',
             algotrade_dot_v1_dot_strategy__service__pb2.ListStrategiesRequest.SerializeToString,
             algotrade_dot_v1_dot_strategy__service__pb2.ListStrategiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStrategyVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.StrategyService/ListStrategyVersions',
+            algotrade_dot_v1_dot_strategy__service__pb2.ListStrategyVersionsRequest.SerializeToString,
+            algotrade_dot_v1_dot_strategy__service__pb2.ListStrategyVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateStrategy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.StrategyService/UpdateStrategy',
+            algotrade_dot_v1_dot_strategy__service__pb2.UpdateStrategyRequest.SerializeToString,
+            algotrade_dot_v1_dot_strategy__service__pb2.UpdateStrategyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteStrategy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.StrategyService/DeleteStrategy',
+            algotrade_dot_v1_dot_strategy__service__pb2.DeleteStrategyRequest.SerializeToString,
+            algotrade_dot_v1_dot_strategy__service__pb2.DeleteStrategyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTemplates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.StrategyService/ListTemplates',
+            algotrade_dot_v1_dot_strategy__service__pb2.ListTemplatesRequest.SerializeToString,
+            algotrade_dot_v1_dot_strategy__service__pb2.ListTemplatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestRunStrategy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.StrategyService/TestRunStrategy',
+            algotrade_dot_v1_dot_strategy__service__pb2.TestRunStrategyRequest.SerializeToString,
+            algotrade_dot_v1_dot_strategy__service__pb2.TestRunStrategyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,28 @@ class StrategyServiceStub:
     """ListStrategies returns the caller's strategies without their graphs, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
+    ListStrategyVersions: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.ListStrategyVersionsRequest, _strategy_service_pb2.ListStrategyVersionsResponse]
+    """ListStrategyVersions returns the versions of one of the caller's strategies without their graphs, newest first.
+    Errors: NOT_FOUND STRATEGY_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    UpdateStrategy: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.UpdateStrategyRequest, _strategy_service_pb2.UpdateStrategyResponse]
+    """UpdateStrategy changes the fields that the mask names. A graph in it is saved as the next version, even where it
+    is the same as before and whatever the compiler says of it; earlier versions stay as they are.
+    Errors: NOT_FOUND STRATEGY_NOT_FOUND, INVALID_ARGUMENT GRAPH_MALFORMED, ALREADY_EXISTS REQUEST_ID_REUSED,
+    RESOURCE_EXHAUSTED LIMIT_REACHED.
+    """
+    DeleteStrategy: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.DeleteStrategyRequest, _strategy_service_pb2.DeleteStrategyResponse]
+    """DeleteStrategy deletes one of the caller's strategies with its versions, for ever. Sessions that were created from
+    it keep what they run.
+    Errors: NOT_FOUND STRATEGY_NOT_FOUND.
+    """
+    ListTemplates: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.ListTemplatesRequest, _strategy_service_pb2.ListTemplatesResponse]
+    """ListTemplates returns ready-made strategies to start from, ordered by name. They are few enough for one page."""
+    TestRunStrategy: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.TestRunStrategyRequest, _strategy_service_pb2.TestRunStrategyResponse]
+    """TestRunStrategy runs a graph over made-up bars, a random walk that its seed decides, and saves nothing. A graph
+    with errors gives findings and no run.
+    Errors: INVALID_ARGUMENT GRAPH_MALFORMED or SETTINGS_INVALID.
+    """
     ValidateStrategy: _grpc.UnaryUnaryMultiCallable[_strategy_service_pb2.ValidateStrategyRequest, _strategy_service_pb2.ValidateStrategyResponse]
     """ValidateStrategy returns every finding about a graph, and saves nothing.
     Errors: INVALID_ARGUMENT GRAPH_MALFORMED.
@@ -87,6 +109,28 @@ class StrategyServiceAsyncStub(StrategyServiceStub):
     ListStrategies: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ListStrategiesRequest, _strategy_service_pb2.ListStrategiesResponse]  # type: ignore[assignment]
     """ListStrategies returns the caller's strategies without their graphs, newest first.
     Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListStrategyVersions: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ListStrategyVersionsRequest, _strategy_service_pb2.ListStrategyVersionsResponse]  # type: ignore[assignment]
+    """ListStrategyVersions returns the versions of one of the caller's strategies without their graphs, newest first.
+    Errors: NOT_FOUND STRATEGY_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    UpdateStrategy: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.UpdateStrategyRequest, _strategy_service_pb2.UpdateStrategyResponse]  # type: ignore[assignment]
+    """UpdateStrategy changes the fields that the mask names. A graph in it is saved as the next version, even where it
+    is the same as before and whatever the compiler says of it; earlier versions stay as they are.
+    Errors: NOT_FOUND STRATEGY_NOT_FOUND, INVALID_ARGUMENT GRAPH_MALFORMED, ALREADY_EXISTS REQUEST_ID_REUSED,
+    RESOURCE_EXHAUSTED LIMIT_REACHED.
+    """
+    DeleteStrategy: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.DeleteStrategyRequest, _strategy_service_pb2.DeleteStrategyResponse]  # type: ignore[assignment]
+    """DeleteStrategy deletes one of the caller's strategies with its versions, for ever. Sessions that were created from
+    it keep what they run.
+    Errors: NOT_FOUND STRATEGY_NOT_FOUND.
+    """
+    ListTemplates: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ListTemplatesRequest, _strategy_service_pb2.ListTemplatesResponse]  # type: ignore[assignment]
+    """ListTemplates returns ready-made strategies to start from, ordered by name. They are few enough for one page."""
+    TestRunStrategy: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.TestRunStrategyRequest, _strategy_service_pb2.TestRunStrategyResponse]  # type: ignore[assignment]
+    """TestRunStrategy runs a graph over made-up bars, a random walk that its seed decides, and saves nothing. A graph
+    with errors gives findings and no run.
+    Errors: INVALID_ARGUMENT GRAPH_MALFORMED or SETTINGS_INVALID.
     """
     ValidateStrategy: _aio.UnaryUnaryMultiCallable[_strategy_service_pb2.ValidateStrategyRequest, _strategy_service_pb2.ValidateStrategyResponse]  # type: ignore[assignment]
     """ValidateStrategy returns every finding about a graph, and saves nothing.
@@ -140,6 +184,58 @@ class StrategyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_strategy_service_pb2.ListStrategiesResponse, _abc.Awaitable[_strategy_service_pb2.ListStrategiesResponse]]:
         """ListStrategies returns the caller's strategies without their graphs, newest first.
         Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def ListStrategyVersions(
+        self,
+        request: _strategy_service_pb2.ListStrategyVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_strategy_service_pb2.ListStrategyVersionsResponse, _abc.Awaitable[_strategy_service_pb2.ListStrategyVersionsResponse]]:
+        """ListStrategyVersions returns the versions of one of the caller's strategies without their graphs, newest first.
+        Errors: NOT_FOUND STRATEGY_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateStrategy(
+        self,
+        request: _strategy_service_pb2.UpdateStrategyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_strategy_service_pb2.UpdateStrategyResponse, _abc.Awaitable[_strategy_service_pb2.UpdateStrategyResponse]]:
+        """UpdateStrategy changes the fields that the mask names. A graph in it is saved as the next version, even where it
+        is the same as before and whatever the compiler says of it; earlier versions stay as they are.
+        Errors: NOT_FOUND STRATEGY_NOT_FOUND, INVALID_ARGUMENT GRAPH_MALFORMED, ALREADY_EXISTS REQUEST_ID_REUSED,
+        RESOURCE_EXHAUSTED LIMIT_REACHED.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteStrategy(
+        self,
+        request: _strategy_service_pb2.DeleteStrategyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_strategy_service_pb2.DeleteStrategyResponse, _abc.Awaitable[_strategy_service_pb2.DeleteStrategyResponse]]:
+        """DeleteStrategy deletes one of the caller's strategies with its versions, for ever. Sessions that were created from
+        it keep what they run.
+        Errors: NOT_FOUND STRATEGY_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTemplates(
+        self,
+        request: _strategy_service_pb2.ListTemplatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_strategy_service_pb2.ListTemplatesResponse, _abc.Awaitable[_strategy_service_pb2.ListTemplatesResponse]]:
+        """ListTemplates returns ready-made strategies to start from, ordered by name. They are few enough for one page."""
+
+    @_abc_1.abstractmethod
+    def TestRunStrategy(
+        self,
+        request: _strategy_service_pb2.TestRunStrategyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_strategy_service_pb2.TestRunStrategyResponse, _abc.Awaitable[_strategy_service_pb2.TestRunStrategyResponse]]:
+        """TestRunStrategy runs a graph over made-up bars, a random walk that its seed decides, and saves nothing. A graph
+        with errors gives findings and no run.
+        Errors: INVALID_ARGUMENT GRAPH_MALFORMED or SETTINGS_INVALID.
         """
 
     @_abc_1.abstractmethod

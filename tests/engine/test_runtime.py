@@ -7,6 +7,7 @@ import pytest
 from graphs import drawing, threshold
 from series import at_closes
 
+from algotrade.engine.backtest import Backtests, backtest
 from algotrade.engine.compile import Artefact, compile_strategy
 from algotrade.engine.fixed import SCALE
 from algotrade.engine.records import EventKind, Records, bar_ticks
@@ -173,3 +174,15 @@ def test_a_full_log_loses_nothing() -> None:
         counts.append(len(events))
     assert sum(counts) == len(numbers)
     assert again.state(other).cash == sessions.state(slot).cash
+
+
+@pytest.mark.parametrize("interval", ["native", "5m"])
+def test_held_bars_give_what_copied_bars_give(artefact: Artefact, interval: str) -> None:
+    bars = at_closes(*PRICES * 30)
+    many = Backtests(artefact, bars)
+    for fee in (0, 25):
+        settings = RunSettings(interval=interval, fee_bps=fee * SCALE)
+        once, again = backtest(artefact, bars, settings), many.run(settings)
+        assert once.trades == again.trades
+        assert once.state == again.state
+        assert once.trades

@@ -83,16 +83,50 @@ def backtest(
     check_interval(bars, settings)
     sessions = Sessions(artefact)
     slot = sessions.add(settings, parameters)
+    return _result(sessions, slot, bars, settings, lambda done: sessions.run(slot, bars[done:]), progress)
+
+
+class Backtests:
+    """Many backtests of one artefact over the same bars, which are copied into its memory once."""
+
+    def __init__(self, artefact: Artefact, bars: Records) -> None:
+        self._sessions, self._bars = Sessions(artefact), bars
+        self._held = self._sessions.hold(bars)
+
+    def run(
+        self, settings: RunSettings, parameters: Mapping[str, Any] | None = None, progress: Progress | None = None
+    ) -> BacktestResult:
+        """As `backtest`."""
+        check_interval(self._bars, settings)
+        sessions, held = self._sessions, self._held
+        slot = sessions.add(settings, parameters)
+        try:
+            return _result(
+                sessions, slot, self._bars, settings, lambda done: sessions.run_held(slot, held, done), progress
+            )
+        finally:
+            sessions.remove(slot)
+
+
+def _result(
+    sessions: Sessions,
+    slot: int,
+    bars: Records,
+    settings: RunSettings,
+    feed: Callable[[int], tuple[int, Records]],
+    progress: Progress | None,
+) -> BacktestResult:
+    """Feed all bars, as many at a time as ``feed`` takes from an index on."""
     parts: list[Records] = []
     done = 0
     while done < len(bars) and not sessions.is_halted(slot):
-        taken, events = sessions.run(slot, bars[done:])
+        taken, events = feed(done)
         parts.append(events)
         done += taken
         if progress is not None:
             progress(done, len(bars))
     log = np.concatenate([np.zeros(0, np.uint8), *(part.view(np.uint8) for part in parts)]).view(EVENT)
-    return BacktestResult(artefact, bars[:done], settings, log, sessions.state(slot))
+    return BacktestResult(sessions.artefact, bars[:done], settings, log, sessions.state(slot))
 
 
 def check_interval(bars: Records, settings: RunSettings) -> None:

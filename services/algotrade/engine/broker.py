@@ -70,6 +70,8 @@ class Broker:
         step = f.let(View(f, row, R.ROW)["price_step"])
         with f.when(price < 0):
             f.ret(OVERFLOW)
+        with f.when(step.eq(1)):
+            f.ret(price)
         rest = f.let(price.op2("rem_u", step))
         f.ret(select(rest.eq(0), price, price + (step - rest) if up else price - rest))
         return f

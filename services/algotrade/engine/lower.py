@@ -75,17 +75,27 @@ class _Bars:
             self.noted = f.var(I32, 0)
             with f.when(whole):
                 self.through_broker(s, bar, count - left)
-                s["last_ts"], s["last_price"] = bar["ts"], close
             self.evaluate(s, bar)
             with f.when(self.noted):
+                self.remember(s, bar)
                 with f.when(s["fill_at_close"] & s["attention"].ne(0)):
                     f.run(broker().market, base, s["last_ts"], close)
                 with f.when(log_is_full() | s["mode"].eq(R.HALTED)):
                     f.ret(count - left + 1)
             f.set(p, p + R.BAR_FIELDS.size)
             f.set(left, left - 1)
+        with f.when(count.ne(0)):
+            self.remember(s, View(f, p - R.BAR_FIELDS.size, R.BAR_FIELDS))
         f.ret(count)
         self.function = f
+
+    def remember(self, s: View, bar: View) -> None:
+        """Note the time and price of a whole bar; `tick` has done so for a bar built from ticks.
+
+        Only where something reads them: an event, or whoever called. On most bars nothing does.
+        """
+        with self.f.when(self.f.args[3]):
+            s["last_ts"], s["last_price"] = bar["ts"], bar["close"]
 
     def through_broker(self, s: View, bar: View, taken: Expr) -> None:
         """Only a pending order or a touched level needs the bar's ticks one by one."""
@@ -161,6 +171,7 @@ class _Bars:
         busy = s["quantity"].ne(0) | (s["attention"] & (R.ENTRY_PENDING | R.EXIT_PENDING))
         reason = f.var(I32, 0)
         f.set(self.noted, 1)
+        self.remember(s, scope.bar)
         with f.when(busy):
             f.set(reason, Reason.ALREADY_LONG)
         with f.when(s["mode"].ne(R.RUNNING)):

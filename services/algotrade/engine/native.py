@@ -77,6 +77,7 @@ class Instance:
         memory = exports["memory"]
         assert isinstance(memory, wasmtime.Memory)
         self._memory = memory
+        self._bytes = self._whole()
         self._functions = {f: _Function(self._store, e) for f, e in exports.items() if isinstance(e, wasmtime.Func)}
 
     def grow(self, size: int) -> None:
@@ -87,13 +88,15 @@ class Instance:
                 self._memory.grow(self._store, -(-missing // _PAGE))
             except wasmtime.WasmtimeError as e:
                 raise MemoryError(f"the artefact's memory cannot hold {size} bytes") from e
+            self._bytes = self._whole()
 
-    def view(self, address: int, dtype: npt.DTypeLike, count: int) -> npt.NDArray[Any]:
+    def _whole(self) -> npt.NDArray[np.uint8]:
+        buffer: Any = self._memory.get_buffer_ptr(self._store)
+        return np.frombuffer(buffer, np.uint8)
+
+    def view(self, address: int, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
         """Records in the module's memory, not a copy; valid until the memory grows or the instance goes."""
-        dtype = np.dtype(dtype)
-        buffer: Any = self._memory.get_buffer_ptr(self._store, dtype.itemsize * count, int(address))
-        records: npt.NDArray[Any] = np.frombuffer(buffer, dtype, count)
-        return records
+        return self._bytes[address : address + dtype.itemsize * count].view(dtype)
 
     def call(self, name: str, *args: int, fuel: int) -> int:
         """Call an export. Raises TrapError; the memory then holds a state half done."""

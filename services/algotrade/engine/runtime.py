@@ -13,7 +13,13 @@ from algotrade.engine import row as R
 from algotrade.engine.calendar import ENTRY_BYTES, zone_table
 from algotrade.engine.compile import Artefact
 from algotrade.engine.graph import Parameter, is_number
-from algotrade.engine.limits import BARS_PER_CALL, EVENTS_PER_LOG, MAX_SESSIONS_PER_PROGRAM, TICKS_PER_CALL
+from algotrade.engine.limits import (
+    BARS_PER_CALL,
+    EVENTS_PER_LOG,
+    HELD_BARS_PER_CALL,
+    MAX_SESSIONS_PER_PROGRAM,
+    TICKS_PER_CALL,
+)  # fmt: skip
 from algotrade.engine.node_type import ParamKind
 from algotrade.engine.records import BAR, CLOSES_BAR, EVENT, TICK, Records
 from algotrade.engine.row import EXITS_ONLY, HALTED, RUNNING
@@ -21,6 +27,8 @@ from algotrade.engine.settings import INTERVALS, RunSettings, SettingsError
 from algotrade.engine.site import representation
 
 _NUMPY: Final[Mapping[str, str]] = {"i32": "<i4", "i64": "<i8", "f64": "<f8"}
+_BYTE: Final = np.dtype(np.uint8)
+_I32: Final = np.dtype("<i4")
 _ALIGN: Final = 64
 _FIRST_ROWS: Final = 16
 
@@ -60,6 +68,14 @@ class SessionState:
         return self.mode == HALTED
 
 
+@dataclass(frozen=True, slots=True)
+class HeldBars:
+    """Where bars lie in the memory of the `Sessions` that hold them."""
+
+    address: int
+    count: int
+
+
 class Sessions:
     """The sessions of one artefact. A slot names one; slots are reused after ``remove``."""
 
@@ -83,7 +99,7 @@ class Sessions:
         self._rows, self._capacity, self._count = 0, 0, 0
         self._free: list[int] = []
         self._native: dict[int, bool] = {}
-        control = self._instance.view(R.LOG_POINTER, "<i4", 3)
+        control = self._instance.view(R.LOG_POINTER, _I32, 3)
         control[:] = (self._log, 0, EVENTS_PER_LOG - manifest.events_per_bar * 8)
 
     # ------------------------------------------------------------------ memory
@@ -109,7 +125,10 @@ class Sessions:
         self._capacity = capacity
         if count:
             size = count * self._stride
-            self._instance.view(self._rows, np.uint8, size)[:] = self._instance.view(old, np.uint8, size)
+            self._bytes_at(self._rows, size)[:] = self._bytes_at(old, size)
+
+    def _bytes_at(self, address: int, size: int) -> Records:
+        return self._instance.view(address, _BYTE, size)
 
     def _row(self, slot: int) -> Any:
         return self._instance.view(self._rows + slot * self._stride, self._dtype, 1)[0]
@@ -151,7 +170,7 @@ class Sessions:
         if name not in self._zones:
             table = zone_table(name)
             address = self._allocate(len(table))
-            self._instance.view(address, np.uint8, len(table))[:] = np.frombuffer(table, np.uint8)
+            self._bytes_at(address, len(table))[:] = np.frombuffer(table, np.uint8)
             self._zones[name] = (address, len(table) // ENTRY_BYTES)
         return self._zones[name]
 
@@ -164,7 +183,7 @@ class Sessions:
     def snapshot(self, slot: int) -> bytes:
         """The whole state of a session, to be put back by ``restore`` into any slot of the same artefact."""
         self._native[slot]
-        return self._instance.view(self._rows + slot * self._stride, np.uint8, self._stride).tobytes()
+        return self._bytes_at(self._rows + slot * self._stride, self._stride).tobytes()
 
     def restore(self, slot: int, raw: bytes) -> None:
         """Raises ValueError where the snapshot is of another artefact's size."""
@@ -172,7 +191,7 @@ class Sessions:
             raise ValueError(f"a row of {len(raw)} bytes; this artefact's have {self._stride}")
         row = self._row(slot)
         own = {name: row[name].item() for name in ("slot", "day_zone", "day_zone_length")}
-        self._instance.view(self._rows + slot * self._stride, np.uint8, self._stride)[:] = np.frombuffer(raw, np.uint8)
+        self._bytes_at(self._rows + slot * self._stride, self._stride)[:] = np.frombuffer(raw, np.uint8)
         for name, value in own.items():  # addresses and the slot belong to this memory, not to the session
             row[name] = value
 
@@ -209,7 +228,8 @@ class Sessions:
         self._row(slot)["mode"] = mode
 
     def is_halted(self, slot: int) -> bool:
-        return int(self._row(slot)["mode"]) == HALTED
+        address = self._rows + slot * self._stride + R.ROW.offset("mode")
+        return int(self._instance.view(address, _I32, 1)[0]) == HALTED
 
     def flatten(self, slot: int) -> None:
         """Sell everything at the next tick."""
@@ -261,23 +281,37 @@ class Sessions:
     def run(self, slot: int, bars: Records) -> tuple[int, Records]:
         """Feed bars (BAR records) to one session, as many as fit one call; (bars taken, EVENT records)."""
         bars = bars[:BARS_PER_CALL]
-        address = self._put(bars, BAR)
+        return self._run(slot, self._put(bars, BAR), len(bars))
+
+    def hold(self, bars: Records) -> HeldBars:
+        """Keep bars in the memory for many runs; they stay as long as this object."""
+        raw = np.ascontiguousarray(bars, BAR).view(np.uint8)
+        address = self._allocate(len(raw))
+        self._bytes_at(address, len(raw))[:] = raw
+        return HeldBars(address, len(bars))
+
+    def run_held(self, slot: int, bars: HeldBars, start: int = 0) -> tuple[int, Records]:
+        """As `run`, over bars from ``hold`` and from an index on."""
+        count = min(bars.count - start, HELD_BARS_PER_CALL)
+        return self._run(slot, bars.address + start * BAR.itemsize, count)
+
+    def _run(self, slot: int, address: int, count: int) -> tuple[int, Records]:
         row = self._rows + slot * self._stride
         if self._native[slot]:
-            return self._call("bars", row, address, len(bars), 1, records=len(bars)), self._drain()
-        return self._call("regroup", row, address, len(bars), records=len(bars)), self._drain()
+            return self._call("bars", row, address, count, 1, records=count), self._drain()
+        return self._call("regroup", row, address, count, records=count), self._drain()
 
     def _put(self, records: Records, dtype: np.dtype[Any]) -> int:
         """Copy records into the memory, as bytes: numpy copies structured records field by field."""
         raw = np.ascontiguousarray(records, dtype).view(np.uint8)
         address = self._input_at(len(raw))
-        self._instance.view(address, np.uint8, len(raw))[:] = raw
+        self._bytes_at(address, len(raw))[:] = raw
         return address
 
     def _drain(self) -> Records:
         """Take the log's events."""
-        count = self._instance.view(R.LOG_COUNT, "<i4", 1)
-        raw = self._instance.view(self._log, np.uint8, int(count[0]) * EVENT.itemsize).copy()
+        count = self._instance.view(R.LOG_COUNT, _I32, 1)
+        raw = self._bytes_at(self._log, int(count[0]) * EVENT.itemsize).copy()
         count[0] = 0
         return raw.view(EVENT)
 

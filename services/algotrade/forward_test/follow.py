@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from algotrade.engine.native import TrapError
-from algotrade.forward_test.batch import Batch, RecordError
+from algotrade.forward_test.batch import Batch, Reading, RecordError
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.lane import Lane, Member, unreadable
 from algotrade.forward_test.lanes import Lanes, Unreadable
@@ -48,7 +48,7 @@ log = logger(__name__)
 
 SHARDS: Final = range(FORWARD_TEST_EVENTS.partitions)
 CHECKPOINTS_A_ROUND: Final = 500
-LONG_STEP: Final = 1_000_000  # session-ticks: some 10 ms, too long for the event loop
+EVENTS_A_COMMIT: Final = 10_000  # or a little more: as many as one lane's step gave
 MAX_FAILURES: Final = 20  # in a row, while nothing works
 RETRY_SECONDS: Final = (0.05, 2.0)
 
@@ -196,12 +196,12 @@ class Worker:
             self._told = False
             for command in await self._ledger.waiting(list(self._epochs)):
                 await self._obey(command)
-        batches: dict[tuple[int, int, int], Batch | None] = {}
+        reads: dict[tuple[int, int, int], Reading] = {}
         progress: list[Progress] = []
         moved = False
         for lane in self._lanes:
             try:
-                batch = await self._read(lane, batches)
+                batch = await self._read(lane, reads)
             except OffsetOutOfRange as error:
                 if lane.skip_to(error.bounds.earliest):
                     moved = True
@@ -212,31 +212,30 @@ class Worker:
             if batch is not None:
                 moved = True
                 progress += await self._advance(lane, batch)
+            if sum(len(one.events) for one in progress) >= EVENTS_A_COMMIT:
+                await self._commit(progress)
+                progress = []
         if progress:
             await self._commit(progress)
         await self._checkpoint()
         self._lanes.tidy()
         return moved
 
-    async def _read(self, lane: Lane, batches: dict[tuple[int, int, int], Batch | None]) -> Batch | None:
-        """Return what follows a lane's place, up to where its warm-up ends; None at the end of the log."""
+    async def _read(self, lane: Lane, reads: dict[tuple[int, int, int], Reading]) -> Batch | None:
+        """Return what follows a lane's place: as much as it may take at once; None at the end of the log."""
         limit = limits.MAX_READ_RECORDS
         if lane.warming:
             limit = min(limit, lane.orders_from - lane.offset)
         key = (lane.partition, lane.offset, limit)
-        if key not in batches:
-            records = await self._bus.read(MARKET_DATA_UPDATES, *key)
-            batches[key] = Batch(records) if records else None
-        return batches[key]
+        if key not in reads:
+            reads[key] = Reading(await self._bus.read(MARKET_DATA_UPDATES, *key))
+        return reads[key].batch(lane.most_ticks)
 
     async def _advance(self, lane: Lane, batch: Batch) -> list[Progress]:
         """Step a lane; return what must be stored of it now."""
         try:
             with self._metrics.session_step_seconds.time():
-                if lane.work(batch) > LONG_STEP:
-                    begun = await asyncio.to_thread(lane.advance, batch)
-                else:
-                    begun = lane.advance(batch)
+                begun = lane.advance(batch)
         except (TrapError, MemoryError) as error:
             return await self._trapped(lane, batch.end, error)
         except RecordError as error:

@@ -7,6 +7,7 @@ catches up, and joins the others when it has come to where they are. One that is
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from algotrade.forward_test.changes import Mark
 from algotrade.forward_test.session import Held, Place, Progress, Session, Status
 from algotrade.forward_test.tell import outgoing_of
 from algotrade.platform.ticks import FeedReader
+
+SESSION_TICKS: Final = 2**17  # sessions times ticks of a step: about a millisecond in the module
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +68,11 @@ class Lane:
     def stopping(self) -> bool:
         """Whether its one session waits for the tick that sells it out."""
         return any(member.session.status is Status.STOPPING for member in self.members.values())
+
+    @property
+    def most_ticks(self) -> int:
+        """How many ticks it may take at once: what comes of them must fit one transaction, and delay no other lane."""
+        return max(1, SESSION_TICKS // max(1, len(self.members)))
 
     @property
     def place(self) -> Place:
@@ -175,10 +183,6 @@ class Lane:
         if begun:
             self._begin()
         return True
-
-    def work(self, batch: Batch) -> int:
-        """Return how many times a session would take a tick in `advance`, roughly."""
-        return len(self.members) * batch.size
 
     def _begin(self) -> None:
         """End the warm-up: what happens from here on counts, and is numbered from here on."""

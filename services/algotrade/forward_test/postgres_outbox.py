@@ -61,6 +61,6 @@ class PostgresOutbox:
 
     async def oldest_seconds(self) -> float:
         """Ask for the oldest row's age."""
-        query = text("SELECT coalesce(extract(epoch FROM now() - min(create_time)), 0) FROM outbox")
+        query = text("SELECT extract(epoch FROM now() - create_time) FROM outbox ORDER BY position LIMIT 1")
         async with self._engine.connect() as connection:
             return float(await connection.scalar(query) or 0)

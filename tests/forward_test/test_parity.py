@@ -99,6 +99,31 @@ async def test_a_session_over_a_replay_gives_the_backtests_trades(
     assert session.realized_pnl == fixed.text(sum(trade.pnl or 0 for trade in closed))
 
 
+async def test_trades_that_hang_on_the_assumed_path_are_marked_alike(trader: Any, bars: Any) -> None:
+    tight = drawing(
+        {
+            "p": "price",
+            "c": ("compare", {"op": ">", "value": 0}),
+            "b": "buy",
+            "stop_loss": ("stop_loss", {"percent": 1}),
+            "take_profit": ("take_profit", {"percent": 1}),
+        },
+        "p>c.a c>b",
+    )
+    compiled = compile_strategy(tight).artefact
+    assert compiled is not None
+    expected = backtest(compiled, bars, RunSettings())
+    assert {trade.ambiguous for trade in expected.trades} == {True, False}
+    ada = await trader()
+    session = await ada.started(tight, "AAPL")
+    await ada.at_tick(session, 4 * len(bars))
+    got = await ada.trades(session)
+    assert [trade.ambiguous for trade in got] == [trade.ambiguous for trade in expected.trades]
+    assert [trade.pnl for trade in got if trade.pnl] == [
+        fixed.text(trade.pnl) for trade in expected.trades if trade.pnl is not None
+    ]
+
+
 async def test_events_of_a_replay_are_the_backtests_events(trader: Any, bars: Any) -> None:
     compiled = compile_strategy(GUARDED).artefact
     assert compiled is not None

@@ -23,11 +23,13 @@ from algotrade.engine.records import TICK, Records
 from algotrade.engine.runtime import Sessions
 from algotrade.engine.settings import RunSettings
 from algotrade.engine.trades import Trade, TradeBook
+from algotrade.forward_test import follow, lane
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.follow import SHARDS, Worker
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.session import Applied, Commit
 from algotrade.forward_test.store import Fenced
+from algotrade.platform.bus import Message
 from algotrade.platform.bus_postgres import PostgresBus
 from algotrade.platform.process import Platform
 from algotrade.platform.topics import MARKET_DATA_UPDATES
@@ -205,6 +207,40 @@ async def test_a_failed_commit_is_replayed_from_the_rows(
             await ada.at_tick(session, start + 10)
         assert ledger.broken.is_set()
     await assert_as_expected(ada, session, ticks)
+
+
+async def test_small_steps_and_small_commits_change_nothing(
+    trader: Any, feed: ManualFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "SESSION_TICKS", 16)
+    monkeypatch.setattr(follow, "EVENTS_A_COMMIT", 5)
+    ada = await trader()
+    sessions = [await ada.started(EAGER, symbol, settings=TICK_SETTINGS) for symbol in ("AAA", "BBB", "AAA")]
+    ticks = walk(8, 100)
+    for start in range(0, len(ticks), 5):
+        for symbol in ("AAA", "BBB"):
+            feed.push(symbol, ticks[start : start + 5])
+    for session in sessions:
+        await ada.at_tick(session, len(ticks))
+        await assert_as_expected(ada, session, ticks)
+
+
+async def test_a_record_that_cannot_be_read_halts_the_sessions_of_its_symbol(
+    trader: Any, feed: ManualFeed, platform: Platform
+) -> None:
+    ada = await trader()
+    struck = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    sound = await ada.started(EAGER, "BBB", settings=TICK_SETTINGS)
+    ticks = walk(9, 60)
+    for symbol in ("AAA", "BBB"):
+        feed.push(symbol, ticks[:30])
+    await ada.at_tick(struck, 30)
+    await platform.bus.publish(MARKET_DATA_UPDATES, [Message("AAA", b"\xff not a message")])
+    struck = await ada.reached(struck, lambda found: found.status == pb.SESSION_STATUS_HALTED)
+    assert (struck.halt_reason, struck.last_tick_sequence) == ("record_unreadable", 30)
+    feed.push("BBB", ticks[30:])
+    await ada.at_tick(sound, 60)
+    await assert_as_expected(ada, sound, ticks)
 
 
 async def test_a_worker_that_was_passed_over_changes_nothing(trader: Any, feed: ManualFeed, platform: Platform) -> None:

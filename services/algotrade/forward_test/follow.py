@@ -82,6 +82,7 @@ class Worker:
         self._lanes = Lanes(ledger, clock, metrics)
         self._wake = asyncio.Event()
         self._told = True
+        self._looked_ns = 0  # when it last looked for commands
         self._stopping = False
         self.failure: BaseException | None = None  # why it does not get on just now
 
@@ -163,11 +164,9 @@ class Worker:
                 await asyncio.sleep(RETRY_SECONDS[1])
 
     async def _wait(self) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._poll_seconds):
                 await self._wake.wait()
-        except TimeoutError:
-            self._told = True  # look at the commands too, should their message be late
 
     # ------------------------------------------------------------------ restoring
 
@@ -192,8 +191,9 @@ class Worker:
     async def _round(self) -> bool:
         """Move every lane a batch further and store what happened; tell whether any moved."""
         self._wake.clear()
-        if self._told:
-            self._told = False
+        now_ns = self._clock.now_ns()
+        if self._told or now_ns - self._looked_ns >= self._poll_seconds * SECOND_NS:  # messages may be late, or lost
+            self._told, self._looked_ns = False, now_ns
             for command in await self._ledger.waiting(list(self._epochs)):
                 await self._obey(command)
         reads: dict[tuple[int, int, int], Reading] = {}

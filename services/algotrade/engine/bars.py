@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from algotrade.engine.records import BAR, CLOSES_BAR, MARKER, Records
+
+_Bar = tuple[int, int, int, int, int, float]
 
 
 def build_bars(ticks: Records, interval: int) -> Records:
@@ -16,30 +16,49 @@ def build_bars(ticks: Records, interval: int) -> Records:
     by a tick or marker at or past its end. The first is left out where its beginning was missed, and so is a last
     one that nothing has closed.
     """
-    return np.array(list(_bars(ticks, interval)), BAR)
+    return BarBuilder(interval).take(ticks)
 
 
-def _bars(ticks: Records, interval: int) -> Iterator[tuple[int, int, int, int, int, float]]:
-    bar: list[float] | None = None
-    since: int | None = None
-    for ts, price, size, flags in zip(
-        *(ticks[name].tolist() for name in ("ts", "price", "size", "flags")), strict=True
-    ):
-        since = ts if since is None else min(since, ts)
-        if bar is not None and interval and ts >= bar[0] + interval:
-            yield from _whole(bar, since)
-            bar = None
-        if flags & MARKER:
-            continue
-        if bar is None:
-            bar = [ts - ts % interval if interval else ts, price, price, price, price, 0.0]
-        bar[2], bar[3], bar[4], bar[5] = max(bar[2], price), min(bar[3], price), price, bar[5] + size
-        if not interval and flags & CLOSES_BAR:
-            yield from _whole(bar, since)
-            bar = None
+class BarBuilder:
+    """`build_bars` in pieces: the same ticks, however they are cut, give the same bars."""
+
+    def __init__(self, interval: int, since: int | None = None) -> None:
+        """``since``: nothing from this time on is missed; by default, from the first tick's on."""
+        self._interval = interval
+        self._since = since
+        self._bar: list[float] | None = None
+
+    def take(self, ticks: Records) -> Records:
+        """Take ticks that follow those before; the bars they closed."""
+        interval, bar, closed = self._interval, self._bar, []
+        if self._since is None and len(ticks):
+            self._since = int(ticks["ts"][0])
+        for ts, price, size, flags in zip(
+            *(ticks[name].tolist() for name in ("ts", "price", "size", "flags")), strict=True
+        ):
+            if bar is not None and interval and ts >= bar[0] + interval:
+                closed.append(bar)
+                bar = None
+            if flags & MARKER:
+                continue
+            if bar is None:
+                bar = [ts - ts % interval if interval else ts, price, price, price, price, 0.0]
+            bar[2], bar[3], bar[4], bar[5] = max(bar[2], price), min(bar[3], price), price, bar[5] + size
+            if not interval and flags & CLOSES_BAR:
+                closed.append(bar)
+                bar = None
+        self._bar = bar
+        return self._whole(closed)
+
+    @property
+    def open(self) -> Records:
+        """The bar that nothing has closed yet, as it stands: one record, or none."""
+        return self._whole([self._bar] if self._bar is not None else [])
+
+    def _whole(self, bars: list[list[float]]) -> Records:
+        return np.array([_row(bar) for bar in bars if self._since is not None and self._since <= bar[0]], BAR)
 
 
-def _whole(bar: list[float], since: int) -> Iterator[tuple[int, int, int, int, int, float]]:
-    if since <= bar[0]:
-        ts, start, high, low, close, volume = bar
-        yield int(ts), int(start), int(high), int(low), int(close), volume
+def _row(bar: list[float]) -> _Bar:
+    ts, start, high, low, close, volume = bar
+    return int(ts), int(start), int(high), int(low), int(close), volume

@@ -32,6 +32,16 @@ _I32: Final = np.dtype("<i4")
 _ALIGN: Final = 64
 _FIRST_ROWS: Final = 16
 
+# The fields that every artefact's rows begin with.
+_COMMON: Final = np.dtype(
+    {
+        "names": list(R.ROW.fields),
+        "formats": [_NUMPY[type] for type, _ in R.ROW.fields.values()],
+        "offsets": [offset for _, offset in R.ROW.fields.values()],
+        "itemsize": R.ROW.size,
+    }
+)
+
 __all__ = ["EXITS_ONLY", "HALTED", "RUNNING", "SessionState", "Sessions"]
 
 
@@ -197,8 +207,8 @@ class Sessions:
 
     def state(self, slot: int) -> SessionState:
         self._native[slot]
-        row = self._row(slot)
-        get = {name: int(row[name]) for name in R.ROW.fields if R.ROW.fields[name][0] != "f64"}
+        address = self._rows + slot * self._stride
+        get = dict(zip(_COMMON.names or (), self._instance.view(address, _COMMON, 1).item(), strict=True))
         held = get["quantity"] != 0
         return SessionState(
             cash=get["cash"],
@@ -219,7 +229,7 @@ class Sessions:
             last_seq=get["last_seq"],
             last_event=get["event_number"],
             mode=get["mode"],
-            max_drawdown=float(row["max_drawdown"]),
+            max_drawdown=get["max_drawdown"],
         )
 
     def set_mode(self, slot: int, mode: int) -> None:

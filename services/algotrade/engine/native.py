@@ -17,12 +17,10 @@ import numpy.typing as npt
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from algotrade.engine.ir import I64, Type
 from algotrade.engine.limits import MAX_MEMORY_BYTES
 
 _MODULES_KEPT: Final = 1_024
 _PAGE: Final = 65_536
-_RAW_FIELD: Final[dict[Type, str]] = {"i32": "i32", "i64": I64, "f64": "f64"}
 
 
 class TrapError(RuntimeError):

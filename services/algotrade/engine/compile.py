@@ -47,6 +47,7 @@ class Manifest:
     slots: Mapping[str, tuple[str, ...]]
     probes: tuple[tuple[str, str, str], ...]
     events_per_bar: int
+    has_short: bool
     report: Report
 
     def encode(self) -> bytes:
@@ -144,6 +145,7 @@ def _manifest(strategy: Strategy, lowered: Lowered, codes: Sequence[wasm.Code]) 
         slots={name: tuple(sorted(slot for slot in names if slot in known)) for name, names in slots.items()},
         probes=tuple((node, port, field) for (node, port), field in lowered.row.probes.items()),
         events_per_bar=actions + 16,
+        has_short=any(node.type.name in ("short", "reverse") for node in strategy.nodes),
         report=report_of(strategy, lowered, codes, _default_warmup(lowered)),
     )
 

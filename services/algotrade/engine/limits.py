@@ -10,7 +10,6 @@ MAX_EDGES: Final = 2_000
 MAX_PARAMETERS: Final = 100
 MAX_PERIOD: Final = 5_000
 MAX_NAME_LENGTH: Final = 200
-MAX_JSON_DEPTH: Final = 64
 
 # A price or amount stays far enough below 2**63 that two of them can be added.
 MAX_AMOUNT: Final = 2**62

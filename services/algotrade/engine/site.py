@@ -30,8 +30,6 @@ from algotrade.engine.strategy import Bound, CheckedNode, Setting
 NAN: Final = float("nan")
 CACHE_LINE: Final = 64
 
-PARAM_TYPE: Final[dict[ParamKind, Type]] = {ParamKind.INT: I32, ParamKind.NUMBER: F64, ParamKind.DECIMAL: I64}
-
 
 @dataclass(frozen=True, slots=True)
 class Slot:

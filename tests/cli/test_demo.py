@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
+import grpc
 import pytest
 from rich.console import Console
 
 from algotrade.cli import board
 from algotrade.cli.demo import DemoSession
 from algotrade.cli.show import ErrorCount, judge
-from algotrade.cli.watch import Watched
+from algotrade.cli.watch import Watched, follow
+from algotrade.platform import errors
 from algotrade.v1 import forward_test_service_pb2 as pb
 from algotrade.v1 import types_pb2
 
@@ -105,6 +108,35 @@ def test_a_fill_in_a_line():
     fill = watching().take(event(1, EXIT))
     assert fill is not None
     assert board.fill_line(fill).endswith("  sell 2 at 64000.12  P&L -1.50")
+
+
+class EndsEachTime:
+    """Streams that give one event each and end with an error, as a server ends them."""
+
+    def __init__(self, *ends: errors.ServiceError) -> None:
+        self._ends = list(ends)
+        self.cursors: list[int] = []
+
+    async def StreamSession(self, request: pb.StreamSessionRequest) -> AsyncIterator[pb.StreamSessionResponse]:
+        self.cursors.append(request.after_sequence)
+        yield event(request.after_sequence + 1, ENTRY)
+        status: Any = errors.status(self._ends.pop(0))
+        trailing = grpc.aio.Metadata(*status.trailing_metadata)
+        raise grpc.aio.AioRpcError(status.code, grpc.aio.Metadata(), trailing, status.details)
+
+
+async def test_a_stream_is_gone_on_with_from_the_cursor_when_its_token_expired(monkeypatch):
+    monkeypatch.setattr("algotrade.cli.watch.RECONNECT_SECONDS", 0)
+    stub = EndsEachTime(
+        errors.Unauthenticated("TOKEN_EXPIRED", "the token has expired"),
+        errors.Unavailable("SHUTTING_DOWN", "the server is stopping"),
+        errors.Unauthenticated("TOKEN_REVOKED", "the token was revoked"),
+    )
+    watched = watching()
+    await follow(watched, stub, lambda fill: None)
+    assert stub.cursors == [0, 1, 2]
+    assert watched.fills == 3
+    assert watched.failure == "its stream ended: UNAUTHENTICATED: the token was revoked"
 
 
 class Answers:

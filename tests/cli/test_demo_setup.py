@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from algotrade.cli.demo import Demo
 from algotrade.cli.failure import CommandError
@@ -79,3 +80,24 @@ async def test_a_password_that_is_not_the_accounts_is_told(address, tmp_path):
             await demo.set_up()
     assert caught.value.code == "demo_password"
     assert str(tmp_path / "other") in caught.value.message
+
+
+async def test_a_token_is_renewed_within_its_login_and_by_a_new_login_where_that_has_ended(address, tmp_path, database):
+    async def logins(demo: Demo) -> int:
+        await demo.session(session_id)  # the token is good
+        async with database.connect() as connection:
+            return int((await connection.execute(text("SELECT count(*) FROM logins"))).scalar_one())
+
+    async with demo_at(address, tmp_path / "password") as demo:
+        session_id = (await demo.set_up())[0].session.session_id
+        seen = {demo.account.token()}
+        for _ in range(2):
+            await demo.account.renew()
+            seen.add(demo.account.token())
+            assert await logins(demo) == 1
+        async with database.begin() as connection:
+            await connection.execute(text("UPDATE logins SET end_time = now()"))
+        await demo.account.renew()
+        seen.add(demo.account.token())
+        assert await logins(demo) == 2
+        assert len(seen) == 4

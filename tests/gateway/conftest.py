@@ -105,6 +105,7 @@ async def running(settings: Settings, platform: Platform) -> AsyncIterator[Mesh]
             market.DESCRIPTOR.services_by_name["MarketDataService"],
             partial(market_grpc.add_MarketDataServiceServicer_to_server, upstream),
         )
+        await stack.enter_async_context(platform.revocations.kept_fresh())
         identity = await stack.enter_async_context(build(platform))
         mounts = [identity, mount]
         mounts.append(Health(mounts, platform.clock).mount)

@@ -23,6 +23,8 @@ def test_what_streams_what_reads_and_what_is_public():
     assert {path.rpartition("/")[2] for path, method in found.items() if method.public} == {
         "Register",
         "Login",
+        "RefreshToken",
+        "ExchangeApiKey",
         "GetDetailedHealth",
     }
     assert not found["/algotrade.v1.ForwardTestService/StartSession"].read_only

@@ -80,7 +80,7 @@ async def test_the_token_says_who_for_how_long_and_by_which_key(anyone, platform
     token = (await register(anyone)).token
     decoded = jwt.decode(token.token, signing_key, algorithms=["ES256"])
     assert decoded.header == {"alg": "ES256", "kid": signing_key.kid, "typ": "at+jwt"}
-    assert set(decoded.claims) == {"iss", "aud", "sub", "jti", "iat", "exp"}
+    assert set(decoded.claims) == {"iss", "aud", "sub", "jti", "iat", "exp", "ver", "sid"}
     assert decoded.claims["iss"] == platform.settings.token_issuer
     assert decoded.claims["aud"] == platform.settings.token_audience
     assert decoded.claims["exp"] - decoded.claims["iat"] == platform.settings.access_token_seconds

@@ -33,6 +33,8 @@ def test_only_these_are_public() -> None:
     assert public == {
         "/algotrade.v1.IdentityService/Register",
         "/algotrade.v1.IdentityService/Login",
+        "/algotrade.v1.IdentityService/RefreshToken",
+        "/algotrade.v1.IdentityService/ExchangeApiKey",
         "/algotrade.v1.HealthService/GetDetailedHealth",
     }
 

@@ -83,9 +83,10 @@ class Account:
         self._stub: Any = stub
         self._file = password_file
         self._token: identity.AccessToken | None = None
+        self._refresh_token = ""
 
     def token(self) -> str | None:
-        """Return the access token of the last login."""
+        """Return the newest access token."""
         return self._token.token if self._token else None
 
     async def enter(self) -> None:
@@ -98,7 +99,7 @@ class Account:
                     raise
         request = identity.RegisterRequest(email=EMAIL, password=self._password(), display_name="Demo")
         try:
-            self._token = (await self._stub.Register(request, timeout=CALL_SECONDS)).token
+            self._take(await self._stub.Register(request, timeout=CALL_SECONDS))
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.ALREADY_EXISTS:
                 raise
@@ -108,8 +109,8 @@ class Account:
 
     @asynccontextmanager
     async def kept_logged_in(self) -> AsyncIterator[None]:
-        """While open, log in again before the token expires."""
-        task = asyncio.create_task(self._renew())
+        """While open, renew the token before it expires."""
+        task = asyncio.create_task(self._keep_renewing())
         try:
             yield
         finally:
@@ -117,19 +118,32 @@ class Account:
             with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):  # without a token the next call tells
                 await task
 
-    async def _renew(self) -> None:
+    async def renew(self) -> None:
+        """Get the next token; log in again where the login has ended."""
+        request = identity.RefreshTokenRequest(refresh_token=self._refresh_token)
+        try:
+            self._take(await self._stub.RefreshToken(request, timeout=CALL_SECONDS))
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.UNAUTHENTICATED:
+                raise
+            await self._login(self._password())
+
+    async def _keep_renewing(self) -> None:
         while True:
             await asyncio.sleep(max(1.0, self._seconds_left() - RENEW_BEFORE_SECONDS))
             async for attempt in stamina.retry_context(on=_passes, attempts=None, timeout=None):
-                with attempt:
-                    await self._login(self._password())
+                with attempt:  # one whose answer was lost used the refresh token up: then the login has ended
+                    await self.renew()
 
     def _seconds_left(self) -> float:
         return self._token.expire_time.seconds - SystemClock().now_ns() / SECOND_NS if self._token else 0.0
 
     async def _login(self, password: str) -> None:
         request = identity.LoginRequest(email=EMAIL, password=password)
-        self._token = (await self._stub.Login(request, timeout=CALL_SECONDS)).token
+        self._take(await self._stub.Login(request, timeout=CALL_SECONDS))
+
+    def _take(self, answer: identity.RegisterResponse | identity.LoginResponse | identity.RefreshTokenResponse) -> None:
+        self._token, self._refresh_token = answer.token, answer.refresh_token.token
 
     def _password(self) -> str:
         with suppress(FileNotFoundError):

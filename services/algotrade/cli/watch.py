@@ -11,6 +11,7 @@ import grpc
 
 from algotrade.cli.demo import ENDED, DemoSession
 from algotrade.engine import fixed
+from algotrade.platform.errors import info
 from algotrade.v1 import forward_test_service_pb2 as forward
 
 FILLS: Final = (forward.SESSION_EVENT_KIND_ENTRY, forward.SESSION_EVENT_KIND_EXIT)
@@ -111,10 +112,15 @@ async def follow(watched: Watched, stub: Any, tell: Callable[[SessionFill], None
                 if (fill := watched.take(message)) is not None:
                     tell(fill)
         except grpc.aio.AioRpcError as error:
-            if error.code() != grpc.StatusCode.UNAVAILABLE or not left:
+            if not _may_go_on(error) or not left:
                 watched.failure = f"its stream ended: {error.code().name}: {error.details()}"
                 return
         if watched.session.status in ENDED:
             return
         left -= 1
         await asyncio.sleep(RECONNECT_SECONDS)
+
+
+def _may_go_on(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether the stream can be opened again: its server went away, or its token's time was over."""
+    return error.code() == grpc.StatusCode.UNAVAILABLE or info(error).reason == "TOKEN_EXPIRED"

@@ -9,8 +9,12 @@ from functools import partial
 
 from argon2 import PasswordHasher
 
-from algotrade.identity.authenticate import Authenticator
+from algotrade.identity.authenticate import Authenticator, Lifetimes
+from algotrade.identity.exchange import ApiKeys
+from algotrade.identity.passwords import Passwords
 from algotrade.identity.postgres import PostgresAccountStore
+from algotrade.identity.postgres_api_keys import PostgresApiKeyStore
+from algotrade.identity.postgres_logins import PostgresLoginStore
 from algotrade.identity.servicer import IdentityServicer
 from algotrade.platform.process import Platform, run
 from algotrade.platform.server import Mount
@@ -22,17 +26,26 @@ from algotrade.v1 import identity_service_pb2_grpc as pb_grpc
 @asynccontextmanager
 async def build(platform: Platform) -> AsyncIterator[Mount]:
     """Build the service on a platform."""
-    authenticator = await asyncio.to_thread(  # hashes once
-        Authenticator,
-        PostgresAccountStore(platform.database),
+    settings, database = platform.settings, platform.database
+    authenticator = Authenticator(
+        PostgresAccountStore(database),
+        PostgresLoginStore(database),
+        await asyncio.to_thread(Passwords, PasswordHasher()),  # hashes once
         platform.signer,
         platform.clock,
-        platform.settings.access_token_seconds,
-        PasswordHasher(),
+        Lifetimes(settings.access_token_seconds, settings.refresh_token_seconds, settings.login_seconds),
+        platform.revocations.catch_up,
+    )
+    api_keys = ApiKeys(
+        PostgresApiKeyStore(database),
+        platform.signer,
+        platform.clock,
+        settings.access_token_seconds,
+        platform.revocations.catch_up,
     )
     yield Mount(
         pb.DESCRIPTOR.services_by_name["IdentityService"],
-        partial(pb_grpc.add_IdentityServiceServicer_to_server, IdentityServicer(authenticator)),
+        partial(pb_grpc.add_IdentityServiceServicer_to_server, IdentityServicer(authenticator, api_keys)),
         {"database": platform.database_probe},
     )
 

@@ -1,50 +1,69 @@
-"""Who someone is: making accounts, checking passwords, handing out tokens."""
+"""Who someone is: making accounts, checking passwords, handing out tokens and taking them back."""
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-import unicodedata
 import uuid
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from algotrade.identity.opaque import REFRESH_PREFIX, Secret, hash_of
+from algotrade.identity.passwords import Passwords
+from algotrade.identity.store import Account, AccountStore, LoginStore, NewLogin
+from algotrade.platform.caller import Principal
+from algotrade.platform.clock import Clock, utc
+from algotrade.platform.errors import AlreadyExists, InvalidArgument, NotFound, Unauthenticated
+from algotrade.platform.tokens import LOGIN_CLAIM, VERSION_CLAIM, TokenSigner
 
-from algotrade.identity.store import Account, AccountStore
-from algotrade.platform.clock import Clock
-from algotrade.platform.errors import AlreadyExists, NotFound, Unauthenticated
-from algotrade.platform.tokens import TokenSigner
 
-CONCURRENT_HASHES: Final = 2  # each takes a core and 64 MiB for some 50 ms
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long things are good, in seconds."""
+
+    access_token: int
+    refresh_token: int
+    login: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An access token, and when it expires, in seconds since the epoch."""
+
+    token: str = field(repr=False)
+    expires_at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """An account and a token that speaks for it until `expires_at`, in seconds since the epoch."""
+    """An account, a token that speaks for it, and what gives the next one."""
 
     account: Account
-    token: str
-    expires_at: int
+    access: AccessToken
+    refresh_token: str = field(repr=False)
+    refresh_expire_time: datetime
 
 
 class Authenticator:
     """Decides who may speak as whom."""
 
     def __init__(
-        self, store: AccountStore, signer: TokenSigner, clock: Clock, lifetime_seconds: int, hasher: PasswordHasher
+        self,
+        accounts: AccountStore,
+        logins: LoginStore,
+        passwords: Passwords,
+        signer: TokenSigner,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        revoked: Callable[[], Awaitable[None]],
     ) -> None:
-        """Take the accounts, the key, and how long a token is good."""
-        self._store = store
+        """Take the stores, the key, how long things are good, and what to await after tokens were revoked."""
+        self._accounts = accounts
+        self._logins = logins
+        self._passwords = passwords
         self._signer = signer
         self._clock = clock
-        self._lifetime_seconds = lifetime_seconds
-        self._hasher = hasher
-        self._hashing = asyncio.Semaphore(CONCURRENT_HASHES)
-        # Checked for addresses without an account, so that both kinds of failure cost the same.
-        self._nobodys_hash = hasher.hash(secrets.token_urlsafe(32))
+        self._lifetimes = lifetimes
+        self._revoked = revoked
 
     async def register(self, email: str, password: str, display_name: str) -> Login:
         """Make an account and log it in. Raises AlreadyExists where the address has one."""
@@ -53,46 +72,90 @@ class Authenticator:
             user_id=str(uuid.uuid4()),
             email=address,
             display_name=display_name.strip() or address,
-            password_hash=await self._hash(password),
-            create_time=datetime.fromtimestamp(self._clock.now_ns() // 1000 / 1e6, UTC),
+            password_hash=await self._passwords.hash(password),
+            create_time=self._now(),
         )
-        if not await self._store.add(account):
+        login, secret = self._new_login()
+        if not await self._accounts.add(account, login):
             raise AlreadyExists("EMAIL_TAKEN", "the address has an account")
-        return self._logged_in(account)
+        return self._logged_in(account, login, secret)
 
     async def login(self, email: str, password: str) -> Login:
         """Check a password. Raises Unauthenticated, the same for no account and for a wrong password."""
-        account = await self._store.by_email(email.lower())
-        known = await self._verify(account.password_hash if account else self._nobodys_hash, password)
-        if account is None or not known:
+        account = await self._accounts.by_email(email.lower())
+        fits = await self._passwords.fits(account.password_hash if account else None, password)
+        if account is None or not fits:
+            await self._logins.refused(account, self._now())
             raise Unauthenticated("CREDENTIALS_INVALID", "no such account, or not its password")
-        if self._hasher.check_needs_rehash(account.password_hash):
-            await self._store.replace_hash(account.user_id, account.password_hash, await self._hash(password))
-        return self._logged_in(account)
+        login, secret = self._new_login()
+        await self._logins.open(account, login)
+        if self._passwords.is_weak(account.password_hash):
+            strong = await self._passwords.hash(password)
+            await self._accounts.replace_hash(account.user_id, account.password_hash, strong)
+        return self._logged_in(account, login, secret)
+
+    async def refresh(self, refresh_token: str) -> Login:
+        """Use a refresh token up. Raises Unauthenticated; a second use also ends the login."""
+        following = Secret.new(REFRESH_PREFIX)
+        rest = timedelta(seconds=self._lifetimes.refresh_token)
+        try:
+            found = await self._logins.rotate(hash_of(refresh_token), following.hash, self._now(), rest)
+        except Unauthenticated:
+            await self._revoked()
+            raise
+        access = self._access(found.account.user_id, found.account.token_version, found.login_id)
+        return Login(found.account, access, following.text, found.token_expire_time)
+
+    async def logout(self, caller: Principal, *, all_devices: bool) -> None:
+        """End the caller's login, or all of them."""
+        if all_devices:
+            await self._logins.end_all(caller.user_id, self._now())
+        else:
+            await self._logins.end(caller.user_id, caller.login_id, self._now())
+        await self._revoked()
+
+    async def change_password(self, caller: Principal, current: str, new: str) -> AccessToken:
+        """Set a new password and end the other logins. Raises InvalidArgument where the current one is wrong."""
+        account = await self.account(caller.user_id)
+        if not await self._passwords.fits(account.password_hash, current):
+            await self._logins.refused(account, self._now())
+            sentence = "is not the account's password"
+            raise InvalidArgument(
+                "PASSWORD_WRONG", f"current_password {sentence}", violations=[("current_password", sentence)]
+            )
+        new_hash = await self._passwords.hash(new)
+        version = await self._accounts.change_password(account, new_hash, caller.login_id, self._now())
+        await self._revoked()
+        return self._access(account.user_id, version, caller.login_id)
 
     async def account(self, user_id: str) -> Account:
         """Return an account. Raises NotFound when it is gone."""
-        account = await self._store.by_id(user_id)
-        if account is None:
-            raise NotFound("USER_NOT_FOUND", "the account is gone")
-        return account
+        return _found(await self._accounts.by_id(user_id))
 
-    def _logged_in(self, account: Account) -> Login:
-        token, expires_at = self._signer.access_token(account.user_id, self._lifetime_seconds)
-        return Login(account, token, expires_at)
+    async def rename(self, user_id: str, display_name: str) -> Account:
+        """Change the name to show; the address when it is empty. Raises NotFound when the account is gone."""
+        name = display_name.strip() or (await self.account(user_id)).email
+        return _found(await self._accounts.rename(user_id, name))
 
-    async def _hash(self, password: str) -> str:
-        async with self._hashing:
-            return await asyncio.to_thread(self._hasher.hash, _normal(password))
+    def _logged_in(self, account: Account, login: NewLogin, secret: Secret) -> Login:
+        access = self._access(account.user_id, account.token_version, login.login_id)
+        return Login(account, access, secret.text, login.token_expire_time)
 
-    async def _verify(self, password_hash: str, password: str) -> bool:
-        async with self._hashing:
-            try:
-                return await asyncio.to_thread(self._hasher.verify, password_hash, _normal(password))
-            except (VerificationError, InvalidHashError):
-                return False
+    def _new_login(self) -> tuple[NewLogin, Secret]:
+        secret, now = Secret.new(REFRESH_PREFIX), self._now()
+        expire_time = now + timedelta(seconds=self._lifetimes.login)
+        token_expire_time = min(expire_time, now + timedelta(seconds=self._lifetimes.refresh_token))
+        return NewLogin(str(uuid.uuid4()), now, expire_time, secret.hash, token_expire_time), secret
+
+    def _access(self, user_id: str, version: int, login_id: str) -> AccessToken:
+        claims: dict[str, object] = {VERSION_CLAIM: version, LOGIN_CLAIM: login_id}
+        return AccessToken(*self._signer.access_token(user_id, self._lifetimes.access_token, **claims))
+
+    def _now(self) -> datetime:
+        return utc(self._clock.now_ns())
 
 
-def _normal(password: str) -> str:
-    """The same characters however a keyboard composed them."""
-    return unicodedata.normalize("NFKC", password)
+def _found(account: Account | None) -> Account:
+    if account is None:
+        raise NotFound("USER_NOT_FOUND", "the account is gone")
+    return account

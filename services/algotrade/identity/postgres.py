@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import TIMESTAMP, Column, ColumnElement, MetaData, Table, Text, Uuid, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from algotrade.identity.store import Account
-
-USERS = Table(
-    "users",
-    MetaData(),
-    Column("user_id", Uuid, primary_key=True),
-    Column("email", Text, unique=True),
-    Column("display_name", Text),
-    Column("password_hash", Text),
-    Column("create_time", TIMESTAMP(timezone=True)),
-)
+from algotrade.identity.postgres_accounts import USERS, as_account, record
+from algotrade.identity.postgres_logins import end_logins, insert_login
+from algotrade.identity.store import Account, NewLogin
+from algotrade.platform.errors import Aborted
+from algotrade.platform.revocations import revoke
 
 
 class PostgresAccountStore:
@@ -28,7 +23,7 @@ class PostgresAccountStore:
         """Take the pool to read and write through."""
         self._engine = engine
 
-    async def add(self, account: Account) -> bool:
+    async def add(self, account: Account, login: NewLogin) -> bool:
         """Insert; the unique index on the address decides between two that come together."""
         statement = (
             insert(USERS)
@@ -43,7 +38,11 @@ class PostgresAccountStore:
             .returning(USERS.c.user_id)
         )
         async with self._engine.begin() as connection:
-            return (await connection.execute(statement)).first() is not None
+            if (await connection.execute(statement)).first() is None:
+                return False
+            await insert_login(connection, account.user_id, login)
+            await record(connection, account.create_time, account.user_id, "registered", login_id=login.login_id)
+        return True
 
     async def by_email(self, email: str) -> Account | None:
         """Select by the unique address."""
@@ -59,9 +58,33 @@ class PostgresAccountStore:
         async with self._engine.begin() as connection:
             await connection.execute(update(USERS).where(same).values(password_hash=new))
 
+    async def rename(self, user_id: str, display_name: str) -> Account | None:
+        """Update by primary key."""
+        mine = USERS.c.user_id == UUID(user_id)
+        statement = update(USERS).where(mine).values(display_name=display_name).returning(USERS)
+        async with self._engine.begin() as connection:
+            row = (await connection.execute(statement)).first()
+        return None if row is None else as_account(row)
+
+    async def change_password(self, account: Account, new_hash: str, kept_login: str, now: datetime) -> int:
+        """Update where the hash is still the one that was checked."""
+        same = (USERS.c.user_id == UUID(account.user_id)) & (USERS.c.password_hash == account.password_hash)
+        statement = (
+            update(USERS)
+            .where(same)
+            .values(password_hash=new_hash, token_version=USERS.c.token_version + 1)
+            .returning(USERS.c.token_version)
+        )
+        async with self._engine.begin() as connection:
+            version: int | None = (await connection.execute(statement)).scalar_one_or_none()
+            if version is None:
+                raise Aborted("ACCOUNT_CHANGED", "the account was changed meanwhile; try again")
+            ended = await end_logins(connection, account.user_id, now, but=kept_login)
+            await revoke(connection, account.user_id, version)
+            await record(connection, now, account.user_id, "password_changed", logins_ended=str(ended))
+        return version
+
     async def _one(self, condition: ColumnElement[bool]) -> Account | None:
         async with self._engine.connect() as connection:
             row = (await connection.execute(select(USERS).where(condition))).first()
-        if row is None:
-            return None
-        return Account(str(row.user_id), row.email, row.display_name, row.password_hash, row.create_time)
+        return None if row is None else as_account(row)

@@ -1,28 +1,65 @@
-"""Where accounts are kept."""
+"""Where accounts, their logins and their API keys are kept. Whatever changes one also writes the audit log."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
+
+from algotrade.platform.once import Once
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user. The address is in lower case; the hash is Argon2's own text with its parameters."""
+    """A user. The address is in lower case; the hash is Argon2's own text with its parameters.
+
+    Access tokens with a lower version than the account's are good no more.
+    """
 
     user_id: str
     email: str
     display_name: str
     password_hash: str
     create_time: datetime
+    token_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NewLogin:
+    """A login that begins, with its first refresh token, of which the hash is kept."""
+
+    login_id: str
+    create_time: datetime
+    expire_time: datetime  # no refresh token of it is good for longer
+    token_hash: bytes
+    token_expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """A login that goes on, and when its newest refresh token expires."""
+
+    account: Account
+    login_id: str
+    token_expire_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key without its secret."""
+
+    api_key_id: str
+    name: str
+    create_time: datetime
+    expire_time: datetime | None = None
+    last_use_time: datetime | None = None
 
 
 class AccountStore(Protocol):
     """Keeps accounts; one address has one account."""
 
-    async def add(self, account: Account) -> bool:
-        """Keep a new account; False, and nothing changed, where the address has one."""
+    async def add(self, account: Account, login: NewLogin) -> bool:
+        """Keep a new account and its first login; False, and nothing changed, where the address has an account."""
         ...
 
     async def by_email(self, email: str) -> Account | None:
@@ -35,4 +72,62 @@ class AccountStore(Protocol):
 
     async def replace_hash(self, user_id: str, old: str, new: str) -> None:
         """Put a stronger hash of the same password in the place of the old one, if that is still there."""
+        ...
+
+    async def rename(self, user_id: str, display_name: str) -> Account | None:
+        """Change the name to show; None where the account is gone."""
+        ...
+
+    async def change_password(self, account: Account, new_hash: str, kept_login: str, now: datetime) -> int:
+        """Put a new hash in the place of the account's, end every other login, and return the new token version.
+
+        Raises Aborted where the hash is not the account's any more.
+        """
+        ...
+
+
+class LoginStore(Protocol):
+    """Keeps logins: each a chain of refresh tokens, every one good for one use."""
+
+    async def open(self, account: Account, login: NewLogin) -> None:
+        """Begin a login. Raises Aborted where the account's token version is another by now."""
+        ...
+
+    async def refused(self, account: Account | None, now: datetime) -> None:
+        """Put on record that a password did not fit an account, or an address had none."""
+        ...
+
+    async def rotate(self, used: bytes, following: bytes, now: datetime, rest: timedelta) -> Rotated:
+        """Use a refresh token up and put the following one in its place, good for so long.
+
+        Raises Unauthenticated, having ended the login where the token was used before.
+        """
+        ...
+
+    async def end(self, user_id: str, login_id: str, now: datetime) -> None:
+        """End a login of the user, if it has not ended."""
+        ...
+
+    async def end_all(self, user_id: str, now: datetime) -> None:
+        """End every login of the user and raise the token version."""
+        ...
+
+
+class ApiKeyStore(Protocol):
+    """Keeps API keys."""
+
+    async def create(self, user_id: str, key: ApiKey, secret_hash: bytes, once: Once | None) -> bytes | None:
+        """Keep a new key; None, or the first answer to the same request. Raises ResourceExhausted, AlreadyExists."""
+        ...
+
+    async def newest(self, user_id: str, before: tuple[datetime, str] | None, count: int) -> list[ApiKey]:
+        """Return so many of a user's keys, the newest first, after the one with that time and id."""
+        ...
+
+    async def delete(self, user_id: str, api_key_id: str, now: datetime) -> None:
+        """Forget a key. Raises NotFound where the user has no such key."""
+        ...
+
+    async def use(self, secret_hash: bytes, now: datetime) -> tuple[Account, ApiKey] | None:
+        """Find the key of a secret, and whose it is; None where there is none or its time is over."""
         ...

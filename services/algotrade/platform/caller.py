@@ -16,6 +16,9 @@ class Principal:
     token_id: str
     expires_at: int  # seconds since the epoch
     token: str  # handed on to other services, which verify it again
+    token_version: int = 0  # of the account when the token was made; raising it ends all tokens before
+    login_id: str = ""  # the login that the token came from …
+    api_key_id: str = ""  # … or the API key
 
 
 PRINCIPAL: ContextVar[Principal | None] = ContextVar("principal", default=None)

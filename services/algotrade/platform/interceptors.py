@@ -12,7 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
@@ -22,7 +22,7 @@ import structlog
 from google.protobuf.message import Message
 
 from algotrade.platform import errors, limits
-from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL
+from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL, Principal
 from algotrade.platform.database import is_away
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -63,7 +63,11 @@ Layer = Callable[[Call], AbstractAsyncContextManager[None]]
 
 
 def layers(
-    metrics: Metrics, verifier: TokenVerifier, access: Mapping[str, Access], unary_deadline_seconds: float
+    metrics: Metrics,
+    verifier: TokenVerifier,
+    access: Mapping[str, Access],
+    unary_deadline_seconds: float,
+    stream_token_grace_seconds: float,
 ) -> tuple[Layer, ...]:
     """Return the layers in order, the outermost first."""
     return (
@@ -71,7 +75,7 @@ def layers(
         measured(metrics),
         mapped,
         capped(unary_deadline_seconds),
-        authenticated(verifier, access),
+        authenticated(verifier, access, stream_token_grace_seconds),
         validated(protovalidate.Validator()),
     )
 
@@ -167,18 +171,49 @@ def capped(seconds: float) -> Layer:
     return layer
 
 
-def authenticated(verifier: TokenVerifier, access: Mapping[str, Access]) -> Layer:
-    """Verify the token of every call that needs one, whoever verified it before."""
+def authenticated(verifier: TokenVerifier, access: Mapping[str, Access], stream_grace_seconds: float) -> Layer:
+    """Verify the token of every call that needs one, whoever verified it before. A stream ends with its token."""
 
     @asynccontextmanager
     async def layer(call: Call) -> AsyncIterator[None]:
-        if access[call.method] is not Access.PUBLIC:
-            caller = verifier.verify(_bearer(call))
-            PRINCIPAL.set(caller)
-            structlog.contextvars.bind_contextvars(user_id=caller.user_id)
-        yield
+        needed = access[call.method]
+        if needed is Access.PUBLIC:
+            yield
+            return
+        caller = verifier.verify(_bearer(call))
+        if needed is Access.LOGIN and caller.api_key_id:
+            raise errors.PermissionDenied("LOGIN_REQUIRED", "an API key may not do this")
+        PRINCIPAL.set(caller)
+        structlog.contextvars.bind_contextvars(user_id=caller.user_id)
+        if not call.streaming:
+            yield
+            return
+        async with _while_good(caller, verifier, stream_grace_seconds):
+            yield
 
     return layer
+
+
+@asynccontextmanager
+async def _while_good(caller: Principal, verifier: TokenVerifier, grace_seconds: float) -> AsyncIterator[None]:
+    """Raise Unauthenticated some time after the token expires, and as soon as it is known to be revoked."""
+    try:
+        async with asyncio.timeout(caller.expires_at - verifier.clock() + grace_seconds) as life:
+
+            def end() -> None:
+                if not life.expired():
+                    life.reschedule(0)
+
+            with verifier.revocations.told(caller, end) if verifier.revocations else nullcontext():
+                yield
+    except TimeoutError:
+        if not life.expired():
+            raise
+        if verifier.revocations:
+            verifier.revocations.check(caller)
+        raise errors.Unauthenticated(
+            "TOKEN_EXPIRED", "the token has expired; go on from the cursor with a new one"
+        ) from None
 
 
 def _bearer(call: Call) -> str:
@@ -276,7 +311,11 @@ class LayeredCalls(grpc.aio.ServerInterceptor):
                     for layer in self._around:
                         await stack.enter_async_context(layer(call))
                     messages = await stack.enter_async_context(aclosing(behaviour(request, context)))
+                    opened = False
                     async for message in messages:
+                        if not opened:
+                            await _open(context)
+                            opened = True
                         await self._send(context, message)
                         sent.inc()
             finally:
@@ -292,3 +331,13 @@ class LayeredCalls(grpc.aio.ServerInterceptor):
         except TimeoutError:
             sentence = f"nothing was taken for {self._write_seconds:g} s; come back with the cursor"
             raise errors.ResourceExhausted("CONSUMER_TOO_SLOW", sentence) from None
+
+
+async def _open(context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    """Send the headers, to the end even where the stream is ended meanwhile: until then gRPC takes no status."""
+    sending = asyncio.ensure_future(context.send_initial_metadata(()))
+    try:
+        await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        await asyncio.wait([sending])
+        raise

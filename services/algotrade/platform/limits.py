@@ -26,17 +26,31 @@ TAIL_RECORDS: Final = 512  # kept in memory a partition, so that readers at the 
 MAX_TICKS_A_RECORD: Final = 256
 MAX_TICKS_A_MESSAGE: Final = 256
 MAX_TICKS_A_WINDOW: Final = 100_000
+MAX_TICKS_ALL_WINDOWS: Final = 10_000_000  # a process
 MAX_WINDOW_REPLY_TICKS: Final = 10_000
+MAX_BARS_A_PAGE: Final = 5_000
+MAX_BARS_A_MESSAGE: Final = 256
 MAX_SYMBOLS: Final = 500  # a process
 MAX_RECENT_TRADE_IDS: Final = 10_000  # a symbol
 MAX_QUEUED_TICKS: Final = 65_536  # between a feed and the writer
 
 # Accounts
+MAX_SUBSCRIPTIONS: Final = 200  # a user
+MAX_ACCESS_TOKEN_SECONDS: Final = 3600
+MAX_CLOCK_SKEW_SECONDS: Final = 60
+MAX_LOGINS: Final = 100  # a user; the oldest gives way
+MAX_API_KEYS: Final = 100  # a user
 MAX_STRATEGIES: Final = 1_000  # a user
 MAX_STRATEGY_VERSIONS: Final = 1_000  # a strategy
 MAX_CACHED_ARTEFACT_BYTES: Final = 64 * MIB  # a process
 MAX_TEST_RUN_SECONDS: Final = 5.0  # of a processor
 MAX_SESSIONS: Final = 1_000  # a user
+
+# Backtests
+MAX_BACKTESTS: Final = 1_000  # a user
+MAX_UNFINISHED_BACKTESTS: Final = 50  # a user
+MAX_UPLOADED_BARS: Final = 40_000  # a request
+MAX_BACKTEST_BARS: Final = 4_000_000  # a user, in different data
 
 # Sessions
 MAX_WARMUP_RECORDS: Final = 100_000  # of a partition that a session reads before it begins

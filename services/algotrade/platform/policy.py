@@ -14,6 +14,7 @@ class Access(Enum):
 
     PUBLIC = "public"  # no token; one that comes is not looked at
     USER = "user"  # a good access token; the handler sees the caller's own objects only
+    LOGIN = "login"  # … that came from a login: an API key may not change the account
 
 
 POLICY: Final[Mapping[str, Mapping[str, Access]]] = {
@@ -23,7 +24,15 @@ POLICY: Final[Mapping[str, Mapping[str, Access]]] = {
     "algotrade.v1.IdentityService": {
         "Register": Access.PUBLIC,
         "Login": Access.PUBLIC,
+        "RefreshToken": Access.PUBLIC,
+        "ExchangeApiKey": Access.PUBLIC,
+        "Logout": Access.LOGIN,
         "GetMe": Access.USER,
+        "UpdateMe": Access.LOGIN,
+        "ChangePassword": Access.LOGIN,
+        "CreateApiKey": Access.LOGIN,
+        "ListApiKeys": Access.USER,
+        "DeleteApiKey": Access.LOGIN,
     },
     "algotrade.v1.MarketDataService": {
         "ListSymbols": Access.USER,

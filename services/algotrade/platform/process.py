@@ -10,7 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from joserfc.jwk import ECKey, KeySet
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,6 +23,7 @@ from algotrade.platform.database import open_database, ping
 from algotrade.platform.health import Health
 from algotrade.platform.http import http_server
 from algotrade.platform.metrics import Metrics
+from algotrade.platform.revocations import Revocations
 from algotrade.platform.server import GrpcServer, Mount, Probe
 from algotrade.platform.settings import Settings
 from algotrade.platform.tokens import TokenSigner, TokenVerifier, load_or_create_key, public_keys
@@ -45,13 +46,24 @@ class Platform:
         """Makes access tokens; for identity."""
         return TokenSigner(self.key, self.settings.token_issuer, self.settings.token_audience, self._seconds)
 
+    @cached_property
+    def revocations(self) -> Revocations:
+        """Knows which tokens are good no more; `serving` keeps it fresh."""
+        settings = self.settings
+        return Revocations(self.database, settings.revocation_poll_seconds, settings.revocation_stale_seconds)
+
     @property
     def verifier(self) -> TokenVerifier:
         """Checks access tokens; for every server."""
         settings = self.settings
         keys = KeySet.import_key_set(public_keys(self.key))  # type: ignore[arg-type]
         return TokenVerifier(
-            keys, settings.token_issuer, settings.token_audience, self._seconds, settings.clock_skew_seconds
+            keys,
+            settings.token_issuer,
+            settings.token_audience,
+            self._seconds,
+            settings.clock_skew_seconds,
+            self.revocations,
         )
 
     @property
@@ -86,6 +98,7 @@ async def serving(platform: Platform, builders: Sequence[Builder]) -> AsyncItera
         await stack.enter_async_context(
             http_server(platform.settings.http_address, platform.metrics.registry, public_keys(platform.key))
         )
+        await stack.enter_async_context(platform.revocations.kept_fresh())
         mounts = [await stack.enter_async_context(build(platform)) for build in builders]
         health = Health(mounts, platform.clock)
         server = GrpcServer(platform.settings, platform.metrics, platform.verifier, [*mounts, health.mount])

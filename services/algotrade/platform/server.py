@@ -56,7 +56,7 @@ class GrpcServer:
             for method in mount.service.methods:
                 if method.client_streaming:
                     raise TypeError(f"{method.full_name}: browsers cannot send streams, so the API has none")
-        around = layers(metrics, verifier, access, settings.unary_deadline_seconds)
+        around = layers(metrics, verifier, access, settings.unary_deadline_seconds, settings.stream_token_grace_seconds)
         self._calls = LayeredCalls(metrics, access, around, settings.stream_write_seconds)
         self._server = grpc.aio.server(interceptors=[self._calls], options=OPTIONS)
         self._health = health.aio.HealthServicer()

@@ -36,8 +36,13 @@ class Settings(BaseSettings):
     # Tokens
     token_issuer: str = "algotrade"  # noqa: S105
     token_audience: str = "algotrade-api"  # noqa: S105
-    access_token_seconds: Annotated[int, Field(ge=30, le=3600)] = 600
-    clock_skew_seconds: Annotated[int, Field(ge=0, le=60)] = 5
+    access_token_seconds: Annotated[int, Field(ge=30, le=limits.MAX_ACCESS_TOKEN_SECONDS)] = 600
+    refresh_token_seconds: Annotated[int, Field(ge=60)] = 14 * 24 * 3600  # a login that rests for longer ends
+    login_seconds: Annotated[int, Field(ge=60)] = 90 * 24 * 3600  # … and after so long in any case
+    clock_skew_seconds: Annotated[int, Field(ge=0, le=limits.MAX_CLOCK_SKEW_SECONDS)] = 5
+    revocation_poll_seconds: Seconds = 1.0  # a revoked token is good for no longer, in any process …
+    revocation_stale_seconds: Seconds = 30.0  # … but while the database is away: after so long no token is good
+    stream_token_grace_seconds: Annotated[float, Field(ge=0)] = 30.0  # a stream outlives its token by so much
 
     # gRPC
     unary_deadline_seconds: Seconds = 30.0
@@ -55,6 +60,7 @@ class Settings(BaseSettings):
     # Market data
     market_providers: tuple[Literal["synthetic", "replay"], ...] = ("synthetic", "replay")
     synthetic_symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
+    synthetic_on_demand_symbols: tuple[str, ...] = ()  # these run only while somebody is subscribed
     synthetic_seed: int = 7
     synthetic_ticks_per_second: Annotated[float, Field(gt=0, le=10_000)] = 20.0
     replay_path: Path | None = None  # bars or trades, CSV or Parquet; without one, daily bars of AAPL
@@ -68,6 +74,11 @@ class Settings(BaseSettings):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 1.0  # a session's row is no older, though nothing happens in it
     command_seconds: Seconds = 10.0  # a call waits no longer for the worker to apply its command
     mark_seconds: Annotated[float, Field(ge=0)] = 0.25  # a stream's marks are at least so far apart
+
+    # Backtest
+    backtest_threads: Annotated[int, Field(ge=1, le=64)] = 4  # runs at once, in this process
+    backtests_per_user: Annotated[int, Field(ge=1, le=64)] = 2  # … of one user, in all processes
+    backtest_lease_seconds: Seconds = 10.0  # a run whose worker is gone is begun anew after so long
 
     # Log
     log_level: Literal["debug", "info", "warning", "error"] = "info"

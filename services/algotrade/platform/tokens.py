@@ -20,9 +20,14 @@ from joserfc.jwk import ECKey, KeySet
 from algotrade.platform import limits
 from algotrade.platform.caller import Principal
 from algotrade.platform.errors import Unauthenticated
+from algotrade.platform.revocations import Revocations
 
 ALGORITHM: Final = "ES256"
 ACCESS_TYPE: Final = "at+jwt"  # RFC 9068: a refresh or any other token is not an access token
+# Private claims: what a token can be revoked by, besides its user
+VERSION_CLAIM: Final = "ver"
+LOGIN_CLAIM: Final = "sid"
+API_KEY_CLAIM: Final = "key"
 
 Clock = Callable[[], float]
 
@@ -86,9 +91,13 @@ class TokenVerifier:
     audience: str
     clock: Clock = time.time
     leeway_seconds: int = 0
+    revocations: Revocations | None = None  # without, a token is good until it expires
 
     def verify(self, token: str) -> Principal:
-        """Return whom the token speaks for; Unauthenticated for anything less than a perfect token."""
+        """Return whom the token speaks for; Unauthenticated for anything less than a perfect token.
+
+        Unavailable while nobody can tell whether it was revoked.
+        """
         if len(token) > limits.MAX_TOKEN_BYTES:
             raise Unauthenticated("TOKEN_INVALID", "the token is too long")
         registry = jwt.JWTClaimsRegistry(
@@ -114,4 +123,15 @@ class TokenVerifier:
             raise Unauthenticated("TOKEN_INVALID", "the token is not an access token")
         if not (isinstance(subject, str) and subject and isinstance(token_id, str)):
             raise Unauthenticated("TOKEN_INVALID", "the token names no user")
-        return Principal(subject, token_id, int(claims["exp"]), token)
+        caller = Principal(
+            subject,
+            token_id,
+            int(claims["exp"]),
+            token,
+            token_version=int(claims.get(VERSION_CLAIM, 0)),
+            login_id=str(claims.get(LOGIN_CLAIM, "")),
+            api_key_id=str(claims.get(API_KEY_CLAIM, "")),
+        )
+        if self.revocations:
+            self.revocations.check(caller)
+        return caller

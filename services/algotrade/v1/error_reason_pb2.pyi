@@ -56,6 +56,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS: the address has an account. Metadata: none."""
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 25
     """NOT_FOUND: the token's user is gone."""
+    ERROR_REASON_TOKEN_REVOKED: _ErrorReason.ValueType  # 26
+    """UNAUTHENTICATED: the token's login or API key was ended, or the password changed; log in again."""
+    ERROR_REASON_REFRESH_TOKEN_INVALID: _ErrorReason.ValueType  # 27
+    """UNAUTHENTICATED: the refresh token is unknown, too old, or of a login that has ended; log in again."""
+    ERROR_REASON_REFRESH_TOKEN_REUSED: _ErrorReason.ValueType  # 28
+    """UNAUTHENTICATED: the refresh token was used before, so somebody has a copy; the login has ended, log in again."""
+    ERROR_REASON_PASSWORD_WRONG: _ErrorReason.ValueType  # 29
+    """INVALID_ARGUMENT: current_password is not the account's password."""
+    ERROR_REASON_ACCOUNT_CHANGED: _ErrorReason.ValueType  # 30
+    """ABORTED: the account was changed by another call meanwhile; try again."""
+    ERROR_REASON_LOGIN_REQUIRED: _ErrorReason.ValueType  # 31
+    """PERMISSION_DENIED: an API key may not do this; log in with the password."""
+    ERROR_REASON_API_KEY_INVALID: _ErrorReason.ValueType  # 32
+    """UNAUTHENTICATED: the API key is unknown, expired or deleted."""
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 33
+    """NOT_FOUND: the caller has no such API key. Metadata: api_key_id."""
     ERROR_REASON_SYMBOL_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND: no such symbol is traded here. Metadata: symbol."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 41
@@ -82,6 +98,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the session's status does not allow the call. Metadata: session_id, status."""
     ERROR_REASON_SETTINGS_INVALID: _ErrorReason.ValueType  # 82
     """INVALID_ARGUMENT: a run setting or parameter is wrong. google.rpc.BadRequest names it."""
+    ERROR_REASON_BACKTEST_NOT_FOUND: _ErrorReason.ValueType  # 100
+    """NOT_FOUND: the caller has no such backtest. Metadata: backtest_id."""
+    ERROR_REASON_BARS_INVALID: _ErrorReason.ValueType  # 101
+    """INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
+    ERROR_REASON_DATA_NOT_FOUND: _ErrorReason.ValueType  # 102
+    """NOT_FOUND: no backtest of the caller has data of that hash. Metadata: data_hash."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo in an error's details, written without the prefix
@@ -122,6 +144,22 @@ ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 24
 """ALREADY_EXISTS: the address has an account. Metadata: none."""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 25
 """NOT_FOUND: the token's user is gone."""
+ERROR_REASON_TOKEN_REVOKED: ErrorReason.ValueType  # 26
+"""UNAUTHENTICATED: the token's login or API key was ended, or the password changed; log in again."""
+ERROR_REASON_REFRESH_TOKEN_INVALID: ErrorReason.ValueType  # 27
+"""UNAUTHENTICATED: the refresh token is unknown, too old, or of a login that has ended; log in again."""
+ERROR_REASON_REFRESH_TOKEN_REUSED: ErrorReason.ValueType  # 28
+"""UNAUTHENTICATED: the refresh token was used before, so somebody has a copy; the login has ended, log in again."""
+ERROR_REASON_PASSWORD_WRONG: ErrorReason.ValueType  # 29
+"""INVALID_ARGUMENT: current_password is not the account's password."""
+ERROR_REASON_ACCOUNT_CHANGED: ErrorReason.ValueType  # 30
+"""ABORTED: the account was changed by another call meanwhile; try again."""
+ERROR_REASON_LOGIN_REQUIRED: ErrorReason.ValueType  # 31
+"""PERMISSION_DENIED: an API key may not do this; log in with the password."""
+ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 32
+"""UNAUTHENTICATED: the API key is unknown, expired or deleted."""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 33
+"""NOT_FOUND: the caller has no such API key. Metadata: api_key_id."""
 ERROR_REASON_SYMBOL_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND: no such symbol is traded here. Metadata: symbol."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 41
@@ -148,4 +186,10 @@ ERROR_REASON_SESSION_STATUS: ErrorReason.ValueType  # 81
 """FAILED_PRECONDITION: the session's status does not allow the call. Metadata: session_id, status."""
 ERROR_REASON_SETTINGS_INVALID: ErrorReason.ValueType  # 82
 """INVALID_ARGUMENT: a run setting or parameter is wrong. google.rpc.BadRequest names it."""
+ERROR_REASON_BACKTEST_NOT_FOUND: ErrorReason.ValueType  # 100
+"""NOT_FOUND: the caller has no such backtest. Metadata: backtest_id."""
+ERROR_REASON_BARS_INVALID: ErrorReason.ValueType  # 101
+"""INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
+ERROR_REASON_DATA_NOT_FOUND: ErrorReason.ValueType  # 102
+"""NOT_FOUND: no backtest of the caller has data of that hash. Metadata: data_hash."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class IdentityServiceStub:
     """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
+
+    A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
+    exchanged for access tokens too, which may do everything but change the account.
     """
 
     def __init__(self, channel):
@@ -50,10 +53,53 @@ class IdentityServiceStub:
                 request_serializer=algotrade_dot_v1_dot_identity__service__pb2.GetMeRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.GetMeResponse.FromString,
                 _registered_method=True)
+        self.RefreshToken = channel.unary_unary(
+                '/algotrade.v1.IdentityService/RefreshToken',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.RefreshTokenRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.RefreshTokenResponse.FromString,
+                _registered_method=True)
+        self.Logout = channel.unary_unary(
+                '/algotrade.v1.IdentityService/Logout',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.LogoutRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.LogoutResponse.FromString,
+                _registered_method=True)
+        self.UpdateMe = channel.unary_unary(
+                '/algotrade.v1.IdentityService/UpdateMe',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.UpdateMeRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.UpdateMeResponse.FromString,
+                _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/algotrade.v1.IdentityService/ChangePassword',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.CreateApiKey = channel.unary_unary(
+                '/algotrade.v1.IdentityService/CreateApiKey',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.CreateApiKeyRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.CreateApiKeyResponse.FromString,
+                _registered_method=True)
+        self.ListApiKeys = channel.unary_unary(
+                '/algotrade.v1.IdentityService/ListApiKeys',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.ListApiKeysRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ListApiKeysResponse.FromString,
+                _registered_method=True)
+        self.DeleteApiKey = channel.unary_unary(
+                '/algotrade.v1.IdentityService/DeleteApiKey',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.DeleteApiKeyRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.DeleteApiKeyResponse.FromString,
+                _registered_method=True)
+        self.ExchangeApiKey = channel.unary_unary(
+                '/algotrade.v1.IdentityService/ExchangeApiKey',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.ExchangeApiKeyRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ExchangeApiKeyResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
     """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
+
+    A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
+    exchanged for access tokens too, which may do everything but change the account.
     """
 
     def Register(self, request, context):
@@ -67,7 +113,7 @@ class IdentityServiceServicer:
 
     def Login(self, request, context):
         """Login trades an address and a password for a token. Needs no token.
-        Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID.
+        Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, ABORTED ACCOUNT_CHANGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,6 +122,73 @@ class IdentityServiceServicer:
     def GetMe(self, request, context):
         """GetMe returns the caller.
         Errors: UNAUTHENTICATED, NOT_FOUND USER_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefreshToken(self, request, context):
+        """RefreshToken trades a refresh token for an access token and the next refresh token. Needs no access token.
+        A refresh token is good once. One that comes a second time was copied: its login ends, for whoever holds it.
+        Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Logout(self, request, context):
+        """Logout ends the login that the access token came from, or every login of the caller. Access tokens stop being good
+        within the seconds that a service takes to hear of it. API keys stay.
+        Errors: PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateMe(self, request, context):
+        """UpdateMe changes what the caller says about themselves.
+        Errors: INVALID_ARGUMENT, NOT_FOUND USER_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """ChangePassword sets a new password. Every other login of the caller ends and every access token given so far stops
+        being good, so the answer has a new one. API keys stay.
+        Errors: INVALID_ARGUMENT PASSWORD_WRONG, ABORTED ACCOUNT_CHANGED, PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateApiKey(self, request, context):
+        """CreateApiKey makes a key for a program. Its secret is in this answer and nowhere else.
+        Errors: ALREADY_EXISTS REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED, PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApiKeys(self, request, context):
+        """ListApiKeys returns the caller's API keys without their secrets, newest first.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteApiKey(self, request, context):
+        """DeleteApiKey makes a key useless, and the access tokens that came from it.
+        Errors: NOT_FOUND API_KEY_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExchangeApiKey(self, request, context):
+        """ExchangeApiKey trades an API key for an access token. Needs no token.
+        Errors: UNAUTHENTICATED API_KEY_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +212,46 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.GetMeRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_identity__service__pb2.GetMeResponse.SerializeToString,
             ),
+            'RefreshToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshToken,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.RefreshTokenRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.RefreshTokenResponse.SerializeToString,
+            ),
+            'Logout': grpc.unary_unary_rpc_method_handler(
+                    servicer.Logout,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.LogoutRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.LogoutResponse.SerializeToString,
+            ),
+            'UpdateMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMe,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.UpdateMeRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.UpdateMeResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'CreateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateApiKey,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.CreateApiKeyRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.CreateApiKeyResponse.SerializeToString,
+            ),
+            'ListApiKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApiKeys,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ListApiKeysRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.ListApiKeysResponse.SerializeToString,
+            ),
+            'DeleteApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteApiKey,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.DeleteApiKeyRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.DeleteApiKeyResponse.SerializeToString,
+            ),
+            'ExchangeApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeApiKey,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ExchangeApiKeyRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.ExchangeApiKeyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'algotrade.v1.IdentityService', rpc_method_handlers)
@@ -109,6 +262,9 @@ def add_IdentityServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class IdentityService:
     """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
+
+    A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
+    exchanged for access tokens too, which may do everything but change the account.
     """
 
     @staticmethod
@@ -182,6 +338,222 @@ class IdentityService:
             '/algotrade.v1.IdentityService/GetMe',
             algotrade_dot_v1_dot_identity__service__pb2.GetMeRequest.SerializeToString,
             algotrade_dot_v1_dot_identity__service__pb2.GetMeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/RefreshToken',
+            algotrade_dot_v1_dot_identity__service__pb2.RefreshTokenRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.RefreshTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Logout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/Logout',
+            algotrade_dot_v1_dot_identity__service__pb2.LogoutRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.LogoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/UpdateMe',
+            algotrade_dot_v1_dot_identity__service__pb2.UpdateMeRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.UpdateMeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/ChangePassword',
+            algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/CreateApiKey',
+            algotrade_dot_v1_dot_identity__service__pb2.CreateApiKeyRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.CreateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApiKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/ListApiKeys',
+            algotrade_dot_v1_dot_identity__service__pb2.ListApiKeysRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/DeleteApiKey',
+            algotrade_dot_v1_dot_identity__service__pb2.DeleteApiKeyRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.DeleteApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/ExchangeApiKey',
+            algotrade_dot_v1_dot_identity__service__pb2.ExchangeApiKeyRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.ExchangeApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class IdentityServiceStub:
-    """IdentityService knows who calls. It signs the tokens that the gateway and every service verify."""
+    """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
+
+    A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
+    exchanged for access tokens too, which may do everything but change the account.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,16 +44,55 @@ class IdentityServiceStub:
     """
     Login: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LoginRequest, _identity_service_pb2.LoginResponse]
     """Login trades an address and a password for a token. Needs no token.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, ABORTED ACCOUNT_CHANGED.
     """
     GetMe: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetMeRequest, _identity_service_pb2.GetMeResponse]
     """GetMe returns the caller.
     Errors: UNAUTHENTICATED, NOT_FOUND USER_NOT_FOUND.
     """
+    RefreshToken: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.RefreshTokenRequest, _identity_service_pb2.RefreshTokenResponse]
+    """RefreshToken trades a refresh token for an access token and the next refresh token. Needs no access token.
+    A refresh token is good once. One that comes a second time was copied: its login ends, for whoever holds it.
+    Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.
+    """
+    Logout: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LogoutRequest, _identity_service_pb2.LogoutResponse]
+    """Logout ends the login that the access token came from, or every login of the caller. Access tokens stop being good
+    within the seconds that a service takes to hear of it. API keys stay.
+    Errors: PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    UpdateMe: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateMeRequest, _identity_service_pb2.UpdateMeResponse]
+    """UpdateMe changes what the caller says about themselves.
+    Errors: INVALID_ARGUMENT, NOT_FOUND USER_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ChangePasswordRequest, _identity_service_pb2.ChangePasswordResponse]
+    """ChangePassword sets a new password. Every other login of the caller ends and every access token given so far stops
+    being good, so the answer has a new one. API keys stay.
+    Errors: INVALID_ARGUMENT PASSWORD_WRONG, ABORTED ACCOUNT_CHANGED, PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    CreateApiKey: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.CreateApiKeyRequest, _identity_service_pb2.CreateApiKeyResponse]
+    """CreateApiKey makes a key for a program. Its secret is in this answer and nowhere else.
+    Errors: ALREADY_EXISTS REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED, PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    ListApiKeys: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListApiKeysRequest, _identity_service_pb2.ListApiKeysResponse]
+    """ListApiKeys returns the caller's API keys without their secrets, newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    DeleteApiKey: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.DeleteApiKeyRequest, _identity_service_pb2.DeleteApiKeyResponse]
+    """DeleteApiKey makes a key useless, and the access tokens that came from it.
+    Errors: NOT_FOUND API_KEY_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    ExchangeApiKey: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ExchangeApiKeyRequest, _identity_service_pb2.ExchangeApiKeyResponse]
+    """ExchangeApiKey trades an API key for an access token. Needs no token.
+    Errors: UNAUTHENTICATED API_KEY_INVALID.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
-    """IdentityService knows who calls. It signs the tokens that the gateway and every service verify."""
+    """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
+
+    A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
+    exchanged for access tokens too, which may do everything but change the account.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RegisterRequest, _identity_service_pb2.RegisterResponse]  # type: ignore[assignment]
@@ -59,15 +102,54 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
     Login: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LoginRequest, _identity_service_pb2.LoginResponse]  # type: ignore[assignment]
     """Login trades an address and a password for a token. Needs no token.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, ABORTED ACCOUNT_CHANGED.
     """
     GetMe: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetMeRequest, _identity_service_pb2.GetMeResponse]  # type: ignore[assignment]
     """GetMe returns the caller.
     Errors: UNAUTHENTICATED, NOT_FOUND USER_NOT_FOUND.
     """
+    RefreshToken: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.RefreshTokenRequest, _identity_service_pb2.RefreshTokenResponse]  # type: ignore[assignment]
+    """RefreshToken trades a refresh token for an access token and the next refresh token. Needs no access token.
+    A refresh token is good once. One that comes a second time was copied: its login ends, for whoever holds it.
+    Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.
+    """
+    Logout: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LogoutRequest, _identity_service_pb2.LogoutResponse]  # type: ignore[assignment]
+    """Logout ends the login that the access token came from, or every login of the caller. Access tokens stop being good
+    within the seconds that a service takes to hear of it. API keys stay.
+    Errors: PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    UpdateMe: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateMeRequest, _identity_service_pb2.UpdateMeResponse]  # type: ignore[assignment]
+    """UpdateMe changes what the caller says about themselves.
+    Errors: INVALID_ARGUMENT, NOT_FOUND USER_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ChangePasswordRequest, _identity_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """ChangePassword sets a new password. Every other login of the caller ends and every access token given so far stops
+    being good, so the answer has a new one. API keys stay.
+    Errors: INVALID_ARGUMENT PASSWORD_WRONG, ABORTED ACCOUNT_CHANGED, PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    CreateApiKey: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.CreateApiKeyRequest, _identity_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
+    """CreateApiKey makes a key for a program. Its secret is in this answer and nowhere else.
+    Errors: ALREADY_EXISTS REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED, PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    ListApiKeys: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListApiKeysRequest, _identity_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
+    """ListApiKeys returns the caller's API keys without their secrets, newest first.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    DeleteApiKey: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.DeleteApiKeyRequest, _identity_service_pb2.DeleteApiKeyResponse]  # type: ignore[assignment]
+    """DeleteApiKey makes a key useless, and the access tokens that came from it.
+    Errors: NOT_FOUND API_KEY_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    ExchangeApiKey: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ExchangeApiKeyRequest, _identity_service_pb2.ExchangeApiKeyResponse]  # type: ignore[assignment]
+    """ExchangeApiKey trades an API key for an access token. Needs no token.
+    Errors: UNAUTHENTICATED API_KEY_INVALID.
+    """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
-    """IdentityService knows who calls. It signs the tokens that the gateway and every service verify."""
+    """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
+
+    A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
+    exchanged for access tokens too, which may do everything but change the account.
+    """
 
     @_abc_1.abstractmethod
     def Register(
@@ -87,7 +169,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.LoginResponse, _abc.Awaitable[_identity_service_pb2.LoginResponse]]:
         """Login trades an address and a password for a token. Needs no token.
-        Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID.
+        Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, ABORTED ACCOUNT_CHANGED.
         """
 
     @_abc_1.abstractmethod
@@ -98,6 +180,89 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_service_pb2.GetMeResponse, _abc.Awaitable[_identity_service_pb2.GetMeResponse]]:
         """GetMe returns the caller.
         Errors: UNAUTHENTICATED, NOT_FOUND USER_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def RefreshToken(
+        self,
+        request: _identity_service_pb2.RefreshTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.RefreshTokenResponse, _abc.Awaitable[_identity_service_pb2.RefreshTokenResponse]]:
+        """RefreshToken trades a refresh token for an access token and the next refresh token. Needs no access token.
+        A refresh token is good once. One that comes a second time was copied: its login ends, for whoever holds it.
+        Errors: UNAUTHENTICATED REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def Logout(
+        self,
+        request: _identity_service_pb2.LogoutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.LogoutResponse, _abc.Awaitable[_identity_service_pb2.LogoutResponse]]:
+        """Logout ends the login that the access token came from, or every login of the caller. Access tokens stop being good
+        within the seconds that a service takes to hear of it. API keys stay.
+        Errors: PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateMe(
+        self,
+        request: _identity_service_pb2.UpdateMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.UpdateMeResponse, _abc.Awaitable[_identity_service_pb2.UpdateMeResponse]]:
+        """UpdateMe changes what the caller says about themselves.
+        Errors: INVALID_ARGUMENT, NOT_FOUND USER_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _identity_service_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ChangePasswordResponse, _abc.Awaitable[_identity_service_pb2.ChangePasswordResponse]]:
+        """ChangePassword sets a new password. Every other login of the caller ends and every access token given so far stops
+        being good, so the answer has a new one. API keys stay.
+        Errors: INVALID_ARGUMENT PASSWORD_WRONG, ABORTED ACCOUNT_CHANGED, PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateApiKey(
+        self,
+        request: _identity_service_pb2.CreateApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_identity_service_pb2.CreateApiKeyResponse]]:
+        """CreateApiKey makes a key for a program. Its secret is in this answer and nowhere else.
+        Errors: ALREADY_EXISTS REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED, PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListApiKeys(
+        self,
+        request: _identity_service_pb2.ListApiKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListApiKeysResponse, _abc.Awaitable[_identity_service_pb2.ListApiKeysResponse]]:
+        """ListApiKeys returns the caller's API keys without their secrets, newest first.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteApiKey(
+        self,
+        request: _identity_service_pb2.DeleteApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.DeleteApiKeyResponse, _abc.Awaitable[_identity_service_pb2.DeleteApiKeyResponse]]:
+        """DeleteApiKey makes a key useless, and the access tokens that came from it.
+        Errors: NOT_FOUND API_KEY_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def ExchangeApiKey(
+        self,
+        request: _identity_service_pb2.ExchangeApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ExchangeApiKeyResponse, _abc.Awaitable[_identity_service_pb2.ExchangeApiKeyResponse]]:
+        """ExchangeApiKey trades an API key for an access token. Needs no token.
+        Errors: UNAUTHENTICATED API_KEY_INVALID.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

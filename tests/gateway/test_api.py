@@ -19,6 +19,7 @@ def test_what_streams_what_reads_and_what_is_public():
     assert {path.rpartition("/")[2] for path, method in found.items() if method.streaming} == {
         "StreamTicks",
         "StreamSession",
+        "WatchBacktest",
     }
     assert {path.rpartition("/")[2] for path, method in found.items() if method.public} == {
         "Register",

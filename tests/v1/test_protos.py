@@ -12,7 +12,7 @@ import algotrade
 from algotrade.engine.limits import MAX_DOCUMENT_BYTES
 from algotrade.platform import errors, limits
 from algotrade.platform.gateway import api
-from algotrade.v1 import market_data_service_pb2, strategy_service_pb2
+from algotrade.v1 import backtest_service_pb2, market_data_service_pb2, strategy_service_pb2
 from algotrade.v1.error_reason_pb2 import ErrorReason
 from buf.validate import validate_pb2
 
@@ -71,6 +71,7 @@ def test_no_amount_is_a_float():
     assert floats == {
         "algotrade.v1.Tick.size",
         "algotrade.v1.TickBatch.sizes",
+        "algotrade.v1.BarColumns.volumes",
         "algotrade.v1.NodeParameter.min",
         "algotrade.v1.NodeParameter.max",
     }
@@ -90,6 +91,10 @@ def test_bounds_are_those_of_the_code():
     for request in (strategy_service_pb2.CreateStrategyRequest, strategy_service_pb2.ValidateStrategyRequest):
         assert rules(request.DESCRIPTOR, "graph").string.max_bytes == MAX_DOCUMENT_BYTES
     assert limits.MAX_REQUEST_BYTES > MAX_DOCUMENT_BYTES
+    assert rules(backtest_service_pb2.StartBacktestRequest.DESCRIPTOR, "graph").string.max_bytes == MAX_DOCUMENT_BYTES
+    columns = backtest_service_pb2.BarColumns.DESCRIPTOR
+    for column in columns.fields:
+        assert rules(columns, column.name).repeated.max_items == limits.MAX_UPLOADED_BARS
     pattern = rules(market_data_service_pb2.StreamTicksRequest.DESCRIPTOR, "symbol").string.pattern
     assert pattern.endswith(f"{{0,{limits.MAX_SYMBOL_CHARS - 1}}}$")
 

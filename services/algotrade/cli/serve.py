@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from pathlib import Path
 from typing import Final
 
+from algotrade.backtest.build import build as build_backtest
 from algotrade.cli.failure import CommandError
 from algotrade.forward_test.build import build as build_forward_test
 from algotrade.identity.__main__ import build as build_identity
@@ -20,7 +21,13 @@ from algotrade.platform.process import Builder, open_platform, serving
 from algotrade.platform.settings import Settings
 from algotrade.strategy.__main__ import build as build_strategy
 
-SERVICES: Final[tuple[Builder, ...]] = (build_identity, build_market_data, build_strategy, build_forward_test)
+SERVICES: Final[tuple[Builder, ...]] = (
+    build_identity,
+    build_market_data,
+    build_strategy,
+    build_backtest,
+    build_forward_test,
+)
 OWN_ADDRESSES: Final = ("grpc_address", "http_address")
 ENVOY_ADDRESSES: Final = ("gateway_address", "envoy_admin_address")
 

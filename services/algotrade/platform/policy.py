@@ -53,6 +53,17 @@ POLICY: Final[Mapping[str, Mapping[str, Access]]] = {
         "ListNodeTypes": Access.USER,
         "GetArtefact": Access.USER,
     },
+    "algotrade.v1.BacktestService": {
+        "StartBacktest": Access.USER,
+        "RerunBacktest": Access.USER,
+        "WatchBacktest": Access.USER,
+        "CancelBacktest": Access.USER,
+        "GetBacktest": Access.USER,
+        "ListBacktests": Access.USER,
+        "ListBacktestTrades": Access.USER,
+        "GetBacktestEquity": Access.USER,
+        "DeleteBacktest": Access.USER,
+    },
     "algotrade.v1.ForwardTestService": {
         "CreateSession": Access.USER,
         "StartSession": Access.USER,

@@ -1,0 +1,82 @@
+"""Bars that come in a message, held to what bars are; and the sample's."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from algotrade.engine.limits import MAX_AMOUNT
+from algotrade.engine.records import BAR, Records
+from algotrade.platform.bars_file import read_bars
+from algotrade.platform.errors import InvalidArgument
+from algotrade.platform.samples import aapl_daily
+from algotrade.v1 import backtest_service_pb2 as pb
+
+SAMPLES: Final = {"AAPL": aapl_daily}
+_COLUMNS: Final = {
+    "ts": "times_nanos",
+    "open": "opens_e8",
+    "high": "highs_e8",
+    "low": "lows_e8",
+    "close": "closes_e8",
+    "volume": "volumes",
+}
+_VIOLATIONS_NAMED: Final = 20
+
+
+def bars_of(columns: pb.BarColumns) -> Records:
+    """Read columns as BAR records. Raises InvalidArgument naming columns and rows."""
+    count = len(columns.times_nanos)
+    lengths = {name: len(getattr(columns, name)) for name in _COLUMNS.values()}
+    unequal = [
+        (f"bars.{name}", f"{length} values for {count} times") for name, length in lengths.items() if length != count
+    ]
+    if unequal:
+        raise _invalid("columns of unequal length", unequal)
+    bars = np.empty(count, BAR)
+    for field, name in _COLUMNS.items():
+        bars[field] = np.fromiter(getattr(columns, name), BAR[field], count)
+    bars["volume"] += 0.0  # one zero: that of -0.0 is another hash
+    if found := _violations(bars):
+        raise _invalid(f"{len(found)} value(s) that cannot be", found[:_VIOLATIONS_NAMED])
+    return bars
+
+
+def hash_of(bars: Records) -> str:
+    """SHA-256 of bars in hexadecimal, as bar files have it."""
+    return hashlib.sha256(bars.tobytes()).hexdigest()
+
+
+@lru_cache(maxsize=len(SAMPLES))
+def sample(name: str, directory: Path) -> Records:
+    """Bars (BAR records, read-only) that come with the platform, by a name in ``SAMPLES``."""
+    bars = read_bars(SAMPLES[name](directory)).bars
+    bars.flags.writeable = False
+    return bars
+
+
+def _violations(bars: Records) -> list[tuple[str, str]]:
+    found: list[tuple[int, str, str]] = []
+
+    def check(wrong: Records, column: str, sentence: str) -> None:
+        found.extend((row, column, sentence) for row in np.flatnonzero(wrong).tolist())
+
+    check(np.concatenate([[False], bars["ts"][1:] <= bars["ts"][:-1]]), "times_nanos", "is not after the one before")
+    for field in ("open", "high", "low", "close"):
+        wrong = (bars[field] <= 0) | (bars[field] > MAX_AMOUNT)
+        check(wrong, _COLUMNS[field], f"is outside 1 to {MAX_AMOUNT}")
+    check(bars["high"] < bars["low"], "highs_e8", "is below low")
+    for field in ("open", "close"):
+        wrong = (bars[field] > bars["high"]) | (bars[field] < bars["low"])
+        check(wrong, _COLUMNS[field], "is outside low to high")
+    check(~np.isfinite(bars["volume"]) | (bars["volume"] < 0), "volumes", "is not a finite number of at least 0")
+    return [(f"bars.{column}[{row}]", sentence) for row, column, sentence in sorted(found)]
+
+
+def _invalid(sentence: str, violations: list[tuple[str, str]]) -> InvalidArgument:
+    path, detail = violations[0]
+    return InvalidArgument("BARS_INVALID", f"bars: {sentence}; {path} {detail}", violations=violations)

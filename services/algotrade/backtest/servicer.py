@@ -1,0 +1,152 @@
+"""BacktestService on the wire: messages in, messages out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, Final
+
+from grpc.aio import ServicerContext
+
+from algotrade.backtest.curve import thinned
+from algotrade.backtest.messages import backtest_message, point_message, progress_message, timestamp, trade_message
+from algotrade.backtest.start import Starter
+from algotrade.backtest.store import Backtest, BacktestStore, no_backtest
+from algotrade.backtest.watch import Item, Watcher
+from algotrade.backtest.work import Worker
+from algotrade.platform import paging
+from algotrade.platform.caller import principal
+from algotrade.platform.clock import Clock
+from algotrade.v1 import backtest_service_pb2 as pb
+from algotrade.v1 import backtest_service_pb2_grpc as pb_grpc
+from algotrade.v1 import types_pb2
+
+Context = ServicerContext[Any, Any]
+
+LIST_BACKTESTS: Final = "ListBacktests"
+LIST_TRADES: Final = "ListBacktestTrades"
+BACKTESTS_PAGE: Final = (50, 500)  # by default, at most
+TRADES_PAGE: Final = (100, 1000)
+POINTS: Final = (500, 4000)
+
+
+class BacktestServicer(pb_grpc.BacktestServiceServicer):
+    """Translates between messages and who begins, who works, who follows, who keeps."""
+
+    def __init__(self, starter: Starter, worker: Worker, watcher: Watcher, store: BacktestStore, clock: Clock) -> None:
+        """Take them."""
+        self._starter = starter
+        self._worker = worker
+        self._watcher = watcher
+        self._store = store
+        self._clock = clock
+
+    async def StartBacktest(self, request: pb.StartBacktestRequest, context: Context) -> pb.StartBacktestResponse:
+        """Start a backtest."""
+        return await self._starter.start(principal().user_id, request)
+
+    async def RerunBacktest(self, request: pb.RerunBacktestRequest, context: Context) -> pb.RerunBacktestResponse:
+        """Start a stored backtest once more."""
+        return await self._starter.rerun(principal().user_id, request)
+
+    async def WatchBacktest(
+        self, request: pb.WatchBacktestRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchBacktestResponse, None]:
+        """Send what a backtest is, its progress, heartbeats in silence, and the summary."""
+        after = request.after_sequence if request.HasField("after_sequence") else None
+        async with aclosing(self._watcher.follow(principal().user_id, request.backtest_id, after)) as items:
+            async for item in items:
+                yield self._response(item)
+
+    def _response(self, item: Item) -> pb.WatchBacktestResponse:
+        if item.backtest is None:
+            heartbeat = types_pb2.Heartbeat(time=timestamp(self._clock.now_ns()))
+            return pb.WatchBacktestResponse(sequence=item.sequence, heartbeat=heartbeat)
+        if item.whole:
+            return pb.WatchBacktestResponse(sequence=item.sequence, snapshot=backtest_message(item.backtest))
+        return pb.WatchBacktestResponse(sequence=item.sequence, progress=progress_message(item.backtest))
+
+    async def CancelBacktest(self, request: pb.CancelBacktestRequest, context: Context) -> pb.CancelBacktestResponse:
+        """End a backtest."""
+        user_id = principal().user_id
+        await self._get(request.backtest_id)
+        await self._store.cancel(user_id, request.backtest_id)
+        await self._worker.cancel(request.backtest_id)
+        return pb.CancelBacktestResponse(backtest=backtest_message(await self._get(request.backtest_id)))
+
+    async def GetBacktest(self, request: pb.GetBacktestRequest, context: Context) -> pb.GetBacktestResponse:
+        """Return one of the caller's backtests."""
+        return pb.GetBacktestResponse(backtest=backtest_message(await self._get(request.backtest_id)))
+
+    async def ListBacktests(self, request: pb.ListBacktestsRequest, context: Context) -> pb.ListBacktestsResponse:
+        """Return a page of the caller's backtests, the newest first."""
+        size = paging.page_size(request.page_size, *BACKTESTS_PAGE)
+        found = await self._store.newest(principal().user_id, _before(request.page_token), size + 1)
+        page, token = found[:size], ""
+        if len(found) > size:
+            token = paging.write_token(LIST_BACKTESTS, page[-1].create_time.isoformat(), page[-1].backtest_id)
+        return pb.ListBacktestsResponse(backtests=[backtest_message(one) for one in page], next_page_token=token)
+
+    async def ListBacktestTrades(
+        self, request: pb.ListBacktestTradesRequest, context: Context
+    ) -> pb.ListBacktestTradesResponse:
+        """Return a page of a backtest's trades."""
+        await self._get(request.backtest_id)
+        size = paging.page_size(request.page_size, *TRADES_PAGE)
+        after = _after(request.page_token)
+        found = await self._store.trades(request.backtest_id, after, size + 1)
+        token = paging.write_token(LIST_TRADES, after + size) if len(found) > size else ""
+        trades = [trade_message(number, trade) for number, trade in enumerate(found[:size], after + 1)]
+        return pb.ListBacktestTradesResponse(trades=trades, next_page_token=token)
+
+    async def GetBacktestEquity(
+        self, request: pb.GetBacktestEquityRequest, context: Context
+    ) -> pb.GetBacktestEquityResponse:
+        """Return the equity curve, thinned out."""
+        await self._get(request.backtest_id)
+        found = await self._store.equity(request.backtest_id)
+        if found is None:
+            return pb.GetBacktestEquityResponse()
+        times, equity = found
+        kept = thinned(equity, paging.page_size(request.max_points, *POINTS))
+        points = [
+            point_message(ns, value) for ns, value in zip(times[kept].tolist(), equity[kept].tolist(), strict=True)
+        ]
+        return pb.GetBacktestEquityResponse(points=points, total_points=len(equity))
+
+    async def DeleteBacktest(self, request: pb.DeleteBacktestRequest, context: Context) -> pb.DeleteBacktestResponse:
+        """Forget a backtest."""
+        if not await self._store.delete(principal().user_id, request.backtest_id):
+            raise no_backtest(request.backtest_id)
+        await self._worker.cancel(request.backtest_id)
+        return pb.DeleteBacktestResponse()
+
+    async def _get(self, backtest_id: str) -> Backtest:
+        found = await self._store.get(principal().user_id, backtest_id)
+        if found is None:
+            raise no_backtest(backtest_id)
+        return found
+
+
+def _before(token: str) -> tuple[datetime, str] | None:
+    keys = paging.read_token(LIST_BACKTESTS, token, 2)
+    if keys is None:
+        return None
+    try:
+        create_time, backtest_id = datetime.fromisoformat(str(keys[0])), str(uuid.UUID(str(keys[1])))
+    except ValueError:
+        raise paging.bad_token() from None
+    if create_time.tzinfo is None:
+        raise paging.bad_token()
+    return create_time, backtest_id
+
+
+def _after(token: str) -> int:
+    keys = paging.read_token(LIST_TRADES, token, 1)
+    if keys is None:
+        return 0
+    if not isinstance(keys[0], int) or not 0 <= keys[0] < 2**31:
+        raise paging.bad_token()
+    return keys[0]

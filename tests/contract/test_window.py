@@ -108,3 +108,25 @@ async def test_waiting_ends_when_something_comes(windows: WindowStore) -> None:
     await windows.append("A", 1, ticks(3, 3))
     assert await waiting
     assert not await windows.wait("A", 3, 0.001)
+
+
+async def test_a_window_that_grows_keeps_what_it_has_and_takes_what_leads_up_to_it(windows: WindowStore) -> None:
+    await windows.append("A", 1, ticks(1, 25))
+    assert (await windows.capacity("A"), (await windows.head("A")).oldest) == (CAPACITY, 16)
+    await windows.grow("A", 20, ticks(3, 22))
+    assert await windows.capacity("A") == 20
+    assert (await windows.newest("A", 100)).tobytes() == ticks(6, 25).tobytes()
+    assert await windows.head("A") == Head(sequence=25, oldest=6, epoch=1, event_ns=25_000, price=175)
+    await windows.append("A", 1, ticks(26, 60))
+    assert sequences(await windows.newest("A", 100)) == list(range(41, 61))
+    assert await windows.capacity("B") == CAPACITY
+
+
+async def test_a_window_never_shrinks_and_takes_nothing_across_a_hole(windows: WindowStore) -> None:
+    await windows.append("A", 1, ticks(1, 25))
+    await windows.grow("A", 5, ticks(1, 15))
+    assert (await windows.capacity("A"), sequences(await windows.newest("A", 100))) == (10, list(range(16, 26)))
+    await windows.grow("A", 30, ticks(1, 14))
+    assert sequences(await windows.newest("A", 100)) == list(range(16, 26))
+    await windows.grow("B", 30, ticks(1, 14))
+    assert sequences(await windows.newest("B", 100)) == [], "an empty window is filled by what is appended"

@@ -12,10 +12,11 @@ from oracle.backtest import SECONDS, Tick, replay
 from oracle.random_graphs import case
 from oracle.random_ticks import stream
 
+from algotrade.engine.bars import BarBuilder, build_bars
 from algotrade.engine.compile import Artefact, compile_strategy
-from algotrade.engine.records import MARKER, TICK, Records
+from algotrade.engine.records import BAR, MARKER, TICK, Records, bar_ticks
 from algotrade.engine.runtime import Sessions
-from algotrade.engine.settings import RunSettings
+from algotrade.engine.settings import INTERVALS, RunSettings
 from algotrade.engine.trades import TradeBook
 
 FIELDS = ("open", "high", "low", "close")
@@ -79,6 +80,36 @@ def test_module_builds_the_bars_of_a_plain_builder(seed: int) -> None:
     expected = [(start / 1e9, *rest) for start, *rest in plain_bars(ticks, interval)]
     assert len(built) > 50
     assert built == expected
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_reference_builds_them_too_however_ticks_are_cut(seed: int) -> None:
+    interval, ticks = stream(seed)
+    if interval == "tick":
+        interval = "1s"
+    width, all_ticks, rng = INTERVALS[interval], records(ticks), np.random.default_rng(seed)
+    built = build_bars(all_ticks, width)
+    assert [(row[0], *(p / 1e8 for p in row[1:5]), row[5]) for row in built.tolist()] == plain_bars(ticks, interval)
+    builder, parts = BarBuilder(width), []
+    for part in np.split(all_ticks, np.sort(rng.integers(0, len(all_ticks), 60))):
+        parts.append(builder.take(part))
+    assert np.concatenate(parts).tobytes() == built.tobytes()
+    marker = np.zeros(1, TICK)
+    marker["ts"], marker["flags"] = all_ticks["ts"][-1] + width, MARKER
+    assert builder.open.tobytes() == builder.take(marker).tobytes(), "closing it changes nothing else"
+    assert len(builder.open) == 0
+
+
+def test_bars_of_a_feed_of_bars_come_back_as_they_were() -> None:
+    bars = np.zeros(7, BAR)
+    bars["ts"] = np.arange(7) * 86_400 * 10**9
+    bars["open"], bars["high"], bars["low"], bars["close"] = 5, 9, 2, 4 + np.arange(7) % 3
+    bars["volume"] = np.arange(7) / 4
+    ticks = bar_ticks(bars)
+    assert build_bars(ticks, 0).tobytes() == bars.tobytes()
+    builder = BarBuilder(0)
+    assert builder.take(ticks[:-1]).tobytes() == bars[:-1].tobytes()
+    assert builder.open[["ts", "open", "high", "low"]].tolist() == bars[-1:][["ts", "open", "high", "low"]].tolist()
 
 
 @pytest.mark.parametrize("first", range(0, 100, 20))

@@ -18,6 +18,7 @@ def test_what_streams_what_reads_and_what_is_public():
     found = methods()
     assert {path.rpartition("/")[2] for path, method in found.items() if method.streaming} == {
         "StreamTicks",
+        "StreamBars",
         "StreamSession",
         "WatchBacktest",
     }

@@ -37,8 +37,10 @@ class ManualClock:
 class ManualFeed:
     """Delivers what `push` is given."""
 
-    def __init__(self, *names: str, live: bool = True) -> None:
-        self.symbols = tuple(FeedSymbol(name, "manual", live=live) for name in names)
+    def __init__(self, *names: str, live: bool = True, bars: bool = False, on_demand: Sequence[str] = ()) -> None:
+        self.symbols = tuple(
+            FeedSymbol(name, "manual", bars=bars, on_demand=name in on_demand, live=live) for name in names
+        )
         self.resumed: dict[str, Resume] = {}
         self._queues: dict[str, asyncio.Queue[FeedTicks | None]] = {name: asyncio.Queue() for name in names}
 

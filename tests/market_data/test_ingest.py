@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from algotrade.engine.records import MARKER, Records
+from algotrade.market_data.demand import Demand
 from algotrade.market_data.ingest import Ingest
 from algotrade.market_data.postgres import PostgresLeases
 from algotrade.market_data.store import Fenced
@@ -44,9 +45,9 @@ class Writer:
             bus=platform.bus,
             leases=PostgresLeases(platform.database),
             windows=self.windows,
+            demand=Demand([]),
             clock=platform.clock,
             metrics=platform.metrics,
-            window_ticks=window_ticks,
             marker_seconds=1.0,
             marker_grace_seconds=0.5,
         )

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 import algotrade
 from algotrade.engine.limits import MAX_DOCUMENT_BYTES
+from algotrade.market_data.build import SYMBOL
 from algotrade.platform import errors, limits
 from algotrade.platform.gateway import api
 from algotrade.v1 import backtest_service_pb2, market_data_service_pb2, strategy_service_pb2
@@ -19,6 +20,7 @@ from buf.validate import validate_pb2
 METHODS = [method for service in api.services() for method in service.methods]
 SOURCES = Path(algotrade.__file__).parent
 ERRORS = {kind.__name__ for kind in errors.CODES}
+WHOLE = {"ListNodeTypes", "ListTemplates"}  # lists of the program's own, a page each
 
 
 def rules(message: Descriptor, field: str) -> validate_pb2.FieldRules:
@@ -42,7 +44,7 @@ def test_what_creates_or_starts_can_be_repeated(method):
 
 @pytest.mark.parametrize(
     "method",
-    [method for method in METHODS if method.name.startswith("List") and method.name != "ListNodeTypes"],
+    [method for method in METHODS if method.name.startswith("List") and method.name not in WHOLE],
     ids=lambda method: method.name,
 )
 def test_lists_come_in_pages(method):
@@ -52,14 +54,14 @@ def test_lists_come_in_pages(method):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m.server_streaming], ids=lambda method: method.name)
 def test_streams_resume_and_are_never_silent(method):
-    cursor = method.input_type.fields_by_name["after_sequence"]
-    assert cursor.has_presence
-    assert "sequence" in method.output_type.fields_by_name
+    given, told = ("after_time", "cursor") if method.name == "StreamBars" else ("after_sequence", "sequence")
+    assert method.input_type.fields_by_name[given].has_presence
+    assert told in method.output_type.fields_by_name
     assert "heartbeat" in {field.name for field in method.output_type.oneofs_by_name["payload"].fields}
 
 
 def test_no_amount_is_a_float():
-    """Sizes of ticks are a venue's statistics, bounds of parameters are hints for forms; all else is exact."""
+    """Sizes of ticks are a venue's statistics, bounds hints for forms, ports indicators; all else is exact."""
     floats = {
         field.full_name
         for method in METHODS
@@ -71,6 +73,8 @@ def test_no_amount_is_a_float():
     assert floats == {
         "algotrade.v1.Tick.size",
         "algotrade.v1.TickBatch.sizes",
+        "algotrade.v1.Bar.volume",
+        "algotrade.v1.PortValue.number",
         "algotrade.v1.BarColumns.volumes",
         "algotrade.v1.NodeParameter.min",
         "algotrade.v1.NodeParameter.max",
@@ -95,8 +99,10 @@ def test_bounds_are_those_of_the_code():
     columns = backtest_service_pb2.BarColumns.DESCRIPTOR
     for column in columns.fields:
         assert rules(columns, column.name).repeated.max_items == limits.MAX_UPLOADED_BARS
-    pattern = rules(market_data_service_pb2.StreamTicksRequest.DESCRIPTOR, "symbol").string.pattern
-    assert pattern.endswith(f"{{0,{limits.MAX_SYMBOL_CHARS - 1}}}$")
+    for request in (market_data_service_pb2.StreamTicksRequest, market_data_service_pb2.SubscribeRequest):
+        assert rules(request.DESCRIPTOR, "symbol").string.pattern == f"^{SYMBOL.pattern}$"
+    ticks = rules(market_data_service_pb2.ConfigureWindowRequest.DESCRIPTOR, "ticks").int32
+    assert ticks.lte == limits.MAX_TICKS_A_WINDOW
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,21 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+from algotrade.market_data.bars import BarSource
+from algotrade.market_data.demand import Demand
 from algotrade.market_data.feed import Feed, FeedSymbol
 from algotrade.market_data.follow import Follower
 from algotrade.market_data.ingest import Ingest
 from algotrade.market_data.postgres import PostgresLeases
+from algotrade.market_data.postgres_subscriptions import PostgresSubscriptions
 from algotrade.market_data.replay import Gate, ReplayFeed, read_ticks
+from algotrade.market_data.resize import WindowSizes
 from algotrade.market_data.servicer import MarketDataServicer
+from algotrade.market_data.store import SubscriptionStore
 from algotrade.market_data.synthetic import SyntheticFeed
 from algotrade.market_data.window import MemoryWindows
 from algotrade.platform import limits
+from algotrade.platform.bus import Bus
 from algotrade.platform.clock import Clock
 from algotrade.platform.log import logger
 from algotrade.platform.process import Platform
@@ -49,7 +55,9 @@ async def feeds_of(settings: Settings, clock: Clock, replay_gate: Gate = _open) 
     feeds: list[Feed] = []
     if "synthetic" in settings.market_providers:
         names, rate = settings.synthetic_symbols, settings.synthetic_ticks_per_second
-        feeds.append(SyntheticFeed(names, settings.synthetic_seed, clock, rate))
+        feeds.append(
+            SyntheticFeed(names, settings.synthetic_seed, clock, rate, on_demand=settings.synthetic_on_demand_symbols)
+        )
     if "replay" in settings.market_providers:
         path = settings.replay_path
         if path is None:
@@ -72,16 +80,18 @@ async def build(
     if feeds is None:
         feeds = await feeds_of(settings, clock, replay_gate)
     symbols = _symbols(feeds)
-    windows = MemoryWindows(list(symbols), settings.window_ticks)
+    subscriptions = PostgresSubscriptions(platform.database, platform.bus)
+    windows = MemoryWindows(list(symbols), settings.window_ticks, await subscriptions.sizes())
+    demand = Demand(name for name, symbol in symbols.items() if symbol.on_demand)
     ingest = Ingest(
         feeds,
         database=platform.database,
         bus=platform.bus,
         leases=PostgresLeases(platform.database),
         windows=windows,
+        demand=demand,
         clock=clock,
         metrics=platform.metrics,
-        window_ticks=settings.window_ticks,
         marker_seconds=settings.marker_interval_seconds,
         marker_grace_seconds=settings.marker_grace_seconds,
     )
@@ -93,9 +103,18 @@ async def build(
         lag_ticks=settings.stream_lag_ticks,
         lag_seconds=settings.stream_lag_seconds,
     )
-    servicer = MarketDataServicer(symbols, windows, follower, ingest.running)
+    servicer = MarketDataServicer(
+        symbols,
+        windows,
+        follower,
+        BarSource(windows, follower, clock, heartbeat_seconds=settings.heartbeat_seconds),
+        WindowSizes(list(symbols), windows, subscriptions, platform.bus),
+        subscriptions,
+        ingest.running,
+        clock,
+    )
     await ingest.open()
-    running = asyncio.create_task(ingest.run(), name="ingest")
+    running = asyncio.create_task(_run(ingest, demand, subscriptions, platform.bus), name="ingest")
     running.add_done_callback(_report)
 
     async def probe_feeds() -> None:
@@ -112,6 +131,14 @@ async def build(
         running.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await running
+
+
+async def _run(ingest: Ingest, demand: Demand, subscriptions: SubscriptionStore, bus: Bus) -> None:
+    """Move ticks, of feeds on demand while they are wanted, until every feed has ended."""
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(demand.follow(subscriptions, bus))
+        await ingest.run()
+        following.cancel()
 
 
 def _symbols(feeds: Sequence[Feed]) -> dict[str, FeedSymbol]:

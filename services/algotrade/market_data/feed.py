@@ -16,6 +16,7 @@ class FeedSymbol:
     name: str
     provider: str
     bars: bool = False  # whole bars, each as four ticks, that close by themselves
+    on_demand: bool = False  # runs only while somebody is subscribed
     live: bool = True  # its time is the clock's: ticks of the future are wrong, and silence is time that passes
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from algotrade.engine.records import MARKER, Records
 from algotrade.market_data.aggregate import SymbolAggregate
+from algotrade.market_data.demand import Demand
 from algotrade.market_data.feed import Feed, FeedSymbol, FeedTicks, Resume
 from algotrade.market_data.store import Advance, LeaseStore
 from algotrade.market_data.tick_log import newest_ticks
@@ -63,13 +64,13 @@ class Ingest:
         bus: TransactionalBus,
         leases: LeaseStore,
         windows: WindowStore,
+        demand: Demand,
         clock: Clock,
         metrics: Metrics,
-        window_ticks: int,
         marker_seconds: float,
         marker_grace_seconds: float,
     ) -> None:
-        """Take the feeds, where ticks go, and how long after a second without ticks a marker is due."""
+        """Take the feeds, where ticks go, which are wanted, and how long after a silent second a marker is due."""
         self._feeds = feeds
         self._database = database
         self._bus = bus
@@ -77,7 +78,7 @@ class Ingest:
         self._windows = windows
         self._clock = clock
         self._metrics = metrics
-        self._window_ticks = window_ticks
+        self._demand = demand
         self._marker_ns = round(marker_seconds * SECOND_NS)
         self._grace_ns = round(marker_grace_seconds * SECOND_NS)
         self._sources: dict[str, _Source] = {}
@@ -96,7 +97,7 @@ class Ingest:
         resumes = await self._leases.take(list(owners))
         for name, (symbol, feed) in owners.items():
             resume = resumes[name]
-            for logged in await newest_ticks(self._bus, name, self._window_ticks):
+            for logged in await newest_ticks(self._bus, name, await self._windows.capacity(name)):
                 await self._windows.append(name, logged.epoch, logged.ticks)
             self._sources[name] = _Source(symbol, feed, SymbolAggregate(resume), resume)
             log.info("feed.taken", symbol=name, epoch=resume.epoch, sequence=resume.sequence)
@@ -114,15 +115,44 @@ class Ingest:
             writing.cancel()
 
     async def _read(self, source: _Source) -> None:
-        fed: AsyncGenerator[FeedTicks, None] = source.feed.run(source.symbol.name, source.resume)
         try:
-            async with aclosing(fed):
-                async for ticks in fed:
-                    await self._room_for(len(ticks.ticks))
-                    self._enqueue(source, ticks, len(ticks.ticks))
+            if source.symbol.on_demand:
+                await self._read_on_demand(source)
+            else:
+                await self._read_on(source)
         finally:
             source.running = False
             log.info("feed.ended", symbol=source.symbol.name)
+
+    async def _read_on_demand(self, source: _Source) -> None:
+        """Read while the feed is wanted, again and again, until it has no more."""
+        name = source.symbol.name
+        while True:
+            source.running = False
+            await self._demand.wait(name, wanted=True)
+            source.running = True
+            log.info("feed.opened", symbol=name)
+            reading = asyncio.create_task(self._read_on(source))
+            unwanted = asyncio.create_task(self._demand.wait(name, wanted=False))
+            try:
+                await asyncio.wait({reading, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+                if reading.done():
+                    return await reading
+            finally:
+                for task in (reading, unwanted):
+                    task.cancel()
+                await asyncio.wait({reading, unwanted})
+            log.info("feed.closed", symbol=name)
+
+    async def _read_on(self, source: _Source) -> None:
+        """Read a feed on from where its symbol stands, until it has no more."""
+        state = source.aggregate
+        at = Resume(source.resume.epoch, state.sequence, state.event_ns, state.price)
+        fed: AsyncGenerator[FeedTicks, None] = source.feed.run(source.symbol.name, at)
+        async with aclosing(fed):
+            async for ticks in fed:
+                await self._room_for(len(ticks.ticks))
+                self._enqueue(source, ticks, len(ticks.ticks))
 
     async def _mark(self) -> None:
         """Say each second that it has passed, for every live symbol without a tick since."""

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Any, Final
 
+import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc.aio import ServicerContext
 
 from algotrade.engine import fixed
 from algotrade.engine.records import CLOSES_BAR, INTERPOLATED, MARKER
+from algotrade.engine.settings import INTERVALS
+from algotrade.market_data.bars import BarSource
 from algotrade.market_data.feed import FeedSymbol
 from algotrade.market_data.follow import Follower, Heartbeat
+from algotrade.market_data.resize import WindowSizes
+from algotrade.market_data.store import Subscription, SubscriptionStore
 from algotrade.market_data.window import Head, WindowStore
 from algotrade.platform import limits, paging
-from algotrade.platform.clock import SECOND_NS
-from algotrade.platform.errors import NotFound
+from algotrade.platform.caller import principal
+from algotrade.platform.clock import SECOND_NS, Clock
+from algotrade.platform.errors import InvalidArgument, NotFound
 from algotrade.platform.ticks import to_batch
 from algotrade.v1 import market_data_service_pb2 as pb
 from algotrade.v1 import market_data_service_pb2_grpc as pb_grpc
@@ -25,7 +32,10 @@ from algotrade.v1 import types_pb2
 Context = ServicerContext[Any, Any]
 
 DEFAULT_WINDOW: Final = 100
+DEFAULT_BARS: Final = 500
 LIST_SYMBOLS: Final = "ListSymbols"
+LIST_BARS: Final = "ListBars"
+LIST_SUBSCRIPTIONS: Final = "ListSubscriptions"
 
 
 class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
@@ -36,13 +46,21 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         symbols: Mapping[str, FeedSymbol],
         windows: WindowStore,
         follower: Follower,
+        bars: BarSource,
+        sizes: WindowSizes,
+        subscriptions: SubscriptionStore,
         running: Callable[[str], bool],
+        clock: Clock,
     ) -> None:
-        """Take the symbols by name, where their ticks are, and whether a symbol's feed still delivers."""
+        """Take the symbols by name, where their ticks and bars are, and whether a symbol's feed delivers now."""
         self._symbols = symbols
         self._windows = windows
         self._follower = follower
+        self._bars = bars
+        self._sizes = sizes
+        self._subscriptions = subscriptions
         self._running = running
+        self._clock = clock
 
     async def ListSymbols(self, request: pb.ListSymbolsRequest, context: Context) -> pb.ListSymbolsResponse:
         """Return the symbols by name."""
@@ -50,7 +68,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         names = sorted(name for name in self._symbols if keys is None or name > str(keys[0]))
         page = names[: paging.page_size(request.page_size)]
         token = paging.write_token(LIST_SYMBOLS, page[-1]) if len(page) < len(names) else ""
-        symbols = [self._symbol(name, await self._windows.head(name)) for name in page]
+        symbols = [await self._symbol(name) for name in page]
         return pb.ListSymbolsResponse(symbols=symbols, next_page_token=token)
 
     async def GetWindow(self, request: pb.GetWindowRequest, context: Context) -> pb.GetWindowResponse:
@@ -82,6 +100,84 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
                         sequence=int(item.ticks["seq"][-1]), epoch=item.epoch, ticks=to_batch(item.ticks)
                     )
 
+    async def ListBars(self, request: pb.ListBarsRequest, context: Context) -> pb.ListBarsResponse:
+        """Return the bars of a symbol's window, page by page."""
+        interval = self._interval(request)
+        keys = paging.read_token(LIST_BARS, request.page_token, 3)
+        if keys is not None and (keys[:2] != [request.symbol, request.interval] or not isinstance(keys[2], int)):
+            raise paging.bad_token()
+        kept = await self._bars.kept(request.symbol, interval)
+        bars = np.concatenate([kept.closed, kept.builder.open])
+        after = _nanoseconds(request.after_time) if request.HasField("after_time") else -1
+        after = max(after, int(keys[2]) if keys else -1)
+        rest = bars[bars["ts"] > after] if after <= fixed.MAX else bars[:0]
+        page = rest[: paging.page_size(request.page_size, DEFAULT_BARS, limits.MAX_BARS_A_PAGE)]
+        token = ""
+        if len(page) < len(rest):
+            token = paging.write_token(LIST_BARS, request.symbol, request.interval, int(page["ts"][-1]))
+        closed = len(kept.closed) - (len(bars) - len(rest))  # of the rest, how many are closed
+        rows = enumerate(page.tolist())
+        return pb.ListBarsResponse(
+            bars=[_bar(*row, complete=number < closed) for number, row in rows], next_page_token=token
+        )
+
+    async def StreamBars(
+        self, request: pb.StreamBarsRequest, context: Context
+    ) -> AsyncGenerator[pb.StreamBarsResponse, None]:
+        """Send a symbol's closed bars after a cursor, and a heartbeat when there are none."""
+        interval = self._interval(request)
+        after = _nanoseconds(request.after_time) if request.HasField("after_time") else None
+        cursor = request.after_time if after is not None else None
+        async with aclosing(self._bars.follow(request.symbol, interval, after)) as followed:
+            async for item in followed:
+                if isinstance(item, Heartbeat):
+                    beat = types_pb2.Heartbeat(time=_timestamp(item.time_ns))
+                    yield pb.StreamBarsResponse(cursor=cursor, heartbeat=beat)
+                else:
+                    cursor = _timestamp(int(item["ts"][-1]))
+                    bars = [_bar(*row, complete=True) for row in item.tolist()]
+                    yield pb.StreamBarsResponse(cursor=cursor, bars=pb.BarBatch(bars=bars))
+
+    async def ConfigureWindow(self, request: pb.ConfigureWindowRequest, context: Context) -> pb.ConfigureWindowResponse:
+        """Make a symbol's window longer."""
+        self._known(request.symbol)
+        return pb.ConfigureWindowResponse(ticks=await self._sizes.at_least(request.symbol, request.ticks))
+
+    async def Subscribe(self, request: pb.SubscribeRequest, context: Context) -> pb.SubscribeResponse:
+        """Keep that the caller wants a symbol."""
+        self._known(request.symbol)
+        made = await self._subscriptions.add(principal().user_id, request.symbol, self._now())
+        return pb.SubscribeResponse(subscription=_subscription(made))
+
+    async def Unsubscribe(self, request: pb.UnsubscribeRequest, context: Context) -> pb.UnsubscribeResponse:
+        """Keep that the caller no longer wants a symbol, even one that has no feed any more."""
+        await self._subscriptions.remove(principal().user_id, request.symbol, self._now())
+        return pb.UnsubscribeResponse()
+
+    async def ListSubscriptions(
+        self, request: pb.ListSubscriptionsRequest, context: Context
+    ) -> pb.ListSubscriptionsResponse:
+        """Return the caller's subscriptions by symbol."""
+        keys = paging.read_token(LIST_SUBSCRIPTIONS, request.page_token, 1)
+        size = paging.page_size(request.page_size)
+        found = await self._subscriptions.of_user(principal().user_id, str(keys[0]) if keys else "", size + 1)
+        page = found[:size]
+        token = paging.write_token(LIST_SUBSCRIPTIONS, page[-1].symbol) if len(found) > size else ""
+        return pb.ListSubscriptionsResponse(subscriptions=[_subscription(one) for one in page], next_page_token=token)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now_ns() // 1000 / 1e6, UTC)
+
+    def _interval(self, request: pb.ListBarsRequest | pb.StreamBarsRequest) -> int:
+        """Return the length of the bars asked for, 0 for those of the feed."""
+        self._known(request.symbol)
+        whole = self._symbols[request.symbol].bars
+        name = request.interval or ("native" if whole else "1m")
+        if name == "native" and not whole:
+            sentence = f"the feed of {request.symbol} has trades, no bars of its own"
+            raise InvalidArgument("FIELD_INVALID", f"interval: {sentence}", violations=[("interval", sentence)])
+        return INTERVALS[name]
+
     def _known(self, symbol: str) -> None:
         if symbol not in self._symbols:
             raise NotFound("SYMBOL_NOT_FOUND", f"no symbol {symbol} is traded here", symbol=symbol)
@@ -90,8 +186,8 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         live = head.sequence > 0 and self._running(symbol)
         return types_pb2.FEED_STATE_LIVE if live else types_pb2.FEED_STATE_STALE
 
-    def _symbol(self, name: str, head: Head) -> pb.Symbol:
-        symbol = self._symbols[name]
+    async def _symbol(self, name: str) -> pb.Symbol:
+        symbol, head = self._symbols[name], await self._windows.head(name)
         return pb.Symbol(
             symbol=name,
             provider=symbol.provider,
@@ -100,6 +196,8 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             last_price=fixed.text(head.price) if head.price else "",
             last_event_time=_timestamp(head.event_ns) if head.sequence else None,
             bars=symbol.bars,
+            on_demand=symbol.on_demand,
+            window_ticks=await self._windows.capacity(name),
         )
 
 
@@ -113,6 +211,28 @@ def _tick(ts: int, price: int, size: float, sequence: int, flags: int, _pad: int
         closes_bar=bool(flags & CLOSES_BAR),
         marker=bool(flags & MARKER),
     )
+
+
+def _bar(ts: int, open_price: int, high: int, low: int, close: int, volume: float, *, complete: bool) -> pb.Bar:
+    return pb.Bar(
+        start_time=_timestamp(ts),
+        open=fixed.text(open_price),
+        high=fixed.text(high),
+        low=fixed.text(low),
+        close=fixed.text(close),
+        volume=volume,
+        complete=complete,
+    )
+
+
+def _subscription(subscription: Subscription) -> pb.Subscription:
+    create_time = Timestamp()
+    create_time.FromDatetime(subscription.create_time)
+    return pb.Subscription(symbol=subscription.symbol, create_time=create_time, subscribers=subscription.subscribers)
+
+
+def _nanoseconds(time: Timestamp) -> int:
+    return max(time.seconds * SECOND_NS + time.nanos, 0)
 
 
 def _timestamp(ns: int) -> Timestamp:

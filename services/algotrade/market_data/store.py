@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +31,50 @@ class Advance:
 
     before: int
     after: Resume
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A user's wish for a symbol's feed, and how many users share it."""
+
+    symbol: str
+    create_time: datetime
+    subscribers: int
+
+
+class SubscriptionStore(Protocol):
+    """Keeps who wants which feed, and says every change on symbol-subscriptions in the order in which they happen."""
+
+    async def add(self, user_id: str, symbol: str, now: datetime) -> Subscription:
+        """Subscribe a user; one who is subscribed already stays so.
+
+        Raises ResourceExhausted for one subscription too many, NotFound where the account is gone.
+        """
+        ...
+
+    async def remove(self, user_id: str, symbol: str, now: datetime) -> None:
+        """End a user's subscription, if there is one."""
+        ...
+
+    async def of_user(self, user_id: str, after: str, count: int) -> list[Subscription]:
+        """List a user's subscriptions by symbol, those after one."""
+        ...
+
+    async def counts(self) -> Mapping[str, int]:
+        """Return how many users want each symbol; none is left out at 0."""
+        ...
+
+
+class WindowSizeStore(Protocol):
+    """Keeps how long symbols' windows were made."""
+
+    async def sizes(self) -> Mapping[str, int]:
+        """Return the ticks of each window that was made longer."""
+        ...
+
+    async def keep_size(self, symbol: str, ticks: int) -> None:
+        """Keep a window's length, unless a greater one is kept."""
+        ...
 
 
 class LeaseStore(Protocol):

@@ -87,12 +87,20 @@ class SyntheticMarket:
 class SyntheticFeed:
     """The port `Feed` over made-up markets, in the clock's own time.
 
-    After a restart it goes on from the last price with another stretch of the seed's randomness.
+    After a restart or a pause it goes on from the last price with another stretch of the seed's randomness.
     """
 
-    def __init__(self, names: Sequence[str], seed: int, clock: Clock, ticks_per_second: float = 20.0) -> None:
-        """Name the symbols; each has randomness of its own."""
-        self.symbols = tuple(FeedSymbol(name, "synthetic") for name in names)
+    def __init__(
+        self,
+        names: Sequence[str],
+        seed: int,
+        clock: Clock,
+        ticks_per_second: float = 20.0,
+        on_demand: Sequence[str] = (),
+    ) -> None:
+        """Name the symbols, those that always run and those on demand; each has randomness of its own."""
+        always = [FeedSymbol(name, "synthetic") for name in names]
+        self.symbols = (*always, *(FeedSymbol(name, "synthetic", on_demand=True) for name in on_demand))
         self._seed = seed
         self._clock = clock
         self._ticks_per_second = ticks_per_second
@@ -102,7 +110,8 @@ class SyntheticFeed:
         start_price = resume.price or START_PRICES.get(symbol, OTHER_START_PRICE)
         model = MarketModel(start_price, self._ticks_per_second)
         start_ns = max(self._clock.now_ns(), resume.event_ns)
-        market = SyntheticMarket(model, (self._seed, zlib.crc32(symbol.encode()), resume.epoch), start_ns)
+        stretch = (self._seed, zlib.crc32(symbol.encode()), resume.epoch, resume.sequence)
+        market = SyntheticMarket(model, stretch, start_ns)
         while True:
             ticks = market.chunk()
             sent = 0

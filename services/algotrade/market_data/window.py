@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,17 @@ class WindowStore(Protocol):
         """Add numbered ticks (dtype TICK) that follow those there; ones already there are passed over."""
         ...
 
+    async def capacity(self, symbol: str) -> int:
+        """Return how many ticks are kept at most."""
+        ...
+
+    async def grow(self, symbol: str, capacity: int, older: Records) -> None:
+        """Keep up to ``capacity`` ticks from now on, and those of ``older`` that lead up to what is there.
+
+        A capacity no larger than before changes nothing.
+        """
+        ...
+
     async def head(self, symbol: str) -> Head:
         """Return where the feed stands."""
         ...
@@ -51,6 +63,7 @@ class _Window:
     """A buffer of twice the capacity: ticks are added behind, and moved to the front when it is full."""
 
     buffer: Records
+    capacity: int
     start: int = 0
     end: int = 0
     head: Head = field(default_factory=Head)
@@ -64,10 +77,10 @@ class _Window:
 class MemoryWindows:
     """The port in this process's memory."""
 
-    def __init__(self, symbols: list[str], capacity: int) -> None:
-        """Make an empty window a symbol, of ``capacity`` ticks."""
-        self._capacity = capacity
-        self._windows = {symbol: _Window(np.zeros(2 * capacity, TICK)) for symbol in symbols}
+    def __init__(self, symbols: list[str], capacity: int, larger: Mapping[str, int] | None = None) -> None:
+        """Make an empty window a symbol, of ``capacity`` ticks or what ``larger`` says of it."""
+        capacities = {symbol: max(capacity, (larger or {}).get(symbol, 0)) for symbol in symbols}
+        self._windows = {symbol: _Window(np.zeros(2 * most, TICK), most) for symbol, most in capacities.items()}
 
     async def append(self, symbol: str, epoch: int, ticks: Records) -> None:
         """Add numbered ticks (dtype TICK) that follow those there; ones already there are passed over."""
@@ -77,20 +90,41 @@ class MemoryWindows:
             return
         if window.end > window.start and int(ticks["seq"][0]) != window.head.sequence + 1:
             window.start = window.end = 0  # a hole: what is older can no longer be read from here without it
-        fresh = ticks[-self._capacity :]
+        capacity = window.capacity
+        fresh = ticks[-capacity:]
         if window.end + len(fresh) > len(window.buffer):
-            kept = window.ticks[-(self._capacity - len(fresh)) :] if len(fresh) < self._capacity else fresh[:0]
+            kept = window.ticks[-(capacity - len(fresh)) :] if len(fresh) < capacity else fresh[:0]
             window.buffer[: len(kept)] = kept.copy()
             window.start, window.end = 0, len(kept)
         window.buffer[window.end : window.end + len(fresh)] = fresh
         window.end += len(fresh)
-        window.start = max(window.start, window.end - self._capacity)
+        window.start = max(window.start, window.end - capacity)
         priced = ticks["price"][ticks["price"] > 0]
         price = int(priced[-1]) if len(priced) else window.head.price
         oldest = int(window.ticks["seq"][0])
         window.head = Head(int(ticks["seq"][-1]), oldest, epoch, int(ticks["ts"][-1]), price)
         window.changed.set()
         window.changed = asyncio.Event()
+
+    async def capacity(self, symbol: str) -> int:
+        """Return how many ticks are kept at most."""
+        return self._windows[symbol].capacity
+
+    async def grow(self, symbol: str, capacity: int, older: Records) -> None:
+        """Keep up to ``capacity`` ticks, and those of ``older`` that lead up to what is there."""
+        window = self._windows[symbol]
+        if capacity <= window.capacity:
+            return
+        held = window.ticks
+        before = older[older["seq"] < window.head.oldest][-(capacity - len(held)) :] if len(held) else older[:0]
+        if len(before) and int(before["seq"][-1]) != window.head.oldest - 1:
+            before = before[:0]  # a hole lies between
+        buffer = np.zeros(2 * capacity, TICK)
+        window.start, window.end = 0, len(before) + len(held)
+        buffer[: len(before)], buffer[len(before) : window.end] = before, held
+        window.buffer, window.capacity = buffer, capacity
+        if len(before):
+            window.head = replace(window.head, oldest=int(before["seq"][0]))
 
     async def head(self, symbol: str) -> Head:
         """Return where the feed stands."""

@@ -38,6 +38,12 @@ POLICY: Final[Mapping[str, Mapping[str, Access]]] = {
         "ListSymbols": Access.USER,
         "GetWindow": Access.USER,
         "StreamTicks": Access.USER,
+        "ListBars": Access.USER,
+        "StreamBars": Access.USER,
+        "ConfigureWindow": Access.USER,
+        "Subscribe": Access.USER,
+        "Unsubscribe": Access.USER,
+        "ListSubscriptions": Access.USER,
     },
     "algotrade.v1.StrategyService": {
         "CreateStrategy": Access.USER,

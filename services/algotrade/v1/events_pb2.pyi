@@ -98,6 +98,46 @@ class FeedStateChange(_message.Message):
 Global___FeedStateChange: _TypeAlias = FeedStateChange  # noqa: Y015
 
 @_typing.final
+class SymbolSubscriptionChange(_message.Message):
+    """SymbolSubscriptionChange is a record of symbol-subscriptions, keyed by symbol: somebody began or ceased to want a feed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIBED_FIELD_NUMBER: _builtins.int
+    SUBSCRIBERS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """The symbol."""
+    user_id: _builtins.str
+    """Who."""
+    subscribed: _builtins.bool
+    """Whether they want it now."""
+    subscribers: _builtins.int
+    """How many users want it from here on."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        subscribed: _builtins.bool = ...,
+        subscribers: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "subscribed", b"subscribed", "subscribers", b"subscribers", "symbol", b"symbol", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SymbolSubscriptionChange: _TypeAlias = SymbolSubscriptionChange  # noqa: Y015
+
+@_typing.final
 class StrategySignal(_message.Message):
     """StrategySignal is a record of strategy-signals: what a strategy decided and did not get. Key: (session_id, sequence)."""
 

@@ -50,6 +50,36 @@ class MarketDataServiceStub:
                 request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksResponse.FromString,
                 _registered_method=True)
+        self.ListBars = channel.unary_unary(
+                '/algotrade.v1.MarketDataService/ListBars',
+                request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ListBarsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ListBarsResponse.FromString,
+                _registered_method=True)
+        self.StreamBars = channel.unary_stream(
+                '/algotrade.v1.MarketDataService/StreamBars',
+                request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsResponse.FromString,
+                _registered_method=True)
+        self.ConfigureWindow = channel.unary_unary(
+                '/algotrade.v1.MarketDataService/ConfigureWindow',
+                request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ConfigureWindowRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ConfigureWindowResponse.FromString,
+                _registered_method=True)
+        self.Subscribe = channel.unary_unary(
+                '/algotrade.v1.MarketDataService/Subscribe',
+                request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.SubscribeRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.SubscribeResponse.FromString,
+                _registered_method=True)
+        self.Unsubscribe = channel.unary_unary(
+                '/algotrade.v1.MarketDataService/Unsubscribe',
+                request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.UnsubscribeRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.UnsubscribeResponse.FromString,
+                _registered_method=True)
+        self.ListSubscriptions = channel.unary_unary(
+                '/algotrade.v1.MarketDataService/ListSubscriptions',
+                request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ListSubscriptionsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ListSubscriptionsResponse.FromString,
+                _registered_method=True)
 
 
 class MarketDataServiceServicer:
@@ -81,6 +111,59 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBars(self, request, context):
+        """ListBars returns the bars of the ticks in a symbol's window, oldest first; of the oldest, only what is whole.
+        ConfigureWindow makes the window, and so the past, longer.
+        Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamBars(self, request, context):
+        """StreamBars sends the bars of a symbol that closed after a cursor, then each as it closes: those of ListBars, without
+        holes and without repeats. The cursor must lie within the window.
+        Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID, OUT_OF_RANGE CURSOR_EXPIRED (metadata
+        first_time: bars from then on are known) or CURSOR_AHEAD (metadata last_time), RESOURCE_EXHAUSTED
+        CONSUMER_TOO_SLOW.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfigureWindow(self, request, context):
+        """ConfigureWindow makes a symbol's window hold at least so many ticks, for everyone and for good. Anyone may make it
+        larger, up to 100000 ticks; nobody can make it smaller than others have it. What the log still holds fills it.
+        Errors: NOT_FOUND SYMBOL_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Subscribe(self, request, context):
+        """Subscribe says that the caller wants a symbol's feed. One that runs on demand runs while anyone wants it. Who is
+        subscribed already stays so.
+        Errors: NOT_FOUND SYMBOL_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unsubscribe(self, request, context):
+        """Unsubscribe says that the caller no longer wants a symbol's feed. Where there was no subscription, nothing changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSubscriptions(self, request, context):
+        """ListSubscriptions returns the caller's subscriptions, ordered by symbol.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MarketDataServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -98,6 +181,36 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.StreamTicks,
                     request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksResponse.SerializeToString,
+            ),
+            'ListBars': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBars,
+                    request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ListBarsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ListBarsResponse.SerializeToString,
+            ),
+            'StreamBars': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamBars,
+                    request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsResponse.SerializeToString,
+            ),
+            'ConfigureWindow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfigureWindow,
+                    request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ConfigureWindowRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ConfigureWindowResponse.SerializeToString,
+            ),
+            'Subscribe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Subscribe,
+                    request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.SubscribeRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.SubscribeResponse.SerializeToString,
+            ),
+            'Unsubscribe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unsubscribe,
+                    request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.UnsubscribeRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.UnsubscribeResponse.SerializeToString,
+            ),
+            'ListSubscriptions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSubscriptions,
+                    request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ListSubscriptionsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ListSubscriptionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -182,6 +295,168 @@ class MarketDataService:
             '/algotrade.v1.MarketDataService/StreamTicks',
             algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksRequest.SerializeToString,
             algotrade_dot_v1_dot_market__data__service__pb2.StreamTicksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.MarketDataService/ListBars',
+            algotrade_dot_v1_dot_market__data__service__pb2.ListBarsRequest.SerializeToString,
+            algotrade_dot_v1_dot_market__data__service__pb2.ListBarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamBars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/algotrade.v1.MarketDataService/StreamBars',
+            algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsRequest.SerializeToString,
+            algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfigureWindow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.MarketDataService/ConfigureWindow',
+            algotrade_dot_v1_dot_market__data__service__pb2.ConfigureWindowRequest.SerializeToString,
+            algotrade_dot_v1_dot_market__data__service__pb2.ConfigureWindowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Subscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.MarketDataService/Subscribe',
+            algotrade_dot_v1_dot_market__data__service__pb2.SubscribeRequest.SerializeToString,
+            algotrade_dot_v1_dot_market__data__service__pb2.SubscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unsubscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.MarketDataService/Unsubscribe',
+            algotrade_dot_v1_dot_market__data__service__pb2.UnsubscribeRequest.SerializeToString,
+            algotrade_dot_v1_dot_market__data__service__pb2.UnsubscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSubscriptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.MarketDataService/ListSubscriptions',
+            algotrade_dot_v1_dot_market__data__service__pb2.ListSubscriptionsRequest.SerializeToString,
+            algotrade_dot_v1_dot_market__data__service__pb2.ListSubscriptionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

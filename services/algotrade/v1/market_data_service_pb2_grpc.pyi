@@ -46,6 +46,34 @@ class MarketDataServiceStub:
     Errors: NOT_FOUND SYMBOL_NOT_FOUND, OUT_OF_RANGE CURSOR_EXPIRED or CURSOR_AHEAD,
     RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
     """
+    ListBars: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBarsRequest, _market_data_service_pb2.ListBarsResponse]
+    """ListBars returns the bars of the ticks in a symbol's window, oldest first; of the oldest, only what is whole.
+    ConfigureWindow makes the window, and so the past, longer.
+    Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID.
+    """
+    StreamBars: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.StreamBarsRequest, _market_data_service_pb2.StreamBarsResponse]
+    """StreamBars sends the bars of a symbol that closed after a cursor, then each as it closes: those of ListBars, without
+    holes and without repeats. The cursor must lie within the window.
+    Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID, OUT_OF_RANGE CURSOR_EXPIRED (metadata
+    first_time: bars from then on are known) or CURSOR_AHEAD (metadata last_time), RESOURCE_EXHAUSTED
+    CONSUMER_TOO_SLOW.
+    """
+    ConfigureWindow: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ConfigureWindowRequest, _market_data_service_pb2.ConfigureWindowResponse]
+    """ConfigureWindow makes a symbol's window hold at least so many ticks, for everyone and for good. Anyone may make it
+    larger, up to 100000 ticks; nobody can make it smaller than others have it. What the log still holds fills it.
+    Errors: NOT_FOUND SYMBOL_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED.
+    """
+    Subscribe: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.SubscribeRequest, _market_data_service_pb2.SubscribeResponse]
+    """Subscribe says that the caller wants a symbol's feed. One that runs on demand runs while anyone wants it. Who is
+    subscribed already stays so.
+    Errors: NOT_FOUND SYMBOL_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED.
+    """
+    Unsubscribe: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.UnsubscribeRequest, _market_data_service_pb2.UnsubscribeResponse]
+    """Unsubscribe says that the caller no longer wants a symbol's feed. Where there was no subscription, nothing changes."""
+    ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListSubscriptionsRequest, _market_data_service_pb2.ListSubscriptionsResponse]
+    """ListSubscriptions returns the caller's subscriptions, ordered by symbol.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
@@ -64,6 +92,34 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """StreamTicks sends the ticks of a symbol after a cursor, then those that come, without holes and without repeats.
     Errors: NOT_FOUND SYMBOL_NOT_FOUND, OUT_OF_RANGE CURSOR_EXPIRED or CURSOR_AHEAD,
     RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
+    """
+    ListBars: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBarsRequest, _market_data_service_pb2.ListBarsResponse]  # type: ignore[assignment]
+    """ListBars returns the bars of the ticks in a symbol's window, oldest first; of the oldest, only what is whole.
+    ConfigureWindow makes the window, and so the past, longer.
+    Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID.
+    """
+    StreamBars: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.StreamBarsRequest, _market_data_service_pb2.StreamBarsResponse]  # type: ignore[assignment]
+    """StreamBars sends the bars of a symbol that closed after a cursor, then each as it closes: those of ListBars, without
+    holes and without repeats. The cursor must lie within the window.
+    Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID, OUT_OF_RANGE CURSOR_EXPIRED (metadata
+    first_time: bars from then on are known) or CURSOR_AHEAD (metadata last_time), RESOURCE_EXHAUSTED
+    CONSUMER_TOO_SLOW.
+    """
+    ConfigureWindow: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ConfigureWindowRequest, _market_data_service_pb2.ConfigureWindowResponse]  # type: ignore[assignment]
+    """ConfigureWindow makes a symbol's window hold at least so many ticks, for everyone and for good. Anyone may make it
+    larger, up to 100000 ticks; nobody can make it smaller than others have it. What the log still holds fills it.
+    Errors: NOT_FOUND SYMBOL_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED.
+    """
+    Subscribe: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.SubscribeRequest, _market_data_service_pb2.SubscribeResponse]  # type: ignore[assignment]
+    """Subscribe says that the caller wants a symbol's feed. One that runs on demand runs while anyone wants it. Who is
+    subscribed already stays so.
+    Errors: NOT_FOUND SYMBOL_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED.
+    """
+    Unsubscribe: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.UnsubscribeRequest, _market_data_service_pb2.UnsubscribeResponse]  # type: ignore[assignment]
+    """Unsubscribe says that the caller no longer wants a symbol's feed. Where there was no subscription, nothing changes."""
+    ListSubscriptions: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListSubscriptionsRequest, _market_data_service_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
+    """ListSubscriptions returns the caller's subscriptions, ordered by symbol.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
     """
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -98,6 +154,70 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         """StreamTicks sends the ticks of a symbol after a cursor, then those that come, without holes and without repeats.
         Errors: NOT_FOUND SYMBOL_NOT_FOUND, OUT_OF_RANGE CURSOR_EXPIRED or CURSOR_AHEAD,
         RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
+        """
+
+    @_abc_1.abstractmethod
+    def ListBars(
+        self,
+        request: _market_data_service_pb2.ListBarsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.ListBarsResponse, _abc.Awaitable[_market_data_service_pb2.ListBarsResponse]]:
+        """ListBars returns the bars of the ticks in a symbol's window, oldest first; of the oldest, only what is whole.
+        ConfigureWindow makes the window, and so the past, longer.
+        Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamBars(
+        self,
+        request: _market_data_service_pb2.StreamBarsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_data_service_pb2.StreamBarsResponse], _abc.AsyncIterator[_market_data_service_pb2.StreamBarsResponse]]:
+        """StreamBars sends the bars of a symbol that closed after a cursor, then each as it closes: those of ListBars, without
+        holes and without repeats. The cursor must lie within the window.
+        Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID, OUT_OF_RANGE CURSOR_EXPIRED (metadata
+        first_time: bars from then on are known) or CURSOR_AHEAD (metadata last_time), RESOURCE_EXHAUSTED
+        CONSUMER_TOO_SLOW.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfigureWindow(
+        self,
+        request: _market_data_service_pb2.ConfigureWindowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.ConfigureWindowResponse, _abc.Awaitable[_market_data_service_pb2.ConfigureWindowResponse]]:
+        """ConfigureWindow makes a symbol's window hold at least so many ticks, for everyone and for good. Anyone may make it
+        larger, up to 100000 ticks; nobody can make it smaller than others have it. What the log still holds fills it.
+        Errors: NOT_FOUND SYMBOL_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED.
+        """
+
+    @_abc_1.abstractmethod
+    def Subscribe(
+        self,
+        request: _market_data_service_pb2.SubscribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.SubscribeResponse, _abc.Awaitable[_market_data_service_pb2.SubscribeResponse]]:
+        """Subscribe says that the caller wants a symbol's feed. One that runs on demand runs while anyone wants it. Who is
+        subscribed already stays so.
+        Errors: NOT_FOUND SYMBOL_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED.
+        """
+
+    @_abc_1.abstractmethod
+    def Unsubscribe(
+        self,
+        request: _market_data_service_pb2.UnsubscribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.UnsubscribeResponse, _abc.Awaitable[_market_data_service_pb2.UnsubscribeResponse]]:
+        """Unsubscribe says that the caller no longer wants a symbol's feed. Where there was no subscription, nothing changes."""
+
+    @_abc_1.abstractmethod
+    def ListSubscriptions(
+        self,
+        request: _market_data_service_pb2.ListSubscriptionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.ListSubscriptionsResponse, _abc.Awaitable[_market_data_service_pb2.ListSubscriptionsResponse]]:
+        """ListSubscriptions returns the caller's subscriptions, ordered by symbol.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
         """
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -44,7 +44,6 @@ function run({ module: path, bars: barsPath, settings, parameters }) {
     else view.setInt32(row + offset, value, true);
   };
 
-  exports.reset(row);
   for (const [field, value] of Object.entries(rowSettings(settings))) write(field, value);
   for (const { name, default: standard } of manifest.parameters) {
     const value = parameters[name] ?? standard;

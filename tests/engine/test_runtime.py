@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.queues
+
 import numpy as np
 import pytest
 from graphs import drawing, threshold
@@ -186,3 +189,20 @@ def test_held_bars_give_what_copied_bars_give(artefact: Artefact, interval: str)
         assert once.trades == again.trades
         assert once.state == again.state
         assert once.trades
+
+
+def test_a_fork_compiles_and_runs(artefact: Artefact) -> None:
+    """A child of a process that has compiled: it must not wait for threads that it does not have."""
+    assert Sessions(artefact).slots == []
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(target=_run_in_fork, args=(answers,))
+    child.start()
+    assert answers.get(timeout=60) == 1
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def _run_in_fork(answers: multiprocessing.queues.Queue[int]) -> None:
+    again = compiled(threshold(110, 91))
+    answers.put(len(backtest(again, at_closes(*PRICES[:4]), SETTINGS).trades))

@@ -34,8 +34,7 @@ class Broker:
         self.reject = self._reject()
         self.halt = self._halt()
         self.triggers = _triggers()
-        self.floor_step = self._to_step("floor_step", up=False)
-        self.ceil_step = self._to_step("ceil_step", up=True)
+        self.to_step = self._to_step()
         self.enter_long = self._enter_long()
         self.exit_long = self._exit_long()
         self.sell_price = self._sell_price()
@@ -63,17 +62,17 @@ class Broker:
         f.run(self.report, row, EventKind.HALT, -1, f.args[1], 0, 0, 0, 0, 0, 0)
         return f
 
-    def _to_step(self, name: str, *, up: bool) -> Function:
-        """A price on the grid of price_step, or OVERFLOW: (row, price)."""
-        f = Function(name, [I32, I64], I64)
-        row, price = f.args
+    def _to_step(self) -> Function:
+        """A price on the grid of price_step, up or down, or OVERFLOW: (row, price, up)."""
+        f = Function("to_step", [I32, I64, I32], I64)
+        row, price, up = f.args
         step = f.let(View(f, row, R.ROW)["price_step"])
         with f.when(price < 0):
             f.ret(OVERFLOW)
         with f.when(step.eq(1)):
             f.ret(price)
         rest = f.let(price.op2("rem_u", step))
-        f.ret(select(rest.eq(0), price, price + (step - rest) if up else price - rest))
+        f.ret(price - rest + select(up & rest.ne(0), step, 0))
         return f
 
     def _enter_long(self) -> Function:
@@ -85,7 +84,7 @@ class Broker:
             f.run(self.reject, row, node, Reason.ALREADY_LONG)
             f.ret()
         slipped = f.call(self.muldiv, tick_price, s["slippage_bps"] + R.WHOLE_BPS, R.WHOLE_BPS, 1)
-        price = f.let(f.call(self.ceil_step, row, slipped))
+        price = f.let(f.call(self.to_step, row, slipped, 1))
         quantity = self._quantity(f, s, price, mode, size)
         with f.when((price < 0) | (quantity < 0)):
             f.run(self.halt, row, Reason.AMOUNT_OVERFLOW)
@@ -166,7 +165,7 @@ class Broker:
         f = Function("sell_price", [I32, I64], I64)
         row, price = f.args
         rate = const(I64, R.WHOLE_BPS) - View(f, row, R.ROW)["slippage_bps"]
-        f.ret(f.call(self.floor_step, row, f.call(self.muldiv, price, rate, R.WHOLE_BPS, 0)))
+        f.ret(f.call(self.to_step, row, f.call(self.muldiv, price, rate, R.WHOLE_BPS, 0), 0))
         return f
 
     def _market(self) -> Function:
@@ -199,7 +198,7 @@ class Broker:
             f.set(final, f.call(self.sell_price, row, select(assumed, stop, price)))
             f.set(reason, Reason.STOP_LOSS)
         with f.otherwise(stopped), f.when((target > 0) & (price > target)):
-            f.set(final, select(assumed, target, f.call(self.floor_step, row, price)))
+            f.set(final, select(assumed, target, f.call(self.to_step, row, price, 0)))
             f.set(reason, Reason.TAKE_PROFIT)
         with f.when(reason.eq(0)):
             f.ret()

@@ -15,7 +15,7 @@ from algotrade.engine.graph import Diagnostic, Parameter
 from algotrade.engine.interpreter import Interpreter
 from algotrade.engine.ir import Program
 from algotrade.engine.lower import Lowered, lower, shared_functions
-from algotrade.engine.node_type import Category
+from algotrade.engine.node_type import Category, ParamKind
 from algotrade.engine.report import Report, report_of
 from algotrade.engine.site import parameter_slot
 from algotrade.engine.strategy import Bound, Strategy
@@ -121,7 +121,7 @@ def compile_strategy(document: str | bytes | Mapping[str, Any], *, probe: bool =
 def _shared_code() -> tuple[wasm.Code, ...]:
     """The functions that stand first in every module, encoded once; the graph's follow in a fixed order."""
     functions = shared_functions()
-    names = [f.name for f in functions] + ["bars", "enter", "levels", "prepare", "reset"]
+    names = [f.name for f in functions] + ["bars", "enter", "levels", "prepare"]
     indices = {name: index for index, name in enumerate(names)}
     return tuple(emit.encode_function(f, indices) for f in functions)
 
@@ -146,15 +146,19 @@ def _manifest(strategy: Strategy, lowered: Lowered, codes: Sequence[wasm.Code]) 
         probes=tuple((node, port, field) for (node, port), field in lowered.row.probes.items()),
         events_per_bar=actions + 16,
         has_short=any(node.type.name in ("short", "reverse") for node in strategy.nodes),
-        report=report_of(strategy, lowered, codes, _default_warmup(lowered)),
+        report=report_of(strategy, lowered, codes, _default_warmup(strategy, lowered)),
     )
 
 
-def _default_warmup(lowered: Lowered) -> int:
+def _default_warmup(strategy: Strategy, lowered: Lowered) -> int:
     """The warm-up with every parameter at its default, by running the program's own ``prepare``."""
-    interpreter = Interpreter(lowered.program, lowered.program.heap + lowered.stride)
     row = lowered.program.heap
-    interpreter.call("reset", row)
+    interpreter = Interpreter(lowered.program, row + lowered.stride)
+    fields = lowered.row.struct.fields
+    for bound in (value for node in strategy.nodes for value in node.params.values() if isinstance(value, Bound)):
+        if bound.kind is ParamKind.INT and parameter_slot(bound) in fields:
+            offset = row + fields[parameter_slot(bound)][1]
+            interpreter.memory[offset : offset + 4] = int(bound.parameter.default).to_bytes(4, "little", signed=True)
     interpreter.call("prepare", row)
-    offset = row + lowered.row.struct.offset("warmup")
+    offset = row + fields["warmup"][1]
     return int.from_bytes(interpreter.memory[offset : offset + 4], "little", signed=True)

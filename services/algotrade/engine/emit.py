@@ -11,7 +11,6 @@ from algotrade.engine import wasm
 from algotrade.engine.ir import (
     Call,
     Expr,
-    Fill,
     Function,
     If,
     Program,
@@ -25,7 +24,7 @@ from algotrade.engine.ir import (
 
 _GET, _SET, _CALL, _SELECT, _RETURN = b"\x20", b"\x21", b"\x10", b"\x1b", b"\x0f"
 _BLOCK, _LOOP, _IF, _ELSE, _END, _BR, _BR_IF = b"\x02\x40", b"\x03\x40", b"\x04\x40", b"\x05", b"\x0b", b"\x0c", b"\x0d"
-_EQZ, _UNREACHABLE, _MEMORY_FILL = b"\x45", b"\x00", b"\xfc\x0b\x00"
+_EQZ, _UNREACHABLE = b"\x45", b"\x00"
 _unsigned = lru_cache(4096)(wasm.unsigned)
 _signed = lru_cache(4096)(wasm.signed)
 
@@ -95,11 +94,6 @@ class _Body:
                 if s.value is not None:
                     self.expr(s.value)
                 self.out += _RETURN
-            case Fill():
-                self.expr(s.address)
-                self.out += b"\x41\x00"
-                self.expr(s.length)
-                self.out += _MEMORY_FILL
 
 
 def encode_function(function: Function, indices: Mapping[str, int]) -> wasm.Code:

@@ -11,7 +11,6 @@ from typing import Any, Final
 from algotrade.engine.ir import (
     Call,
     Expr,
-    Fill,
     Function,
     If,
     Program,
@@ -154,8 +153,6 @@ class Interpreter:
                     return lambda local: (None,)
                 value = self._expr(s.value)
                 return lambda local: (value(local),)
-            case Fill():
-                return self._fill(s)
 
     def _set(self, s: Set) -> Step:
         index, value = s.index, self._expr(s.value)
@@ -178,15 +175,6 @@ class Interpreter:
         if not 0 <= address < len(self.memory):
             raise TrapError("out of bounds memory access")
         return address
-
-    def _fill(self, s: Fill) -> Step:
-        address, length = self._expr(s.address), self._expr(s.length)
-
-        def fill(local: Locals) -> None:
-            at, count = address(local), length(local)
-            self.memory[at : at + count] = bytes(count)
-
-        return fill
 
     def _if(self, s: If) -> Step:
         condition, then, otherwise = self._expr(s.condition), self._block(s.then), self._block(s.otherwise)

@@ -176,14 +176,6 @@ class Store:
 
 
 @dataclass(slots=True)
-class Fill:
-    """Write ``length`` zero bytes from an address."""
-
-    address: Expr
-    length: Expr
-
-
-@dataclass(slots=True)
 class If:
     condition: Expr
     then: list[Statement]
@@ -208,7 +200,7 @@ class Return:
     value: Expr | None
 
 
-Statement = Set | Store | Fill | If | While | Run | Return
+Statement = Set | Store | If | While | Run | Return
 
 
 @dataclass(eq=False)
@@ -249,9 +241,6 @@ class Function:
 
     def store(self, address: Expr, value: Expr, offset: int = 0) -> None:
         self._blocks[-1].append(Store(address, value, offset))
-
-    def fill(self, address: Expr, length: Expr) -> None:
-        self._blocks[-1].append(Fill(address, length))
 
     def call(self, function: Function, *args: Expr | Number) -> Expr:
         """The result of a call, as an expression to be used exactly once."""

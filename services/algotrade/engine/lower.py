@@ -1,7 +1,7 @@
 """From a checked strategy to IR: the functions of one graph, beside the broker's and the stepping's.
 
-Five functions depend on the graph. ``reset`` gives a row its first values; ``prepare`` derives from its settings what
-a run starts with; ``bars`` evaluates closed bars; ``enter`` fills the pending entry; ``levels`` sets stop and target.
+Four functions depend on the graph: ``prepare`` begins a session, ``bars`` evaluates closed bars, ``enter`` fills the
+pending entry, ``levels`` sets stop and target.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from algotrade.engine import row as R
 from algotrade.engine.broker import ENTER, LEVELS, SIZE_MODES, broker
 from algotrade.engine.calendar import calendar
-from algotrade.engine.ir import F64, I32, Expr, Function, Program, View, const, late, maximum
+from algotrade.engine.ir import F64, I32, Expr, Function, Program, View, const, maximum
 from algotrade.engine.node_type import Category
 from algotrade.engine.nodes.exits import set_level
 from algotrade.engine.records import Reason
@@ -41,7 +41,7 @@ def lower(strategy: Strategy, *, probe: bool = False) -> Lowered:
     """Turn a strategy into a program; ``probe``: keep every port's value in the row for `explain`."""
     row = Row()
     bars = _Bars(strategy, row, probe=probe).function
-    own = [bars, _enter(strategy, row), _levels(strategy, row), _prepare(strategy, row), _reset(row)]
+    own = [bars, _enter(strategy, row), _levels(strategy, row), _prepare(strategy, row)]
     shared = shared_functions()
     own.extend(_called({f.name for f in [*shared, *own]}, own))
     stride = row.finish()
@@ -221,10 +221,11 @@ def _levels(strategy: Strategy, row: Row) -> Function:
 
 
 def _prepare(strategy: Strategy, row: Row) -> Function:
-    """Once settings and parameters are in the row: its money and its warm-up."""
+    """Begin a session: in a row of zeros with settings and parameters, its first state, its money and its warm-up."""
     f = Function("prepare", [I32], export=True)
     scope = _scope(f, row)
     s = scope.view
+    s["since"], s["last_seq"], s["high_trigger"] = R.NO_LEVEL, -1, R.NO_LEVEL
     s["cash"] = s["initial_cash"]
     for name in ("equity", "peak", "lowest", "day_equity"):
         s[name] = s["initial_cash"].to(F64)
@@ -240,17 +241,6 @@ def _prepare(strategy: Strategy, row: Row) -> Function:
         if node.type.category in (Category.ACTION, Category.RISK):
             warmup = f.let(maximum(warmup, lookback[node.id]))
     s["warmup"] = warmup
-    return f
-
-
-def _reset(row: Row) -> Function:
-    """Give a row its first values: all zero but for those that say otherwise."""
-    f = Function("reset", [I32], export=True)
-    s = View(f, f.args[0], row.struct)
-    f.fill(f.args[0], late(lambda: row.struct.size))
-    s["since"], s["last_seq"] = R.NO_LEVEL, -1
-    s["high_trigger"] = R.NO_LEVEL
-    s["lot_step"], s["price_step"] = 1, 1
     for name, value in row.initial.items():
         s[name] = value
     return f

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import OrderedDict
-from threading import Lock
+from threading import Lock, main_thread
 from typing import Any, Final
 
 import numpy as np
@@ -33,18 +33,22 @@ class Modules:
     def __init__(self) -> None:
         self._lock = Lock()
         self._engine: wasmtime.Engine | None = None
+        self._process: int | None = None
         self._kept: OrderedDict[str, wasmtime.Module] = OrderedDict()
 
     @property
     def engine(self) -> wasmtime.Engine:
         """Made on first use: an engine made before faulthandler is enabled would turn traps into crashes."""
         with self._lock:
-            if self._engine is None:
+            # The native id of the main thread is that of the process, and a fork's main thread has its own.
+            process = main_thread().native_id
+            if self._engine is None or self._process != process:
                 config = wasmtime.Config()
                 config.consume_fuel = True
-                # Compiling in a child of a process that compiled in parallel would hang.
-                config.parallel_compilation = False
-                self._engine = wasmtime.Engine(config)
+                # Compiling in parallel takes threads that a fork does not inherit: there it would wait for ever.
+                config.parallel_compilation = self._engine is None
+                self._engine, self._process = wasmtime.Engine(config), process
+                self._kept.clear()
             return self._engine
 
     def load(self, hash: str, raw: bytes) -> wasmtime.Module:

@@ -164,7 +164,7 @@ class Sessions:
             self._table(max(_FIRST_ROWS, self._capacity * 2))
         self._count = max(self._count, slot + 1)
         address = self._rows + slot * self._stride
-        self._call("reset", address)
+        self._bytes_at(address, self._stride)[:] = 0
         row = self._row(slot)
         for name, value in _row_settings(settings).items():
             row[name] = value
@@ -208,29 +208,7 @@ class Sessions:
     def state(self, slot: int) -> SessionState:
         self._native[slot]
         address = self._rows + slot * self._stride
-        get = dict(zip(_COMMON.names or (), self._instance.view(address, _COMMON, 1).item(), strict=True))
-        held = get["quantity"] != 0
-        return SessionState(
-            cash=get["cash"],
-            quantity=get["quantity"],
-            average_price=get["average_price"] if held else 0,
-            entry_ts=get["entry_ts"] if held else 0,
-            cost=get["cost"],
-            entry_fee=get["entry_fee"],
-            realized_pnl=get["realized_pnl"],
-            fees_paid=get["fees_paid"],
-            last_price=get["last_price"],
-            equity=get["cash"] + get["quantity"] * get["last_price"] // fixed.SCALE,
-            stop=get["stop"] if held else 0,
-            target=get["target"] if held else 0,
-            bars=get["bars"],
-            warmup_bars=get["warmup"],
-            last_ts=get["last_ts"],
-            last_seq=get["last_seq"],
-            last_event=get["event_number"],
-            mode=get["mode"],
-            max_drawdown=get["max_drawdown"],
-        )
+        return _state(self._instance.view(address, _COMMON, 1))
 
     def set_mode(self, slot: int, mode: int) -> None:
         """RUNNING, EXITS_ONLY (no entries) or HALTED (nothing at all)."""
@@ -324,6 +302,37 @@ class Sessions:
         raw = self._bytes_at(self._log, int(count[0]) * EVENT.itemsize).copy()
         count[0] = 0
         return raw.view(EVENT)
+
+
+def state_of(snapshot: bytes) -> SessionState:
+    """The ledger in a snapshot of any artefact's session. Raises ValueError where it is too short to be one."""
+    return _state(np.frombuffer(snapshot, _COMMON, 1))
+
+
+def _state(row: Records) -> SessionState:
+    get = dict(zip(_COMMON.names or (), row.item(), strict=True))
+    held = get["quantity"] != 0
+    return SessionState(
+            cash=get["cash"],
+            quantity=get["quantity"],
+            average_price=get["average_price"] if held else 0,
+            entry_ts=get["entry_ts"] if held else 0,
+            cost=get["cost"],
+            entry_fee=get["entry_fee"],
+            realized_pnl=get["realized_pnl"],
+            fees_paid=get["fees_paid"],
+            last_price=get["last_price"],
+            equity=get["cash"] + get["quantity"] * get["last_price"] // fixed.SCALE,
+            stop=get["stop"] if held else 0,
+            target=get["target"] if held else 0,
+            bars=get["bars"],
+            warmup_bars=get["warmup"],
+            last_ts=get["last_ts"],
+            last_seq=get["last_seq"],
+            last_event=get["event_number"],
+            mode=get["mode"],
+            max_drawdown=get["max_drawdown"],
+        )
 
 
 def bind(known: tuple[Parameter, ...], given: Mapping[str, Any]) -> dict[str, int | float]:

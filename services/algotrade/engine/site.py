@@ -282,7 +282,7 @@ class Site:
     def _param(self, name: str, type: Type) -> Expr:
         value: Setting = self.node.params[name]
         if isinstance(value, Bound):
-            slot = self.scope.row.add(type, initial_value(value), parameter_slot(value))
+            slot = self.scope.row.add(type, name=parameter_slot(value))
             return self.scope.view[slot]
         assert isinstance(value, int | float)
         return const(type, value)
@@ -310,10 +310,6 @@ class Site:
 def parameter_slot(bound: Bound) -> str:
     """The row's field that holds a strategy parameter in the form one kind of node parameter needs."""
     return f"param:{bound.parameter.name}:{bound.kind}"
-
-
-def initial_value(bound: Bound) -> Number:
-    return representation(bound.kind, bound.parameter.default)
 
 
 def representation(kind: ParamKind, value: Number) -> Number:

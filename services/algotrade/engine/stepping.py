@@ -90,7 +90,7 @@ class Stepping:
 
     def _ticks(self) -> Function:
         """Records of the log for one session, skipping those it has seen: (row, address, count) -> taken."""
-        f = Function("ticks", [I32, I32, I32], I32, export=True)
+        f = Function("ticks", [I32, I32, I32], I32)
         row, p, count = f.args
         s, tick = View(f, row, R.ROW), View(f, p, R.TICK_FIELDS)
         left = f.var(I32, count)

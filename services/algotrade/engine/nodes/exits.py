@@ -45,7 +45,7 @@ def set_level(site: Site) -> None:
         raw = price - _distance(site).get() if below else price + _distance(site).get()
     else:
         raw = _distance(site).get()
-    level = f.let(f.call(broker().floor_step, base, f.let(raw)))
+    level = f.let(f.call(broker().to_step, base, f.let(raw), 0))
     field = FIELD[site.node.type.name]
     row[field] = 0
     # A level that is not a price (below zero, not yet known, absurdly far) is none.

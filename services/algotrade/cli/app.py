@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from algotrade.cli.audit import audit
 from algotrade.cli.backtest import backtest
 from algotrade.cli.compile import compile_
 from algotrade.cli.explain import explain
@@ -40,6 +41,7 @@ def _options(
     pass
 
 
+app.command()(audit)
 app.command()(backtest)
 app.command("compile")(compile_)
 app.command()(explain)

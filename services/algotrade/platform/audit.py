@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from algotrade.platform.caller import CORRELATION_ID
@@ -63,6 +63,12 @@ async def record(
     return event
 
 
+async def newest(connection: AsyncConnection, count: int) -> list[AuditEvent]:
+    """Return so many of the newest events, the oldest of them first."""
+    query = text("SELECT * FROM audit_log ORDER BY number DESC LIMIT :count")
+    return [_event(row) for row in reversed((await connection.execute(query, {"count": count})).all())]
+
+
 async def first_broken(connection: AsyncConnection) -> int | None:
     """Return the number of the first row that is missing or does not carry on the chain; None where all do."""
     expected, before = 1, _BEFORE_ALL
@@ -70,12 +76,15 @@ async def first_broken(connection: AsyncConnection) -> int | None:
         page = text("SELECT * FROM audit_log WHERE number >= :first ORDER BY number LIMIT :most")
         rows = (await connection.execute(page, {"first": expected, "most": _PAGE})).all()
         for row in rows:
-            event = AuditEvent(row.event_time, row.actor, row.action, row.facts, row.correlation_id)
-            if row.number != expected or bytes(row.hash) != _hash(before, expected, event):
+            if row.number != expected or bytes(row.hash) != _hash(before, expected, _event(row)):
                 return expected
             expected, before = expected + 1, bytes(row.hash)
         if len(rows) < _PAGE:
             return None
+
+
+def _event(row: Row[Any]) -> AuditEvent:
+    return AuditEvent(row.event_time, row.actor, row.action, row.facts, row.correlation_id)
 
 
 def _hash(before: bytes, number: int, event: AuditEvent) -> bytes:

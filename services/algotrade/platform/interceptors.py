@@ -181,8 +181,8 @@ def authenticated(verifier: TokenVerifier, access: Mapping[str, Access], stream_
             yield
             return
         caller = verifier.verify(_bearer(call))
-        if needed is Access.LOGIN and caller.api_key_id:
-            raise errors.PermissionDenied("LOGIN_REQUIRED", "an API key may not do this")
+        if needed is Access.LOGIN and not caller.login_id:
+            raise errors.PermissionDenied("LOGIN_REQUIRED", "an API key may not do this; log in")
         PRINCIPAL.set(caller)
         structlog.contextvars.bind_contextvars(user_id=caller.user_id)
         if not call.streaming:

@@ -71,6 +71,7 @@ async def test_progress_and_then_the_summary(trader_on, gated, gate):
     assert first.sequence == at.sequence
     assert first.snapshot.state == pb.BACKTEST_STATE_RUNNING
     assert first.snapshot.progress == pb.BacktestProgress(done_bars=400, total_bars=TOTAL)
+    assert (await ada.get(backtest)).progress == first.snapshot.progress
     behind = ada.watch(backtest, at.sequence)
     assert (await anext(aiter(behind))).HasField("heartbeat")
 

@@ -49,7 +49,7 @@ async def build(platform: Platform, upstream: grpc.aio.Channel | None = None, ru
     )
     starter = Starter(store, Upstream(channel), clock, settings.data_dir / "samples", worker.wake)
     watcher = Watcher(store, news, heartbeat_seconds=settings.heartbeat_seconds, poll_seconds=settings.bus_poll_seconds)
-    servicer = BacktestServicer(starter, worker, watcher, store, clock)
+    servicer = BacktestServicer(starter, worker, watcher, store, news, clock)
     working = asyncio.create_task(worker.work(), name="backtest-worker")
 
     async def probe_worker() -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
+
+from algotrade.backtest.store import Backtest, State
 
 
-@dataclass(slots=True, eq=False)
 class Watch:
-    """What one reader was told of a backtest: newer news replaces older, so nobody can fall behind."""
+    """A reader who waits for news of one backtest. News is not queued: it says only that there is some."""
 
-    attempt: int = 0
-    done_bars: int = 0
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self) -> None:
+        """Begin without news."""
+        self.changed = asyncio.Event()
 
     async def wait(self, seconds: float) -> bool:
         """Wait for news; False where none came for so long."""
@@ -28,17 +29,17 @@ class Watch:
 
 
 class News:
-    """Who watches what."""
+    """Who watches what, and how far that is which runs here: the store learns of it only now and then."""
 
     def __init__(self) -> None:
         """Begin with nobody."""
         self._watches: dict[str, set[Watch]] = {}
-        self._progress: dict[str, tuple[int, int]] = {}  # of what runs here: attempt, bars done
+        self._done_bars: dict[tuple[str, int], int] = {}  # by id and attempt
 
     @contextmanager
     def watching(self, backtest_id: str) -> Iterator[Watch]:
         """Get the news of a backtest while the context is open."""
-        watch = Watch(*self._progress.get(backtest_id, (0, 0)))
+        watch = Watch()
         self._watches.setdefault(backtest_id, set()).add(watch)
         try:
             yield watch
@@ -47,16 +48,21 @@ class News:
             if not self._watches[backtest_id]:
                 del self._watches[backtest_id]
 
+    def current(self, stored: Backtest) -> Backtest:
+        """Return a backtest with the newest progress that this process knows."""
+        done_bars = self._done_bars.get((stored.backtest_id, stored.attempt), 0)
+        if stored.state is State.RUNNING and done_bars > stored.done_bars:
+            return replace(stored, done_bars=done_bars)
+        return stored
+
     def moved(self, backtest_id: str, attempt: int, done_bars: int) -> None:
         """Say how far a run is."""
-        self._progress[backtest_id] = attempt, done_bars
-        for watch in self._watches.get(backtest_id, ()):
-            watch.attempt, watch.done_bars = attempt, done_bars
-            watch.changed.set()
+        self._done_bars[backtest_id, attempt] = done_bars
+        self.stored(backtest_id)
 
-    def ended(self, backtest_id: str) -> None:
+    def ended(self, backtest_id: str, attempt: int) -> None:
         """Say that a run has left this process."""
-        self._progress.pop(backtest_id, None)
+        self._done_bars.pop((backtest_id, attempt), None)
         self.stored(backtest_id)
 
     def stored(self, backtest_id: str) -> None:

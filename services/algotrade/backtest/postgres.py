@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -41,16 +41,14 @@ _INPUTS: Final = (
         ON CONFLICT (data_hash) DO UPDATE SET data_hash = d.data_hash
     """),
 )
-_UNUSED: Final = (
-    text("""
-        DELETE FROM backtest_artefacts WHERE artefact_hash = :artefact_hash
-        AND NOT EXISTS (SELECT 1 FROM backtest_results WHERE artefact_hash = :artefact_hash)
-    """),
-    text("""
-        DELETE FROM backtest_data WHERE data_hash = :data_hash
-        AND NOT EXISTS (SELECT 1 FROM backtest_results WHERE data_hash = :data_hash)
-    """),
-)
+_DROP_ARTEFACT: Final = text("""
+    DELETE FROM backtest_artefacts WHERE artefact_hash = :artefact_hash
+    AND NOT EXISTS (SELECT 1 FROM backtest_results WHERE artefact_hash = :artefact_hash)
+""")
+_DROP_DATA: Final = text("""
+    DELETE FROM backtest_data WHERE data_hash = :data_hash
+    AND NOT EXISTS (SELECT 1 FROM backtest_results WHERE data_hash = :data_hash)
+""")
 _KEPT: Final = text("""
     SELECT count(*) AS backtests, count(*) FILTER (WHERE state IN ('queued', 'running')) AS unfinished
     FROM backtest_results WHERE user_id = :user_id
@@ -175,12 +173,14 @@ class PostgresBacktestStore:
             gone = (await connection.execute(statement, where)).first()
         if gone is None:
             return False
-        for unused in _UNUSED:
-            with suppress(IntegrityError):  # somebody has just begun to use it
-                async with self._engine.begin() as connection:
-                    values = {"artefact_hash": gone.artefact_hash, "data_hash": gone.data_hash}
-                    await connection.execute(unused, {name: values[name] for name in unused.compile().params})
+        await self._drop(_DROP_ARTEFACT, artefact_hash=gone.artefact_hash)
+        await self._drop(_DROP_DATA, data_hash=gone.data_hash)
         return True
+
+    async def _drop(self, unused: TextClause, **key: str) -> None:
+        with suppress(IntegrityError):  # somebody has just begun to use it
+            async with self._engine.begin() as connection:
+                await connection.execute(unused, key)
 
 
 async def _insert_inputs(connection: AsyncConnection, backtest: Backtest, inputs: Inputs) -> None:

@@ -18,6 +18,12 @@ from algotrade.engine.records import BAR
 MOST_ATTEMPTS: Final = 5  # a run that takes its process down each time must not do so for ever
 CLAIM_LOCK: Final = 0x6261636B  # any number, the same in every process
 
+_WAITING: Final = text("""
+    SELECT EXISTS (
+        SELECT 1 FROM backtest_results
+        WHERE state IN ('queued', 'running') AND (state = 'queued' OR lease_until < now())
+    )
+""")
 _SWEEP: Final = (
     text("""
         UPDATE backtest_results SET state = 'cancelled', end_time = now(), worker = NULL, lease_until = NULL
@@ -37,7 +43,7 @@ _CLAIM: Final = text(f"""
     FROM backtest_data AS d, backtest_artefacts AS a
     WHERE d.data_hash = b.data_hash AND a.artefact_hash = b.artefact_hash AND b.backtest_id = (
         SELECT w.backtest_id FROM backtest_results AS w
-        WHERE (w.state = 'queued' OR (w.state = 'running' AND w.lease_until < now())) AND (
+        WHERE w.state IN ('queued', 'running') AND (w.state = 'queued' OR w.lease_until < now()) AND (
             SELECT count(*) FROM backtest_results AS r
             WHERE r.user_id = w.user_id AND r.state = 'running' AND r.lease_until >= now()
         ) < :per_user
@@ -88,6 +94,8 @@ class PostgresBacktestQueue:
     async def claim(self, worker: str, *, lease_seconds: float, per_user: int) -> Claim | None:
         """Settle what was abandoned, then take the oldest; one process at a time, so that bounds hold."""
         async with self._engine.begin() as connection:
+            if not (await connection.execute(_WAITING)).scalar_one():
+                return None
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CLAIM_LOCK})
             cancelled, lost = _SWEEP
             await connection.execute(cancelled)

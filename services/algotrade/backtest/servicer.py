@@ -12,6 +12,7 @@ from grpc.aio import ServicerContext
 
 from algotrade.backtest.curve import thinned
 from algotrade.backtest.messages import backtest_message, point_message, progress_message, timestamp, trade_message
+from algotrade.backtest.news import News
 from algotrade.backtest.start import Starter
 from algotrade.backtest.store import Backtest, BacktestStore, no_backtest
 from algotrade.backtest.watch import Item, Watcher
@@ -35,12 +36,15 @@ POINTS: Final = (500, 4000)
 class BacktestServicer(pb_grpc.BacktestServiceServicer):
     """Translates between messages and who begins, who works, who follows, who keeps."""
 
-    def __init__(self, starter: Starter, worker: Worker, watcher: Watcher, store: BacktestStore, clock: Clock) -> None:
+    def __init__(
+        self, starter: Starter, worker: Worker, watcher: Watcher, store: BacktestStore, news: News, clock: Clock
+    ) -> None:
         """Take them."""
         self._starter = starter
         self._worker = worker
         self._watcher = watcher
         self._store = store
+        self._news = news
         self._clock = clock
 
     async def StartBacktest(self, request: pb.StartBacktestRequest, context: Context) -> pb.StartBacktestResponse:
@@ -84,7 +88,7 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
         """Return a page of the caller's backtests, the newest first."""
         size = paging.page_size(request.page_size, *BACKTESTS_PAGE)
         found = await self._store.newest(principal().user_id, _before(request.page_token), size + 1)
-        page, token = found[:size], ""
+        page, token = [self._news.current(one) for one in found[:size]], ""
         if len(found) > size:
             token = paging.write_token(LIST_BACKTESTS, page[-1].create_time.isoformat(), page[-1].backtest_id)
         return pb.ListBacktestsResponse(backtests=[backtest_message(one) for one in page], next_page_token=token)
@@ -127,7 +131,7 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
         found = await self._store.get(principal().user_id, backtest_id)
         if found is None:
             raise no_backtest(backtest_id)
-        return found
+        return self._news.current(found)
 
 
 def _before(token: str) -> tuple[datetime, str] | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from algotrade.backtest.news import News, Watch
+from algotrade.backtest.news import News
 from algotrade.backtest.store import Backtest, BacktestStore, State, no_backtest
 from algotrade.platform.errors import OutOfRange
 
@@ -36,7 +36,7 @@ class Watcher:
         NotFound for a backtest of somebody else; OutOfRange for a cursor that was never given.
         """
         with self._news.watching(backtest_id) as watch:
-            found = await self._get(user_id, backtest_id, watch)
+            found = await self._get(user_id, backtest_id)
             if after is not None and after > found.last_sequence:
                 sentence = f"the backtest is at {found.sequence}"
                 raise OutOfRange("CURSOR_AHEAD", sentence, last_sequence=found.sequence)
@@ -57,13 +57,10 @@ class Watcher:
                     spoken = loop.time()
                     continue
                 await watch.wait(min(self._poll_seconds, self._heartbeat_seconds - silence))
-                found = await self._get(user_id, backtest_id, watch)
+                found = await self._get(user_id, backtest_id)
 
-    async def _get(self, user_id: str, backtest_id: str, watch: Watch) -> Backtest:
-        """Read what is stored, with the newest progress that this process knows."""
+    async def _get(self, user_id: str, backtest_id: str) -> Backtest:
         found = await self._store.get(user_id, backtest_id)
         if found is None:
             raise no_backtest(backtest_id)
-        if found.state is State.RUNNING and found.attempt == watch.attempt and watch.done_bars > found.done_bars:
-            return replace(found, done_bars=watch.done_bars)
-        return found
+        return self._news.current(found)

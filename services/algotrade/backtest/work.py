@@ -136,13 +136,13 @@ class Worker:
             log.exception("backtest.not_stored", backtest_id=backtest_id)
         finally:
             del self._held[held.key]
-            self._news.ended(backtest_id)
+            self._news.ended(*held.key)
             self._wake.set()
 
     async def _outcome(self, held: _Held, claim: Claim) -> Outcome | tuple[State, str]:
         """What came of a run, or what becomes of it and why."""
         loop = asyncio.get_running_loop()
-        attempt, backtest_id = held.backtest.attempt, held.backtest.backtest_id
+        backtest_id, attempt = held.key
 
         def progress(done: int, total: int) -> None:
             held.done_bars = done

@@ -64,6 +64,12 @@ def performance(run: Run) -> tuple[Metric, ...]:
         return tuple(_metric(*figure) for figure in _figures(run))
 
 
+def of_trades(trades: Sequence[Trade]) -> tuple[Metric, ...]:
+    """The statistics that need trades alone, open ones among them, for runs that keep no equity at bar closes."""
+    with np.errstate(all="ignore"):
+        return tuple(_metric(*figure) for figure in _trading(trades))
+
+
 def values(metrics: Iterable[Metric]) -> dict[str, Value]:
     """Name -> value, ready for JSON."""
     return {metric.name: metric.value for metric in metrics}
@@ -88,7 +94,7 @@ def _metric(name: str, number: float | None, unit: Unit, definition: str) -> Met
 def _figures(run: Run) -> Iterable[_Figure]:
     yield from _growth(run)
     yield from _risk(run)
-    yield from _trading(run)
+    yield from _trading(run.trades)
 
 
 def _growth(run: Run) -> Iterable[_Figure]:
@@ -135,8 +141,8 @@ def _risk(run: Run) -> Iterable[_Figure]:
     )
 
 
-def _trading(run: Run) -> Iterable[_Figure]:
-    closed = [trade for trade in run.trades if trade.pnl is not None]
+def _trading(trades: Sequence[Trade]) -> Iterable[_Figure]:
+    closed = [trade for trade in trades if trade.pnl is not None]
     pnl = [int(trade.pnl) for trade in closed if trade.pnl is not None]
     wins, losses = [p for p in pnl if p > 0], [p for p in pnl if p < 0]
     shares = np.array([100 * p / _cost(trade) for p, trade in zip(pnl, closed, strict=True)], np.float64)
@@ -144,7 +150,7 @@ def _trading(run: Run) -> Iterable[_Figure]:
     some = bool(closed)
     spread = float(np.std(np.array(pnl, np.float64), ddof=1)) if len(pnl) > 1 else None
     expectancy = sum(pnl) / len(pnl) if some else None
-    yield "trades", len(run.trades), "count", "all trades, open ones included"
+    yield "trades", len(trades), "count", "all trades, open ones included"
     yield "closed_trades", len(closed), "count", "trades with an exit; the figures below count these only"
     yield "win_rate", 100 * len(wins) / len(closed) if some else None, "percent", "trades with pnl > 0 / closed trades"
     yield "profit_factor", _over(sum(wins), -sum(losses)), "ratio", "sum of gains / -sum of losses"
@@ -164,7 +170,7 @@ def _trading(run: Run) -> Iterable[_Figure]:
     yield "max_consecutive_losses", _longest_run(p < 0 for p in pnl), "count", "longest run of trades with pnl < 0"
     yield "average_duration", _mean(seconds), "seconds", "mean time from entry to exit"
     yield "max_duration", max(seconds, default=None), "seconds", "longest time from entry to exit"
-    yield "fees_paid", sum(int(trade.fees) for trade in run.trades), "money", "fees of all fills, open trades included"
+    yield "fees_paid", sum(int(trade.fees) for trade in trades), "money", "fees of all fills, open trades included"
     yield (
         "ambiguous_trades",
         sum(trade.ambiguous for trade in closed),

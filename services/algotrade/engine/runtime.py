@@ -313,26 +313,26 @@ def _state(row: Records) -> SessionState:
     get = dict(zip(_COMMON.names or (), row.item(), strict=True))
     held = get["quantity"] != 0
     return SessionState(
-            cash=get["cash"],
-            quantity=get["quantity"],
-            average_price=get["average_price"] if held else 0,
-            entry_ts=get["entry_ts"] if held else 0,
-            cost=get["cost"],
-            entry_fee=get["entry_fee"],
-            realized_pnl=get["realized_pnl"],
-            fees_paid=get["fees_paid"],
-            last_price=get["last_price"],
-            equity=get["cash"] + get["quantity"] * get["last_price"] // fixed.SCALE,
-            stop=get["stop"] if held else 0,
-            target=get["target"] if held else 0,
-            bars=get["bars"],
-            warmup_bars=get["warmup"],
-            last_ts=get["last_ts"],
-            last_seq=get["last_seq"],
-            last_event=get["event_number"],
-            mode=get["mode"],
-            max_drawdown=get["max_drawdown"],
-        )
+        cash=get["cash"],
+        quantity=get["quantity"],
+        average_price=get["average_price"] if held else 0,
+        entry_ts=get["entry_ts"] if held else 0,
+        cost=get["cost"],
+        entry_fee=get["entry_fee"],
+        realized_pnl=get["realized_pnl"],
+        fees_paid=get["fees_paid"],
+        last_price=get["last_price"],
+        equity=get["cash"] + get["quantity"] * get["last_price"] // fixed.SCALE,
+        stop=get["stop"] if held else 0,
+        target=get["target"] if held else 0,
+        bars=get["bars"],
+        warmup_bars=get["warmup"],
+        last_ts=get["last_ts"],
+        last_seq=get["last_seq"],
+        last_event=get["event_number"],
+        mode=get["mode"],
+        max_drawdown=get["max_drawdown"],
+    )
 
 
 def bind(known: tuple[Parameter, ...], given: Mapping[str, Any]) -> dict[str, int | float]:

@@ -32,9 +32,9 @@ class Book:
         self._initial_cash = held.session.settings.initial_cash
         self._nodes = nodes
         self._trades = TradeBook(nodes)
-        self._trades.open = _engine_trade(held.open) if held.open else None
+        self._trades.open = engine_trade(held.open) if held.open else None
         if held.last_trade:
-            self._trades.closed.append(_engine_trade(held.last_trade))
+            self._trades.closed.append(engine_trade(held.last_trade))
         self._entry_sequence = held.open.sequence if held.open else 0
         self._exit_sequence = held.last_trade.sequence if held.last_trade else 0
         self.warmup_events = held.warmup_events
@@ -146,7 +146,8 @@ class Book:
         )
 
 
-def _engine_trade(trade: SessionTrade) -> Trade:
+def engine_trade(trade: SessionTrade) -> Trade:
+    """Return a trade as the engine's own."""
     return Trade(
         trade.side,
         trade.quantity,

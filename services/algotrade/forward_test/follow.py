@@ -300,8 +300,10 @@ class Worker:
         with structlog.contextvars.bound_contextvars(correlation_id=command.correlation_id):
             if command.kind is CommandKind.START:
                 await self._start(command)
-            else:
+            elif command.kind in (CommandKind.STOP_FLATTEN, CommandKind.STOP_KEEP):
                 await self._stop(command)
+            else:
+                await self._steer(command)
             log.info("command.applied", session_id=command.session_id, kind=command.kind)
         self._changes.touched(command.session_id)
 
@@ -340,16 +342,37 @@ class Worker:
             if len(lane.members) > 1:
                 lane = lane.alone(member)
                 self._lanes.add(lane)
-            lane.flatten(member)
+            lane.sell_out(member)
             status = Status.STOPPING
-        applied = Applied(
-            command.session_id, command.command_id, lane.partition, lane.offset, tick_sequence=lane.tick_sequence
-        )
-        await self._commit([lane.progress(member, status)], [applied])
+        await self._commit([lane.progress(member, status)], [_applied(command, lane)])
+
+    async def _steer(self, command: Command) -> None:
+        """Pause, resume or flatten a session that goes on; where it is so already, change nothing."""
+        found = self._lanes.members().get(command.session_id)
+        if found is None or (step := _STEPS.get((command.kind, found[1].session.status))) is None:
+            await self._pass(command)
+            return
+        lane, member = found
+        act, status = step
+        act(lane, member)
+        await self._commit([lane.told(member, status)], [_applied(command, lane)])
 
     async def _pass(self, command: Command) -> None:
         """Note a command that has come too late to change anything."""
         await self._ledger.commit(self._epochs, Commit(applied=(Applied(command.session_id, command.command_id),)))
+
+
+# What a command does to a session by its status, and its status afterwards; any other pair changes nothing.
+_STEPS: Final = {
+    (CommandKind.PAUSE, Status.RUNNING): (Lane.pause, Status.PAUSED),
+    (CommandKind.RESUME, Status.PAUSED): (Lane.resume, Status.RUNNING),
+    (CommandKind.FLATTEN, Status.RUNNING): (Lane.flatten, Status.RUNNING),
+    (CommandKind.FLATTEN, Status.PAUSED): (Lane.flatten, Status.PAUSED),
+}
+
+
+def _applied(command: Command, lane: Lane) -> Applied:
+    return Applied(command.session_id, command.command_id, lane.partition, lane.offset, lane.tick_sequence)
 
 
 def _kind(error: Exception) -> str:

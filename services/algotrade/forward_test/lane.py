@@ -90,7 +90,7 @@ class Lane:
         slot = self._sessions.add(session.settings, session.parameters)
         if held.state is not None:
             self._sessions.restore(slot, held.state)
-        elif self.warming:
+        elif self.warming or session.status is Status.PAUSED:
             self._sessions.set_mode(slot, EXITS_ONLY)
         member = Member(session, Book(held, self.artefact.manifest.nodes), slot, now_ns, held.place, held.state)
         member.last_tick = (self._sessions.state(slot).last_ts, session.last_tick_sequence)
@@ -140,9 +140,24 @@ class Lane:
         del self.members[member.slot]
 
     def flatten(self, member: Member) -> None:
-        """Sell a session's position at the next tick, and let it enter no other."""
+        """Sell a session's position at the next tick; an entry that waits for it is given up."""
         self._sessions.flatten(member.slot)
+
+    def sell_out(self, member: Member) -> None:
+        """Sell a session's position at the next tick, and let it enter no other."""
+        self.flatten(member)
         self._sessions.set_mode(member.slot, EXITS_ONLY)
+
+    def pause(self, member: Member) -> None:
+        """Let a session enter no position; an entry that waits for its tick is given up, exits are not."""
+        if not self.state(member).quantity:
+            self.flatten(member)
+        self._sessions.set_mode(member.slot, EXITS_ONLY)
+
+    def resume(self, member: Member) -> None:
+        """Let a session enter positions, or if it warms up, as soon as it has."""
+        if not self.warming:
+            self._sessions.set_mode(member.slot, RUNNING)
 
     def advance(self, batch: Batch) -> bool:
         """Move behind a batch that begins here; note what happened. Tell whether the warm-up has just ended.
@@ -188,7 +203,8 @@ class Lane:
         """End the warm-up: what happens from here on counts, and is numbered from here on."""
         for slot, member in self.members.items():
             member.book.warmup_events = self._sessions.state(slot).last_event
-            self._sessions.set_mode(slot, RUNNING)
+            paused = member.session.status is Status.PAUSED
+            self._sessions.set_mode(slot, EXITS_ONLY if paused else RUNNING)
 
     def state(self, member: Member) -> SessionState:
         """Return a session's ledger as it is in memory."""
@@ -220,6 +236,12 @@ class Lane:
             last_tick_sequence=member.last_tick[1],
         )
         return _progress(session, self.place, self._sessions.snapshot(member.slot), member)
+
+    def told(self, member: Member, status: Status) -> Progress:
+        """Return what to store of a session that was told something. A warm-up leaves nothing but the status."""
+        if not self.warming:
+            return self.progress(member, status)
+        return _progress(replace(member.session, status=status), member.place, member.state, member)
 
     def halted(self, member: Member, reason: str) -> Progress:
         """Return what to store of a session that can no longer be stepped: its last stored row, and why."""

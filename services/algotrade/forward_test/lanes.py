@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from algotrade.engine.compile import Artefact
 from algotrade.engine.native import TrapError
 from algotrade.forward_test.lane import Lane, Member
-from algotrade.forward_test.session import Held, Progress
+from algotrade.forward_test.session import Held, Progress, Status
 from algotrade.forward_test.store import Ledger
 from algotrade.platform.clock import Clock
 from algotrade.platform.metrics import Metrics
@@ -95,8 +95,11 @@ class Lanes:
         self._lanes = settled
         used = {lane.artefact.hash for lane in settled}
         self._artefacts = {key: kept for key, kept in self._artefacts.items() if key in used}
-        counts = {"warming": 0, "stopping": 0, "running": 0}
+        counts = {"warming": 0, "stopping": 0, "running": 0, "paused": 0}
         for lane in settled:
-            counts["warming" if lane.warming else "stopping" if lane.stopping else "running"] += len(lane.members)
+            paused = sum(member.session.status is Status.PAUSED for member in lane.members.values())
+            counts["paused"] += paused
+            active = len(lane.members) - paused
+            counts["warming" if lane.warming else "stopping" if lane.stopping else "running"] += active
         for state, count in counts.items():
             self._metrics.sessions_held.labels(state).set(count)

@@ -1,4 +1,4 @@
-"""Making, starting and stopping sessions: what may be done, and what the worker is then told."""
+"""Making, steering and ending sessions: what may be done, and what the worker is then told."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Final
 
 import numpy as np
 
@@ -27,6 +28,14 @@ from algotrade.platform.errors import FailedPrecondition, InvalidArgument, NotFo
 from algotrade.platform.once import Once
 from algotrade.v1 import forward_test_service_pb2 as pb
 from algotrade.v1 import types_pb2
+
+# Where a command makes sense, be it that it changes nothing.
+_ALLOWED: Final = {
+    CommandKind.START: (Status.CREATED, Status.RUNNING),
+    CommandKind.PAUSE: (Status.RUNNING, Status.PAUSED),
+    CommandKind.RESUME: (Status.RUNNING, Status.PAUSED),
+    CommandKind.FLATTEN: (Status.RUNNING, Status.PAUSED),
+}
 
 
 class Lifecycle:
@@ -54,6 +63,9 @@ class Lifecycle:
 
     async def create(self, user_id: str, request: pb.CreateSessionRequest) -> pb.CreateSessionResponse:
         """Make a session of a strategy as it is now. Raises InvalidArgument naming the setting or parameter."""
+        first = Once.of(user_id, "CreateSession", request, pb.CreateSessionResponse())
+        if first is not None and (known := await self._store.answered(first)) is not None:
+            return pb.CreateSessionResponse.FromString(known)
         strategy = await self._upstream.strategy(request.strategy_id, request.strategy_version)
         if not strategy.artefact_hash:
             raise FailedPrecondition(
@@ -99,21 +111,51 @@ class Lifecycle:
 
     async def start(self, user_id: str, request: pb.StartSessionRequest) -> Session:
         """Start a session and return it once its place in the feed is fixed."""
-        session = await self.get(user_id, request.session_id)
-        if session.status.final:
-            raise _wrong_status(session, "start")
         once = Once.of(user_id, "StartSession", request, pb.StartSessionResponse())
-        return await self._tell(session, CommandKind.START, once)
+        return await self._steer(user_id, request.session_id, CommandKind.START, once)
 
     async def stop(self, user_id: str, request: pb.StopSessionRequest) -> Session:
         """Stop a session and return it as it then is."""
         session = await self.get(user_id, request.session_id)
         if session.status is Status.STOPPED:
             return session
-        if session.status not in (Status.RUNNING, Status.STOPPING):
+        if session.status not in (Status.RUNNING, Status.PAUSED, Status.STOPPING):
             raise _wrong_status(session, "stop")
         flatten = request.mode == pb.STOP_MODE_FLATTEN
         return await self._tell(session, CommandKind.STOP_FLATTEN if flatten else CommandKind.STOP_KEEP, None)
+
+    async def pause(self, user_id: str, request: pb.PauseSessionRequest) -> Session:
+        """Let a session enter no position, and return it as it then is."""
+        once = Once.of(user_id, "PauseSession", request, pb.PauseSessionResponse())
+        return await self._steer(user_id, request.session_id, CommandKind.PAUSE, once)
+
+    async def resume(self, user_id: str, request: pb.ResumeSessionRequest) -> Session:
+        """Let a session enter positions again, and return it as it then is."""
+        once = Once.of(user_id, "ResumeSession", request, pb.ResumeSessionResponse())
+        return await self._steer(user_id, request.session_id, CommandKind.RESUME, once)
+
+    async def flatten(self, user_id: str, request: pb.FlattenSessionRequest) -> Session:
+        """Have a session sell its position at the next price, and return it once that is ordered."""
+        once = Once.of(user_id, "FlattenSession", request, pb.FlattenSessionResponse())
+        return await self._steer(user_id, request.session_id, CommandKind.FLATTEN, once)
+
+    async def delete(self, user_id: str, request: pb.DeleteSessionRequest) -> None:
+        """Delete a session that does not run."""
+        once = Once.of(user_id, "DeleteSession", request, pb.DeleteSessionResponse())
+        if once is not None and await self._store.answered(once) is not None:
+            return
+        session = await self.get(user_id, request.session_id)
+        if not await self._store.delete(session, once):
+            raise _wrong_status(await self.get(user_id, request.session_id), "be deleted")
+
+    async def _steer(self, user_id: str, session_id: str, kind: CommandKind, once: Once | None) -> Session:
+        """Tell a session something that its status allows; what it was told before it is not told again."""
+        session = await self.get(user_id, session_id)
+        if once is not None and await self._store.answered(once) is not None:
+            return session
+        if session.status not in _ALLOWED[kind]:
+            raise _wrong_status(session, kind)
+        return await self._tell(session, kind, once)
 
     async def get(self, user_id: str, session_id: str) -> Session:
         """Return a session of a user. Raises NotFound."""

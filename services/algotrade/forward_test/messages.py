@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from algotrade.engine import fixed
+from algotrade.engine.metrics import Metric
 from algotrade.forward_test.session import Event, Session, SessionTrade, Status
 from algotrade.platform.clock import SECOND_NS
 from algotrade.v1 import forward_test_service_pb2 as pb
@@ -16,6 +18,7 @@ from algotrade.v1 import types_pb2
 STATUSES: Final = {
     Status.CREATED: pb.SESSION_STATUS_CREATED,
     Status.RUNNING: pb.SESSION_STATUS_RUNNING,
+    Status.PAUSED: pb.SESSION_STATUS_PAUSED,
     Status.STOPPING: pb.SESSION_STATUS_STOPPING,
     Status.STOPPED: pb.SESSION_STATUS_STOPPED,
     Status.HALTED: pb.SESSION_STATUS_HALTED,
@@ -89,6 +92,33 @@ def trade_message(trade: SessionTrade) -> pb.Trade:
         exit_reason=trade.exit_reason or "",
         ambiguous=trade.ambiguous,
         sequence=trade.sequence,
+    )
+
+
+def position_message(session: Session, held: SessionTrade) -> pb.Position:
+    """Write what a session holds."""
+    return pb.Position(
+        session_id=session.session_id,
+        session_name=session.name,
+        session_status=STATUSES[session.status],
+        symbol=session.symbol,
+        side=SIDES[held.side],
+        quantity=fixed.text(held.quantity),
+        average_price=fixed.text(held.entry_price),
+        last_price=fixed.text(session.last_price),
+        fees=fixed.text(held.fees),
+        unrealized_pnl=fixed.text(session.unrealized_pnl),
+        entry_time=timestamp(held.entry_ns),
+    )
+
+
+def metric_message(metric: Metric) -> pb.SessionMetric:
+    """Write a figure."""
+    value = metric.value
+    if isinstance(value, float):
+        value = format(Decimal(repr(value)), "f")  # the shortest decimal that reads back as the same number
+    return pb.SessionMetric(
+        name=metric.name, value="" if value is None else str(value), unit=metric.unit, definition=metric.definition
     )
 
 

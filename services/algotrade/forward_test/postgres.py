@@ -7,17 +7,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.forward_test import rows
 from algotrade.forward_test.postgres_months import ensure_month
 from algotrade.forward_test.postgres_outbox import add_outgoing
 from algotrade.forward_test.session import Command, Event, Outgoing, Session, SessionTrade
-from algotrade.forward_test.store import Draft
+from algotrade.forward_test.store import Draft, Record
 from algotrade.platform import limits
 from algotrade.platform.errors import ResourceExhausted
-from algotrade.platform.once import Once, earlier_answer, lock_user
+from algotrade.platform.once import Once, earlier_answer, known_answer, lock_user
 
 
 class PostgresSessionStore:
@@ -46,6 +46,26 @@ class PostgresSessionStore:
             await _insert(connection, draft)
         return None
 
+    async def answered(self, once: Once) -> bytes | None:
+        """Select by primary key."""
+        async with self._engine.connect() as connection:
+            return await known_answer(connection, once)
+
+    async def delete(self, session: Session, once: Once | None) -> bool:
+        """Delete by primary key and status, at one moment; what belongs to the session goes by cascade."""
+        query = text("""
+            DELETE FROM forward_test_sessions WHERE session_id = :session_id AND user_id = :user_id
+                AND status IN ('created', 'stopped', 'halted')
+        """)
+        where = {"session_id": UUID(session.session_id), "user_id": UUID(session.user_id)}
+        async with self._engine.connect() as connection:
+            if once is not None and await earlier_answer(connection, once) is not None:
+                return True
+            deleted = (await connection.execute(query, where)).rowcount == 1
+            if deleted:  # else the id is not taken either
+                await connection.commit()
+            return deleted
+
     async def get(self, user_id: str, session_id: str) -> Session | None:
         """Select by primary key and owner."""
         query = text(
@@ -58,32 +78,34 @@ class PostgresSessionStore:
 
     async def newest(self, user_id: str, before: tuple[datetime, str] | None, count: int) -> list[Session]:
         """Select along the index of each user's newest."""
-        where: dict[str, Any] = {"user_id": UUID(user_id), "count": count}
-        older = ""
-        if before is not None:
-            older = "AND (s.created_at, session_id) < (:create_time, :session_id)"
-            where |= {"create_time": before[0], "session_id": UUID(before[1])}
-        query = text(f"""
-            SELECT {rows.SESSION} FROM {rows.SESSIONS} WHERE user_id = :user_id {older}
-            ORDER BY s.created_at DESC, session_id DESC LIMIT :count
-        """)
+        query, where = _newest(rows.SESSION, "", user_id, before, count)
         async with self._engine.connect() as connection:
             return [rows.session(row) for row in await connection.execute(query, where)]
 
-    async def trades(self, session: Session, after: int, count: int) -> tuple[list[SessionTrade], SessionTrade | None]:
-        """Select along the primary key; both tables as of one moment."""
-        closed = text(f"""
-            SELECT {rows.TRADE} FROM trades
-            WHERE session_month = :month AND session_id = :session_id AND sequence > :after
-            ORDER BY sequence LIMIT :count
-        """)
-        held = text(f"SELECT {rows.SESSION}, {rows.HELD} FROM {rows.SESSIONS} WHERE session_id = :session_id")
-        key = {"session_id": UUID(session.session_id)}
-        where = {**key, "month": session.month, "after": after, "count": count}
+    async def positions(
+        self, user_id: str, before: tuple[datetime, str] | None, count: int
+    ) -> list[tuple[Session, SessionTrade]]:
+        """Select along the same index, and of those what holds something."""
+        columns = f"{rows.SESSION}, {rows.HELD}"
+        query, where = _newest(columns, "AND p.side IS NOT NULL", user_id, before, count)
+        async with self._engine.connect() as connection:
+            found = [(rows.session(row), rows.open_trade(row)) for row in await connection.execute(query, where)]
+        return [(session, held) for session, held in found if held is not None]
+
+    async def record(self, session: Session, most: int) -> Record:
+        """Select along the primary keys; both tables as of one moment."""
         async with self._engine.connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
-            found = [rows.trade(row) for row in await connection.execute(closed, where)]
-            row = (await connection.execute(held, key)).first()
+            closed, row = await _traded(connection, session, 0, most)
+        if row is None:
+            raise KeyError(session.session_id)
+        return Record(rows.session(row), rows.state(row), closed, rows.open_trade(row))
+
+    async def trades(self, session: Session, after: int, count: int) -> tuple[list[SessionTrade], SessionTrade | None]:
+        """Select along the primary key; both tables as of one moment."""
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            found, row = await _traded(connection, session, after, count)
         return found, None if row is None else rows.open_trade(row)
 
     async def events(self, session: Session, after: int, count: int) -> list[Event]:
@@ -124,6 +146,37 @@ class PostgresSessionStore:
         where = {"session_id": UUID(command.session_id), "command_id": UUID(command.command_id)}
         async with self._engine.connect() as connection:
             return (await connection.execute(query, where)).scalar_one_or_none() is not False
+
+
+def _newest(
+    columns: str, which: str, user_id: str, before: tuple[datetime, str] | None, count: int
+) -> tuple[TextClause, dict[str, Any]]:
+    """Return the query for a page of a user's sessions, the newest first, and its parameters."""
+    where: dict[str, Any] = {"user_id": UUID(user_id), "count": count}
+    if before is not None:
+        which += " AND (s.created_at, session_id) < (:create_time, :session_id)"
+        where |= {"create_time": before[0], "session_id": UUID(before[1])}
+    query = f"""
+        SELECT {columns} FROM {rows.SESSIONS} WHERE user_id = :user_id {which}
+        ORDER BY s.created_at DESC, session_id DESC LIMIT :count
+    """
+    return text(query), where
+
+
+async def _traded(
+    connection: AsyncConnection, session: Session, after: int, count: int
+) -> tuple[list[SessionTrade], Row[Any] | None]:
+    """Return a session's closed trades behind a sequence, and its row."""
+    closed = text(f"""
+        SELECT {rows.TRADE} FROM trades
+        WHERE session_month = :month AND session_id = :session_id AND sequence > :after
+        ORDER BY sequence LIMIT :count
+    """)
+    held = text(f"SELECT {rows.SESSION}, {rows.HELD} FROM {rows.SESSIONS} WHERE session_id = :session_id")
+    key = {"session_id": UUID(session.session_id)}
+    where = {**key, "month": session.month, "after": after, "count": count}
+    found = [rows.trade(row) for row in await connection.execute(closed, where)]
+    return found, (await connection.execute(held, key)).first()
 
 
 async def _check_room(connection: AsyncConnection, user_id: str) -> None:

@@ -186,7 +186,7 @@ class PostgresLedger:
             where["session_ids"] = [UUID(session_id) for session_id in session_ids]
         query = text(f"""
             SELECT {rows.SESSION}, {rows.HELD} FROM {rows.SESSIONS}
-            WHERE s.shard = ANY(CAST(:shards AS integer[])) AND s.status IN ('running', 'stopping') {which}
+            WHERE s.shard = ANY(CAST(:shards AS integer[])) AND s.status NOT IN ('created', 'stopped', 'halted') {which}
             ORDER BY session_id
         """)
         async with self._engine.connect() as connection:

@@ -102,12 +102,17 @@ def held(row: Row[Any], last_trade: SessionTrade | None) -> Held:
     return Held(
         session=session(row),
         place=Place(row.log_partition, row.log_offset, row.orders_from, row.feed_epoch),
-        state=None if row.state is None else bytes(row.state),
+        state=state(row),
         warmup_events=row.warmup_events,
         totals=Totals(row.total_trades, row.winning_trades, row.total_pnl, row.peak_balance, row.max_drawdown),
         open=open_trade(row),
         last_trade=last_trade,
     )
+
+
+def state(row: Row[Any]) -> bytes | None:
+    """Read the engine's row among the columns `HELD`."""
+    return None if row.state is None else bytes(row.state)
 
 
 def open_trade(row: Row[Any]) -> SessionTrade | None:

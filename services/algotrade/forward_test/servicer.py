@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -12,8 +13,16 @@ from grpc.aio import ServicerContext
 
 from algotrade.engine import fixed
 from algotrade.forward_test.changes import Mark
+from algotrade.forward_test.figures import figures_of, record_of
 from algotrade.forward_test.lifecycle import Lifecycle
-from algotrade.forward_test.messages import event_message, session_message, timestamp, trade_message
+from algotrade.forward_test.messages import (
+    event_message,
+    metric_message,
+    position_message,
+    session_message,
+    timestamp,
+    trade_message,
+)
 from algotrade.forward_test.session import Event, Session
 from algotrade.forward_test.store import SessionStore
 from algotrade.forward_test.stream import Item, Streamer
@@ -26,6 +35,7 @@ from algotrade.v1 import types_pb2
 Context = ServicerContext[Any, Any]
 
 LIST_SESSIONS: Final = "ListSessions"
+LIST_POSITIONS: Final = "ListPositions"
 LIST_TRADES: Final = "ListTrades"
 SESSIONS_PAGE: Final = (50, 500)  # by default, at most
 TRADES_PAGE: Final = (100, 1000)
@@ -54,6 +64,26 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
         session = await self._lifecycle.stop(principal().user_id, request)
         return pb.StopSessionResponse(session=session_message(session))
 
+    async def PauseSession(self, request: pb.PauseSessionRequest, context: Context) -> pb.PauseSessionResponse:
+        """Let a session enter no position."""
+        session = await self._lifecycle.pause(principal().user_id, request)
+        return pb.PauseSessionResponse(session=session_message(session))
+
+    async def ResumeSession(self, request: pb.ResumeSessionRequest, context: Context) -> pb.ResumeSessionResponse:
+        """Let a session enter positions again."""
+        session = await self._lifecycle.resume(principal().user_id, request)
+        return pb.ResumeSessionResponse(session=session_message(session))
+
+    async def FlattenSession(self, request: pb.FlattenSessionRequest, context: Context) -> pb.FlattenSessionResponse:
+        """Close the position of a session that goes on."""
+        session = await self._lifecycle.flatten(principal().user_id, request)
+        return pb.FlattenSessionResponse(session=session_message(session))
+
+    async def DeleteSession(self, request: pb.DeleteSessionRequest, context: Context) -> pb.DeleteSessionResponse:
+        """Delete a session that does not run."""
+        await self._lifecycle.delete(principal().user_id, request)
+        return pb.DeleteSessionResponse()
+
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         """Return one of the caller's sessions."""
         session = await self._lifecycle.get(principal().user_id, request.session_id)
@@ -62,11 +92,10 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Context) -> pb.ListSessionsResponse:
         """Return a page of the caller's sessions, the newest first."""
         size = paging.page_size(request.page_size, *SESSIONS_PAGE)
-        found = await self._store.newest(principal().user_id, _before(request.page_token), size + 1)
+        before = _before(LIST_SESSIONS, request.page_token)
+        found = await self._store.newest(principal().user_id, before, size + 1)
         page = found[:size]
-        token = ""
-        if len(found) > size:
-            token = paging.write_token(LIST_SESSIONS, page[-1].create_time.isoformat(), page[-1].session_id)
+        token = _newest_token(LIST_SESSIONS, page[-1]) if len(found) > size else ""
         return pb.ListSessionsResponse(sessions=[session_message(one) for one in page], next_page_token=token)
 
     async def ListTrades(self, request: pb.ListTradesRequest, context: Context) -> pb.ListTradesResponse:
@@ -80,6 +109,26 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
         elif still_open is not None:
             page.append(still_open)
         return pb.ListTradesResponse(trades=[trade_message(one) for one in page], next_page_token=token)
+
+    async def ListPositions(self, request: pb.ListPositionsRequest, context: Context) -> pb.ListPositionsResponse:
+        """Return a page of what the caller's sessions hold."""
+        size = paging.page_size(request.page_size, *SESSIONS_PAGE)
+        before = _before(LIST_POSITIONS, request.page_token)
+        found = await self._store.positions(principal().user_id, before, size + 1)
+        page = found[:size]
+        token = _newest_token(LIST_POSITIONS, page[-1][0]) if len(found) > size else ""
+        return pb.ListPositionsResponse(positions=[position_message(*one) for one in page], next_page_token=token)
+
+    async def GetMetrics(self, request: pb.GetMetricsRequest, context: Context) -> pb.GetMetricsResponse:
+        """Return what a session's trades come to."""
+        session = await self._lifecycle.get(principal().user_id, request.session_id)
+        record = await record_of(self._store, session)
+        figures = await asyncio.to_thread(figures_of, record)
+        return pb.GetMetricsResponse(
+            session_id=session.session_id,
+            metrics=[metric_message(one) for one in figures],
+            last_sequence=record.session.last_sequence,
+        )
 
     async def StreamSession(
         self, request: pb.StreamSessionRequest, context: Context
@@ -112,8 +161,12 @@ def _mark(mark: Mark) -> pb.SessionMark:
     )
 
 
-def _before(token: str) -> tuple[datetime, str] | None:
-    keys = paging.read_token(LIST_SESSIONS, token, 2)
+def _newest_token(call: str, last: Session) -> str:
+    return paging.write_token(call, last.create_time.isoformat(), last.session_id)
+
+
+def _before(call: str, token: str) -> tuple[datetime, str] | None:
+    keys = paging.read_token(call, token, 2)
     if keys is None:
         return None
     try:

@@ -21,6 +21,7 @@ class Status(StrEnum):
 
     CREATED = "created"
     RUNNING = "running"
+    PAUSED = "paused"  # running, without entries
     STOPPING = "stopping"
     STOPPED = "stopped"
     HALTED = "halted"
@@ -37,6 +38,9 @@ class CommandKind(StrEnum):
     START = "start"
     STOP_FLATTEN = "stop_flatten"
     STOP_KEEP = "stop_keep"
+    PAUSE = "pause"
+    RESUME = "resume"
+    FLATTEN = "flatten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,11 @@ class Session:
     def shard(self) -> int:
         """Which worker it belongs to: the partition of its commands."""
         return shard_of(self.session_id)
+
+    @property
+    def unrealized_pnl(self) -> int:
+        """What the open position would bring at the last price, less what it cost and its entry's fees."""
+        return self.equity - self.settings.initial_cash - self.realized_pnl
 
     @property
     def month(self) -> date:

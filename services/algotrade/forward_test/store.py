@@ -42,6 +42,16 @@ class Draft:
     module: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A session with all that it has traded, in order."""
+
+    session: Session
+    state: bytes | None
+    closed: list[SessionTrade]
+    open: SessionTrade | None
+
+
 class SessionStore(Protocol):
     """What the API asks and tells."""
 
@@ -53,12 +63,33 @@ class SessionStore(Protocol):
         """
         ...
 
+    async def answered(self, once: Once) -> bytes | None:
+        """Return what a request was answered before. Raises AlreadyExists for a request_id with another body."""
+        ...
+
     async def get(self, user_id: str, session_id: str) -> Session | None:
         """Find a session of a user."""
         ...
 
+    async def delete(self, session: Session, once: Once | None) -> bool:
+        """Delete a session with all that is its own, unless it runs; tell whether it was, now or by this request."""
+        ...
+
     async def newest(self, user_id: str, before: tuple[datetime, str] | None, count: int) -> list[Session]:
         """List sessions: those before a (create_time, session_id), the newest first."""
+        ...
+
+    async def positions(
+        self, user_id: str, before: tuple[datetime, str] | None, count: int
+    ) -> list[tuple[Session, SessionTrade]]:
+        """List sessions that hold something with what they hold, in the order of `newest`."""
+        ...
+
+    async def record(self, session: Session, most: int) -> Record:
+        """Return a session with its closed trades, ``most`` at most, and the open one, all as of one moment.
+
+        Raises KeyError where the session has gone meanwhile.
+        """
         ...
 
     async def trades(self, session: Session, after: int, count: int) -> tuple[list[SessionTrade], SessionTrade | None]:
@@ -86,7 +117,7 @@ class Ledger(Protocol):
         ...
 
     async def held(self, shards: Sequence[int], session_ids: Sequence[str] | None = None) -> list[Held]:
-        """Return the running and stopping sessions of shards, or of those only these, as last stored."""
+        """Return the sessions of shards that have begun and not ended, or of those only these, as last stored."""
         ...
 
     async def session(self, session_id: str) -> Session | None:

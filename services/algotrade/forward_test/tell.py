@@ -34,11 +34,19 @@ def outgoing_command(session: Session, command: Command, now_ns: int) -> Outgoin
         shard=session.shard,
         create_time=timestamp(now_ns),
     )
-    if command.kind is CommandKind.START:
-        message.start.SetInParent()
-    else:
-        flatten = command.kind is CommandKind.STOP_FLATTEN
-        message.stop.mode = pb.STOP_MODE_FLATTEN if flatten else pb.STOP_MODE_KEEP
+    match command.kind:
+        case CommandKind.START:
+            message.start.SetInParent()
+        case CommandKind.PAUSE:
+            message.pause.SetInParent()
+        case CommandKind.RESUME:
+            message.resume.SetInParent()
+        case CommandKind.FLATTEN:
+            message.flatten.SetInParent()
+        case CommandKind.STOP_FLATTEN:
+            message.stop.mode = pb.STOP_MODE_FLATTEN
+        case CommandKind.STOP_KEEP:
+            message.stop.mode = pb.STOP_MODE_KEEP
     return _outgoing(session, topics.FORWARD_TEST_EVENTS, message, command.correlation_id)
 
 

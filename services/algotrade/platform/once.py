@@ -51,7 +51,6 @@ async def earlier_answer(connection: AsyncConnection, once: Once) -> bytes | Non
 
     Of two calls with one id the second waits for the transaction of the first.
     """
-    keys = {"user_id": UUID(once.user_id), "request_id": UUID(once.request_id)}
     taken = await connection.execute(
         text("""
             INSERT INTO request_ids (user_id, request_id, call, digest, answer)
@@ -59,14 +58,26 @@ async def earlier_answer(connection: AsyncConnection, once: Once) -> bytes | Non
             ON CONFLICT (user_id, request_id) DO NOTHING
             RETURNING request_id
         """),
-        {**keys, "call": once.call, "digest": once.digest, "answer": once.answer},
+        {
+            "user_id": UUID(once.user_id),
+            "request_id": UUID(once.request_id),
+            "call": once.call,
+            "digest": once.digest,
+            "answer": once.answer,
+        },
     )
-    if taken.first() is not None:
-        return None
+    return None if taken.first() is not None else await known_answer(connection, once)
+
+
+async def known_answer(connection: AsyncConnection, once: Once) -> bytes | None:
+    """Return the first answer and take nothing; None where the id is new. Raises as `earlier_answer` does."""
     found = await connection.execute(
-        text("SELECT call, digest, answer FROM request_ids WHERE user_id = :user_id AND request_id = :request_id"), keys
+        text("SELECT call, digest, answer FROM request_ids WHERE user_id = :user_id AND request_id = :request_id"),
+        {"user_id": UUID(once.user_id), "request_id": UUID(once.request_id)},
     )
-    first = found.one()
+    first = found.first()
+    if first is None:
+        return None
     if (first.call, bytes(first.digest)) != (once.call, once.digest):
         raise AlreadyExists(
             "REQUEST_ID_REUSED", "the request_id was used with another body", request_id=once.request_id

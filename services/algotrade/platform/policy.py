@@ -74,10 +74,16 @@ POLICY: Final[Mapping[str, Mapping[str, Access]]] = {
         "CreateSession": Access.USER,
         "StartSession": Access.USER,
         "StopSession": Access.USER,
+        "PauseSession": Access.USER,
+        "ResumeSession": Access.USER,
+        "FlattenSession": Access.USER,
+        "DeleteSession": Access.USER,
         "GetSession": Access.USER,
         "ListSessions": Access.USER,
         "StreamSession": Access.USER,
         "ListTrades": Access.USER,
+        "ListPositions": Access.USER,
+        "GetMetrics": Access.USER,
     },
 }
 

@@ -298,6 +298,9 @@ class ForwardTestEvent(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    FLATTEN_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """Id of the command."""
     session_id: _builtins.str
@@ -318,6 +321,18 @@ class ForwardTestEvent(_message.Message):
     def stop(self) -> Global___StopCommand:
         """End."""
 
+    @_builtins.property
+    def pause(self) -> Global___PauseCommand:
+        """Enter no position any more."""
+
+    @_builtins.property
+    def resume(self) -> Global___ResumeCommand:
+        """Enter positions again."""
+
+    @_builtins.property
+    def flatten(self) -> Global___FlattenCommand:
+        """Close the position and go on."""
+
     def __init__(
         self,
         *,
@@ -328,12 +343,15 @@ class ForwardTestEvent(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start: Global___StartCommand | None = ...,
         stop: Global___StopCommand | None = ...,
+        pause: Global___PauseCommand | None = ...,
+        resume: Global___ResumeCommand | None = ...,
+        flatten: Global___FlattenCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "flatten", b"flatten", "pause", b"pause", "resume", b"resume", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_id", b"command_id", "create_time", b"create_time", "session_id", b"session_id", "shard", b"shard", "start", b"start", "stop", b"stop", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_id", b"command_id", "create_time", b"create_time", "flatten", b"flatten", "pause", b"pause", "resume", b"resume", "session_id", b"session_id", "shard", b"shard", "start", b"start", "stop", b"stop", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "stop"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "stop", "pause", "resume", "flatten"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -355,6 +373,57 @@ class StartCommand(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartCommand: _TypeAlias = StartCommand  # noqa: Y015
+
+@_typing.final
+class PauseCommand(_message.Message):
+    """PauseCommand asks a worker to enter no position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseCommand: _TypeAlias = PauseCommand  # noqa: Y015
+
+@_typing.final
+class ResumeCommand(_message.Message):
+    """ResumeCommand asks a worker to enter positions again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeCommand: _TypeAlias = ResumeCommand  # noqa: Y015
+
+@_typing.final
+class FlattenCommand(_message.Message):
+    """FlattenCommand asks a worker to close the position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlattenCommand: _TypeAlias = FlattenCommand  # noqa: Y015
 
 @_typing.final
 class StopCommand(_message.Message):

@@ -50,6 +50,26 @@ class ForwardTestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.StopSessionRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.StopSessionResponse.FromString,
                 _registered_method=True)
+        self.PauseSession = channel.unary_unary(
+                '/algotrade.v1.ForwardTestService/PauseSession',
+                request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.PauseSessionRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.PauseSessionResponse.FromString,
+                _registered_method=True)
+        self.ResumeSession = channel.unary_unary(
+                '/algotrade.v1.ForwardTestService/ResumeSession',
+                request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ResumeSessionRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ResumeSessionResponse.FromString,
+                _registered_method=True)
+        self.FlattenSession = channel.unary_unary(
+                '/algotrade.v1.ForwardTestService/FlattenSession',
+                request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.FlattenSessionRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.FlattenSessionResponse.FromString,
+                _registered_method=True)
+        self.DeleteSession = channel.unary_unary(
+                '/algotrade.v1.ForwardTestService/DeleteSession',
+                request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionResponse.FromString,
+                _registered_method=True)
         self.GetSession = channel.unary_unary(
                 '/algotrade.v1.ForwardTestService/GetSession',
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetSessionRequest.SerializeToString,
@@ -69,6 +89,16 @@ class ForwardTestServiceStub:
                 '/algotrade.v1.ForwardTestService/ListTrades',
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListTradesRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListTradesResponse.FromString,
+                _registered_method=True)
+        self.ListPositions = channel.unary_unary(
+                '/algotrade.v1.ForwardTestService/ListPositions',
+                request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListPositionsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListPositionsResponse.FromString,
+                _registered_method=True)
+        self.GetMetrics = channel.unary_unary(
+                '/algotrade.v1.ForwardTestService/GetMetrics',
+                request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsResponse.FromString,
                 _registered_method=True)
 
 
@@ -99,6 +129,43 @@ class ForwardTestServiceServicer:
     def StopSession(self, request, context):
         """StopSession ends the session, and sells the position or keeps it. Stopping a stopped session changes nothing.
         Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseSession(self, request, context):
+        """PauseSession lets a session enter no position until it is resumed: entries are rejected as `halted`, one that waits
+        for its tick is given up, stops and exits go on. Pausing a paused session changes nothing.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+        UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSession(self, request, context):
+        """ResumeSession lets a paused session enter positions again. Resuming a running session changes nothing.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+        UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FlattenSession(self, request, context):
+        """FlattenSession orders a running or paused session to close its position at the market with the next price, and the
+        session goes on. An entry that waits for its tick is given up. Without either it changes nothing.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+        UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSession(self, request, context):
+        """DeleteSession deletes a session that is CREATED, STOPPED or HALTED, with its events and trades, for ever.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,6 +205,23 @@ class ForwardTestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPositions(self, request, context):
+        """ListPositions returns the open positions of all of the caller's sessions, those that ended with one included, in
+        the order of ListSessions.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMetrics(self, request, context):
+        """GetMetrics returns what a session's trades and equity come to, as last stored.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ForwardTestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -155,6 +239,26 @@ def add_ForwardTestServiceServicer_to_server(servicer, server):
                     servicer.StopSession,
                     request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.StopSessionRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.StopSessionResponse.SerializeToString,
+            ),
+            'PauseSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseSession,
+                    request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.PauseSessionRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.PauseSessionResponse.SerializeToString,
+            ),
+            'ResumeSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSession,
+                    request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ResumeSessionRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ResumeSessionResponse.SerializeToString,
+            ),
+            'FlattenSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.FlattenSession,
+                    request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.FlattenSessionRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.FlattenSessionResponse.SerializeToString,
+            ),
+            'DeleteSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSession,
+                    request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionResponse.SerializeToString,
             ),
             'GetSession': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSession,
@@ -175,6 +279,16 @@ def add_ForwardTestServiceServicer_to_server(servicer, server):
                     servicer.ListTrades,
                     request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListTradesRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListTradesResponse.SerializeToString,
+            ),
+            'ListPositions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPositions,
+                    request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListPositionsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListPositionsResponse.SerializeToString,
+            ),
+            'GetMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMetrics,
+                    request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -259,6 +373,114 @@ class ForwardTestService:
             '/algotrade.v1.ForwardTestService/StopSession',
             algotrade_dot_v1_dot_forward__test__service__pb2.StopSessionRequest.SerializeToString,
             algotrade_dot_v1_dot_forward__test__service__pb2.StopSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.ForwardTestService/PauseSession',
+            algotrade_dot_v1_dot_forward__test__service__pb2.PauseSessionRequest.SerializeToString,
+            algotrade_dot_v1_dot_forward__test__service__pb2.PauseSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.ForwardTestService/ResumeSession',
+            algotrade_dot_v1_dot_forward__test__service__pb2.ResumeSessionRequest.SerializeToString,
+            algotrade_dot_v1_dot_forward__test__service__pb2.ResumeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FlattenSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.ForwardTestService/FlattenSession',
+            algotrade_dot_v1_dot_forward__test__service__pb2.FlattenSessionRequest.SerializeToString,
+            algotrade_dot_v1_dot_forward__test__service__pb2.FlattenSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.ForwardTestService/DeleteSession',
+            algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionRequest.SerializeToString,
+            algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -367,6 +589,60 @@ class ForwardTestService:
             '/algotrade.v1.ForwardTestService/ListTrades',
             algotrade_dot_v1_dot_forward__test__service__pb2.ListTradesRequest.SerializeToString,
             algotrade_dot_v1_dot_forward__test__service__pb2.ListTradesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPositions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.ForwardTestService/ListPositions',
+            algotrade_dot_v1_dot_forward__test__service__pb2.ListPositionsRequest.SerializeToString,
+            algotrade_dot_v1_dot_forward__test__service__pb2.ListPositionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.ForwardTestService/GetMetrics',
+            algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsRequest.SerializeToString,
+            algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

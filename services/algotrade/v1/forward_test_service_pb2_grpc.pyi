@@ -49,6 +49,27 @@ class ForwardTestServiceStub:
     """StopSession ends the session, and sells the position or keeps it. Stopping a stopped session changes nothing.
     Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, UNAVAILABLE DEPENDENCY_UNAVAILABLE.
     """
+    PauseSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.PauseSessionRequest, _forward_test_service_pb2.PauseSessionResponse]
+    """PauseSession lets a session enter no position until it is resumed: entries are rejected as `halted`, one that waits
+    for its tick is given up, stops and exits go on. Pausing a paused session changes nothing.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+    UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+    """
+    ResumeSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.ResumeSessionRequest, _forward_test_service_pb2.ResumeSessionResponse]
+    """ResumeSession lets a paused session enter positions again. Resuming a running session changes nothing.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+    UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+    """
+    FlattenSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.FlattenSessionRequest, _forward_test_service_pb2.FlattenSessionResponse]
+    """FlattenSession orders a running or paused session to close its position at the market with the next price, and the
+    session goes on. An entry that waits for its tick is given up. Without either it changes nothing.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+    UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+    """
+    DeleteSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.DeleteSessionRequest, _forward_test_service_pb2.DeleteSessionResponse]
+    """DeleteSession deletes a session that is CREATED, STOPPED or HALTED, with its events and trades, for ever.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
+    """
     GetSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetSessionRequest, _forward_test_service_pb2.GetSessionResponse]
     """GetSession returns one of the caller's sessions.
     Errors: NOT_FOUND SESSION_NOT_FOUND.
@@ -66,6 +87,15 @@ class ForwardTestServiceStub:
     ListTrades: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.ListTradesRequest, _forward_test_service_pb2.ListTradesResponse]
     """ListTrades returns a session's closed trades, oldest first, and the open one last.
     Errors: NOT_FOUND SESSION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListPositions: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.ListPositionsRequest, _forward_test_service_pb2.ListPositionsResponse]
+    """ListPositions returns the open positions of all of the caller's sessions, those that ended with one included, in
+    the order of ListSessions.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    GetMetrics: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetMetricsRequest, _forward_test_service_pb2.GetMetricsResponse]
+    """GetMetrics returns what a session's trades and equity come to, as last stored.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
     """
 
 @_typing.type_check_only
@@ -89,6 +119,27 @@ class ForwardTestServiceAsyncStub(ForwardTestServiceStub):
     """StopSession ends the session, and sells the position or keeps it. Stopping a stopped session changes nothing.
     Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, UNAVAILABLE DEPENDENCY_UNAVAILABLE.
     """
+    PauseSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.PauseSessionRequest, _forward_test_service_pb2.PauseSessionResponse]  # type: ignore[assignment]
+    """PauseSession lets a session enter no position until it is resumed: entries are rejected as `halted`, one that waits
+    for its tick is given up, stops and exits go on. Pausing a paused session changes nothing.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+    UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+    """
+    ResumeSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.ResumeSessionRequest, _forward_test_service_pb2.ResumeSessionResponse]  # type: ignore[assignment]
+    """ResumeSession lets a paused session enter positions again. Resuming a running session changes nothing.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+    UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+    """
+    FlattenSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.FlattenSessionRequest, _forward_test_service_pb2.FlattenSessionResponse]  # type: ignore[assignment]
+    """FlattenSession orders a running or paused session to close its position at the market with the next price, and the
+    session goes on. An entry that waits for its tick is given up. Without either it changes nothing.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+    UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+    """
+    DeleteSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.DeleteSessionRequest, _forward_test_service_pb2.DeleteSessionResponse]  # type: ignore[assignment]
+    """DeleteSession deletes a session that is CREATED, STOPPED or HALTED, with its events and trades, for ever.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
+    """
     GetSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetSessionRequest, _forward_test_service_pb2.GetSessionResponse]  # type: ignore[assignment]
     """GetSession returns one of the caller's sessions.
     Errors: NOT_FOUND SESSION_NOT_FOUND.
@@ -106,6 +157,15 @@ class ForwardTestServiceAsyncStub(ForwardTestServiceStub):
     ListTrades: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.ListTradesRequest, _forward_test_service_pb2.ListTradesResponse]  # type: ignore[assignment]
     """ListTrades returns a session's closed trades, oldest first, and the open one last.
     Errors: NOT_FOUND SESSION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListPositions: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.ListPositionsRequest, _forward_test_service_pb2.ListPositionsResponse]  # type: ignore[assignment]
+    """ListPositions returns the open positions of all of the caller's sessions, those that ended with one included, in
+    the order of ListSessions.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    GetMetrics: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetMetricsRequest, _forward_test_service_pb2.GetMetricsResponse]  # type: ignore[assignment]
+    """GetMetrics returns what a session's trades and equity come to, as last stored.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
     """
 
 class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -143,6 +203,51 @@ class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_forward_test_service_pb2.StopSessionResponse, _abc.Awaitable[_forward_test_service_pb2.StopSessionResponse]]:
         """StopSession ends the session, and sells the position or keeps it. Stopping a stopped session changes nothing.
         Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseSession(
+        self,
+        request: _forward_test_service_pb2.PauseSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forward_test_service_pb2.PauseSessionResponse, _abc.Awaitable[_forward_test_service_pb2.PauseSessionResponse]]:
+        """PauseSession lets a session enter no position until it is resumed: entries are rejected as `halted`, one that waits
+        for its tick is given up, stops and exits go on. Pausing a paused session changes nothing.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+        UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeSession(
+        self,
+        request: _forward_test_service_pb2.ResumeSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forward_test_service_pb2.ResumeSessionResponse, _abc.Awaitable[_forward_test_service_pb2.ResumeSessionResponse]]:
+        """ResumeSession lets a paused session enter positions again. Resuming a running session changes nothing.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+        UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def FlattenSession(
+        self,
+        request: _forward_test_service_pb2.FlattenSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forward_test_service_pb2.FlattenSessionResponse, _abc.Awaitable[_forward_test_service_pb2.FlattenSessionResponse]]:
+        """FlattenSession orders a running or paused session to close its position at the market with the next price, and the
+        session goes on. An entry that waits for its tick is given up. Without either it changes nothing.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED,
+        UNAVAILABLE DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSession(
+        self,
+        request: _forward_test_service_pb2.DeleteSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forward_test_service_pb2.DeleteSessionResponse, _abc.Awaitable[_forward_test_service_pb2.DeleteSessionResponse]]:
+        """DeleteSession deletes a session that is CREATED, STOPPED or HALTED, with its events and trades, for ever.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -185,6 +290,27 @@ class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_forward_test_service_pb2.ListTradesResponse, _abc.Awaitable[_forward_test_service_pb2.ListTradesResponse]]:
         """ListTrades returns a session's closed trades, oldest first, and the open one last.
         Errors: NOT_FOUND SESSION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPositions(
+        self,
+        request: _forward_test_service_pb2.ListPositionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forward_test_service_pb2.ListPositionsResponse, _abc.Awaitable[_forward_test_service_pb2.ListPositionsResponse]]:
+        """ListPositions returns the open positions of all of the caller's sessions, those that ended with one included, in
+        the order of ListSessions.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def GetMetrics(
+        self,
+        request: _forward_test_service_pb2.GetMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forward_test_service_pb2.GetMetricsResponse, _abc.Awaitable[_forward_test_service_pb2.GetMetricsResponse]]:
+        """GetMetrics returns what a session's trades and equity come to, as last stored.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
         """
 
 def add_ForwardTestServiceServicer_to_server(servicer: ForwardTestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

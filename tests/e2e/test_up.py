@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-SERVICES = ["ForwardTestService", "IdentityService", "MarketDataService", "StrategyService"]
+SERVICES = ["BacktestService", "ForwardTestService", "IdentityService", "MarketDataService", "StrategyService"]
 ADDRESSES = ("GATEWAY", "GRPC", "HTTP", "ENVOY_ADMIN")
 
 

@@ -118,7 +118,7 @@ class Starter:
         if request.HasField("sample"):
             return await asyncio.to_thread(sample, request.sample, self._samples), f"{request.sample} daily"
         if request.HasField("bars"):
-            bars = bars_of(request.bars)
+            bars = await asyncio.to_thread(bars_of, request.bars)
         else:
             stored = await self._store.data(user_id, request.data_hash)
             if stored is None:

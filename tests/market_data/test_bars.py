@@ -275,6 +275,37 @@ async def test_a_reader_that_stalls_is_ended_and_may_come_back(open_stub: Open, 
     assert rows(found) == build_bars(ticks, SECOND).tolist()
 
 
+@pytest.mark.parametrize("seed", range(5))
+async def test_going_on_gives_what_building_anew_gives(bus: Bus, seed: int) -> None:
+    clock, rng = ManualClock(START), np.random.default_rng(seed)
+    windows, ticks = MemoryWindows(["AAA"], 30), trades(seed, 2000)
+    ticks["seq"] = np.arange(1, 2001)
+    follower = Follower(windows, bus, clock, heartbeat_seconds=60, lag_ticks=1000, lag_seconds=10)
+    remembering = BarSource(windows, follower, clock, heartbeat_seconds=15)
+    for part in np.split(ticks, np.sort(rng.integers(0, 2000, 150))):
+        await windows.append("AAA", 1, part)
+        if len(part) and part["seq"][0] > 1000 and await windows.capacity("AAA") == 30:
+            await windows.grow("AAA", 100, ticks[: part["seq"][0]])
+        for width in (SECOND, 15 * SECOND):
+            anew = await BarSource(windows, follower, clock, heartbeat_seconds=15).kept("AAA", width)
+            found = await remembering.kept("AAA", width)
+            assert found.closed.tobytes() == anew.closed.tobytes()
+            assert found.builder.open.tobytes() == anew.builder.open.tobytes()
+            assert (found.missed_ns, found.last_ns, found.sequence) == (anew.missed_ns, anew.last_ns, anew.sequence)
+            found.builder.take(ticks[-1:])  # what a caller does with it is its own business
+
+
+async def test_a_window_of_one_instant_gives_no_bar_and_keeps_its_place(bus: Bus) -> None:
+    clock, windows = ManualClock(START), MemoryWindows(["AAA"], 5)
+    follower = Follower(windows, bus, clock, heartbeat_seconds=60, lag_ticks=1000, lag_seconds=10)
+    ticks = made(*((START, 5),) * 9)
+    ticks["seq"] = np.arange(1, 10)
+    await windows.append("AAA", 1, ticks)
+    kept = await BarSource(windows, follower, clock, heartbeat_seconds=15).kept("AAA", SECOND)
+    assert (len(kept.closed), len(kept.builder.open)) == (0, 0)
+    assert (kept.missed_ns, kept.last_ns, kept.sequence) == (START, START, 9)
+
+
 async def test_ticks_that_close_no_bar_do_not_silence_the_heartbeat(bus: Bus) -> None:
     clock, windows = ManualClock(START), MemoryWindows(["AAA"], 100)
     follower = Follower(windows, bus, clock, heartbeat_seconds=60, lag_ticks=1000, lag_seconds=10)

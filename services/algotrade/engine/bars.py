@@ -22,10 +22,9 @@ def build_bars(ticks: Records, interval: int) -> Records:
 class BarBuilder:
     """`build_bars` in pieces: the same ticks, however they are cut, give the same bars."""
 
-    def __init__(self, interval: int, since: int | None = None) -> None:
-        """``since``: nothing from this time on is missed; by default, from the first tick's on."""
+    def __init__(self, interval: int) -> None:
         self._interval = interval
-        self._since = since
+        self._since: int | None = None
         self._bar: list[float] | None = None
 
     def take(self, ticks: Records) -> Records:
@@ -49,6 +48,10 @@ class BarBuilder:
                 bar = None
         self._bar = bar
         return self._whole(closed)
+
+    def miss(self, until: int) -> None:
+        """Leave out bars that start before a time, as if what came before it had been missed."""
+        self._since = until if self._since is None else max(self._since, until)
 
     @property
     def open(self) -> Records:

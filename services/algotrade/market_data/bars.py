@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from algotrade.engine.bars import BarBuilder
-from algotrade.engine.records import Records
+from algotrade.engine.records import BAR, Records
 from algotrade.market_data.follow import Follower, Heartbeat
 from algotrade.market_data.window import WindowStore
 from algotrade.platform import limits
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.errors import OutOfRange
 
-CONCURRENT_BUILDS: Final = 2
+REMEMBERED: Final = 32  # symbols and intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,33 @@ class BarSource:
         self._follower = follower
         self._clock = clock
         self._heartbeat_ns = round(heartbeat_seconds * SECOND_NS)
-        self._building = asyncio.Semaphore(CONCURRENT_BUILDS)
+        self._building = asyncio.Lock()
+        self._remembered: OrderedDict[tuple[str, int], KeptBars] = OrderedDict()
 
     async def kept(self, symbol: str, interval: int) -> KeptBars:
-        """Build the bars of what is in the window; ``interval`` in nanoseconds, 0 for those of a feed of bars."""
+        """Build the bars of what is in the window; ``interval`` in nanoseconds, 0 for those of a feed of bars.
+
+        What was built before is remembered and gone on with: only ticks that are new cost anything.
+        """
         async with self._building:
-            ticks = await self._windows.newest(symbol, limits.MAX_TICKS_A_WINDOW)
-            head = await self._windows.head(symbol)
-            sequence = int(ticks["seq"][-1]) if len(ticks) else head.sequence
-            return await asyncio.to_thread(_build, ticks, interval, sequence)
+            before = self._remembered.pop((symbol, interval), None)
+            fresh = await self._go_on(symbol, before) if before is not None else None
+            if fresh is None:
+                ticks = await self._windows.newest(symbol, limits.MAX_TICKS_A_WINDOW)
+                fresh = await asyncio.to_thread(_build, ticks, interval)
+            self._remembered[symbol, interval] = fresh
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        return replace(fresh, builder=deepcopy(fresh.builder))
+
+    async def _go_on(self, symbol: str, before: KeptBars) -> KeptBars | None:
+        """Take the ticks since; None where they are gone, or where the window reaches further back than before."""
+        ticks = await self._windows.after(symbol, before.sequence, limits.MAX_TICKS_A_WINDOW)
+        head = await self._windows.head(symbol)
+        oldest = await self._windows.after(symbol, head.oldest - 1, 1)
+        if ticks is None or oldest is None or (missed_ns := _missed_ns(oldest)) < before.missed_ns:
+            return None
+        return await asyncio.to_thread(_extended, before, ticks, missed_ns)
 
     async def follow(self, symbol: str, interval: int, after: int | None) -> AsyncGenerator[Records | Heartbeat, None]:
         """Yield closed bars that start after a time (ns; None: those that close from now on), without a hole.
@@ -80,15 +100,28 @@ class BarSource:
                     yield Heartbeat(kept.sequence, 0, now_ns)
 
 
-def _build(ticks: Records, interval: int, sequence: int) -> KeptBars:
-    missed_ns = -1
-    last_ns = int(ticks["ts"][-1]) if len(ticks) else -1
-    if len(ticks) and ticks["seq"][0] > 1:
-        # What came before has left the window, maybe with ticks of the same time: all of them are left out.
-        missed_ns = int(ticks["ts"][0])
-        ticks = ticks[np.searchsorted(ticks["ts"], missed_ns, side="right") :]
-    builder = BarBuilder(interval, missed_ns + 1 if missed_ns >= 0 else None)
-    return KeptBars(builder.take(ticks), builder, missed_ns, last_ns, sequence)
+def _missed_ns(ticks: Records) -> int:
+    # What came before the first has left the window, maybe with ticks of the same time.
+    return int(ticks["ts"][0]) if len(ticks) and ticks["seq"][0] > 1 else -1
+
+
+def _build(ticks: Records, interval: int) -> KeptBars:
+    missed_ns, builder = _missed_ns(ticks), BarBuilder(interval)
+    if missed_ns >= 0:
+        builder.miss(missed_ns + 1)
+    return _extended(KeptBars(np.zeros(0, BAR), builder, missed_ns, -1, 0), ticks, missed_ns)
+
+
+def _extended(before: KeptBars, ticks: Records, missed_ns: int) -> KeptBars:
+    """Take ticks, and leave out what a window that begins later no longer tells."""
+    builder, last_ns, sequence = deepcopy(before.builder), before.last_ns, before.sequence
+    closed = np.concatenate([before.closed, builder.take(ticks)])
+    if missed_ns >= 0:
+        builder.miss(missed_ns + 1)
+        closed = closed[np.searchsorted(closed["ts"], missed_ns, side="right") :]
+    if len(ticks):
+        last_ns, sequence = int(ticks["ts"][-1]), int(ticks["seq"][-1])
+    return KeptBars(closed, builder, missed_ns, last_ns, sequence)
 
 
 def _check_cursor(symbol: str, kept: KeptBars, interval: int, after: int) -> None:

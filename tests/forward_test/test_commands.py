@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable
 from functools import partial
@@ -10,12 +11,17 @@ from typing import Any
 import grpc
 import pytest
 from forward_test.test_lifecycle import ROUND_TRIP, TICKS, failure, prices
+from forward_test.test_recovery import BrittleLedger, new_worker, working
 from graphs import at_prices
 from market_data.feeds import ManualFeed
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from algotrade.forward_test.build import build
+from algotrade.forward_test.follow import Worker
+from algotrade.forward_test.lane import Lane
 from algotrade.platform.errors import info
+from algotrade.platform.process import Platform
 from algotrade.v1 import forward_test_service_pb2 as pb
 from algotrade.v1 import strategy_service_pb2 as strategy_pb
 
@@ -34,6 +40,19 @@ def delete(owner: Any, session: pb.Session, request_id: str = "") -> Awaitable[p
     request = pb.DeleteSessionRequest(session_id=session.session_id, request_id=request_id)
     deleted: Awaitable[pb.DeleteSessionResponse] = owner.sessions.DeleteSession(request)
     return deleted
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Hold every warm-up up until it is set."""
+    gate = asyncio.Event()
+    read = Worker._read
+
+    async def gated(worker: Worker, lane: Lane, *args: Any) -> Any:
+        return None if lane.warming and not gate.is_set() else await read(worker, lane, *args)
+
+    monkeypatch.setattr(Worker, "_read", gated)
+    return gate
 
 
 async def test_a_paused_session_sells_and_does_not_buy(trader: Any, feed: ManualFeed) -> None:
@@ -72,7 +91,7 @@ async def test_a_pause_gives_up_an_entry_that_waits(trader: Any, feed: ManualFee
 
 
 async def test_a_pause_outlives_its_worker(
-    trader: Any, feed: ManualFeed, serve: Any, server: Any, upstream: Any, open_channel_to: Any
+    trader: Any, feed: ManualFeed, serve: Any, upstream: Any, open_channel_to: Any
 ) -> None:
     ada = await trader()
     session = await ada.started(ROUND_TRIP, "AAA", settings=TICKS)
@@ -87,21 +106,69 @@ async def test_a_pause_outlives_its_worker(
     assert (await ada.at_tick(warm, 3)).average_price == "20"
 
 
-async def test_pausing_during_the_warm_up_leaves_the_warm_up_alone(trader: Any, feed: ManualFeed) -> None:
+@pytest.mark.parametrize("again", [False, True], ids=["one worker", "another worker"])
+async def test_pausing_during_the_warm_up_counts_after_it(
+    trader: Any,
+    feed: ManualFeed,
+    serve: Any,
+    upstream: Any,
+    open_channel_to: Any,
+    gate: asyncio.Event,
+    again: bool,
+) -> None:
     ada = await trader()
     probe = await ada.started(ROUND_TRIP, "AAA", settings=TICKS)
-    feed.push("AAA", prices(*[9.0] * 50))
-    await ada.at_tick(probe, 50)
-    session = await ada.create(ROUND_TRIP, "AAA", settings=TICKS)
-    await ada.start(session)
-    await steer(ada, "Pause", session)
-    feed.push("AAA", prices(10, 20, first=50))
-    session = await ada.at_tick(session, 52)
+    feed.push("AAA", prices(10, 9, 12))
+    await ada.at_tick(probe, 3)
+    session = await ada.started(ROUND_TRIP, "AAA", settings=TICKS)
+    assert (await steer(ada, "Pause", session)).status == PAUSED
+    if again:
+        await serve(partial(build, upstream=open_channel_to(upstream)))
+    gate.set()
+    feed.push("AAA", prices(10, 20, first=3))
+    session = await ada.at_tick(session, 5)
     (rejection,) = await ada.events(session, 1)
-    assert (session.status, session.bars, rejection.reason) == (PAUSED, 52, "halted")
+    assert (session.status, session.bars, rejection.reason) == (PAUSED, 5, "halted")
     await steer(ada, "Resume", session)
-    feed.push("AAA", prices(10, 30, first=52))
-    assert (await ada.at_tick(session, 54)).average_price == "30"
+    feed.push("AAA", prices(10, 30, first=5))
+    assert (await ada.at_tick(session, 7)).average_price == "30"
+
+
+async def test_resuming_during_the_warm_up(trader: Any, feed: ManualFeed, gate: asyncio.Event) -> None:
+    ada = await trader()
+    probe = await ada.started(ROUND_TRIP, "AAA", settings=TICKS)
+    feed.push("AAA", prices(9, 10, 9))
+    await ada.at_tick(probe, 3)
+    session = await ada.started(ROUND_TRIP, "AAA", settings=TICKS)
+    await steer(ada, "Pause", session)
+    assert (await steer(ada, "Flatten", session)).status == PAUSED
+    assert (await steer(ada, "Resume", session)).status == RUNNING
+    gate.set()
+    feed.push("AAA", prices(10, 20, first=3))
+    session = await ada.at_tick(session, 5)
+    assert (session.average_price, session.last_sequence) == ("20", 1)  # what the warm-up wanted is nobody's
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["not committed", "committed, unknown"])
+@pytest.mark.parametrize("verb", ["Pause", "Flatten"])
+async def test_a_command_whose_commit_fails_is_obeyed_once(
+    trader: Any, feed: ManualFeed, platform: Platform, verb: str, after: bool
+) -> None:
+    ada = await trader()
+    session = await ada.started(at_prices(10), "AAA", settings=TICKS)
+    feed.push("AAA", prices(10, 20))
+    await ada.at_tick(session, 2)
+    lost = OperationalError("COMMIT", None, ConnectionError("the connection is lost"))
+    ledger = BrittleLedger(platform.database, 1, after=after, error=lost)
+    async with working(new_worker(platform, ledger)):
+        await steer(ada, verb, session)
+        assert ledger.broken.is_set()
+        feed.push("AAA", prices(30, 10, 40, first=2))
+        session = await ada.at_tick(session, 5)
+    if verb == "Pause":
+        assert (session.status, session.average_price, session.last_sequence) == (PAUSED, "20", 2)
+    else:
+        assert (session.status, session.average_price, session.realized_pnl) == (RUNNING, "40", "5000")
 
 
 async def test_a_flattened_session_sells_and_goes_on(trader: Any, feed: ManualFeed) -> None:
@@ -123,6 +190,22 @@ async def test_a_flattened_session_sells_and_goes_on(trader: Any, feed: ManualFe
     session = await ada.at_tick(session, 6)
     assert (session.status, session.quantity) == (PAUSED, "0")
     assert (await steer(ada, "Flatten", session)).last_sequence == session.last_sequence  # holds nothing
+
+
+async def test_an_order_to_flatten_outlives_its_worker(
+    trader: Any, feed: ManualFeed, serve: Any, upstream: Any, open_channel_to: Any
+) -> None:
+    ada = await trader()
+    session = await ada.started(at_prices(10), "AAA", settings=TICKS)
+    feed.push("AAA", prices(10, 20))
+    await ada.at_tick(session, 2)
+    await steer(ada, "Flatten", session)
+    await serve(partial(build, upstream=open_channel_to(upstream)))  # takes the shards
+    feed.push("AAA", prices(30, 31, first=2))
+    session = await ada.at_tick(session, 4)
+    assert (session.status, session.cash, session.total_trades) == (RUNNING, "15000", 1)
+    (trade,) = await ada.trades(session)
+    assert (trade.exit_price, trade.exit_reason) == ("30", "flatten")
 
 
 async def test_a_paused_session_can_be_stopped(trader: Any, feed: ManualFeed) -> None:

@@ -13,6 +13,7 @@ from backtest.conftest import PATIENCE, request
 from backtest.test_backtest import GRAPH, count, failure
 from sqlalchemy import text
 
+from algotrade.backtest.postgres_queue import PostgresBacktestQueue
 from algotrade.engine.native import TrapError
 from algotrade.platform import limits
 from algotrade.platform.errors import info
@@ -233,6 +234,38 @@ async def test_what_goes_wrong_is_told(trader_on, backtests_on):
     assert found.state == pb.BACKTEST_STATE_FAILED
     assert found.failure == "the module was stopped: all fuel consumed"
     assert not found.HasField("summary")
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_lost_connection_costs_no_result(ada, monkeypatch, committed):
+    """Before the commit it is stored again; after it, the second time finds that it is."""
+    finish = PostgresBacktestQueue.finish
+    lost = []
+
+    async def losing(self, worker, held, outcome):
+        if len(lost) < 2:
+            lost.append(held.backtest_id)
+            if committed:
+                await finish(self, worker, held, outcome)
+            raise ConnectionResetError
+        return await finish(self, worker, held, outcome)
+
+    monkeypatch.setattr(PostgresBacktestQueue, "finish", losing)
+    found = await ada.done(GRAPH)
+    assert await ada.cancel(found) == found  # answered once the worker is done with it
+    assert lost == [found.backtest_id] * 2
+    assert len(await ada.trades(found)) == found.summary.trades
+
+
+async def test_two_processes_share_the_queue(trader_on, server, backtests_on, database):
+    other = await backtests_on()
+    traders = [await trader_on(on) for on in (server, other, server)]
+    asked = [(who, await who.start(GRAPH)) for _ in range(4) for who in traders]
+    ended = [await who.ended(one) for who, one in asked]
+    assert {one.state for one in ended} == {pb.BACKTEST_STATE_SUCCEEDED}
+    assert len({one.summary.result_hash for one in ended}) == 1
+    assert await count(database, "backtest_results WHERE attempt <> 1") == 0
+    assert await count(database, "backtest_trades") == sum(one.summary.trades for one in ended)
 
 
 async def test_what_a_lost_worker_held_is_begun_anew(trader_on, one_thread, gate, backtests_on, database):

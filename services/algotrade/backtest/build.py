@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
 import grpc
@@ -63,8 +63,7 @@ async def build(platform: Platform, upstream: grpc.aio.Channel | None = None, ru
             {"database": platform.database_probe, "worker": probe_worker},
         )
     finally:
-        await worker.stop()
-        with suppress(asyncio.CancelledError):
-            await working
+        worker.stop()
+        await working
         if upstream is None:
             await channel.close()

@@ -77,12 +77,16 @@ class Worker:
         """Say that there may be something to run."""
         self._wake.set()
 
+    def stop(self) -> None:
+        """Say that nothing more is to be taken; `work` then puts back what runs, and returns."""
+        self._stopping = True
+        self._wake.set()
+
     async def work(self) -> None:
-        """Run what waits until told to stop."""
+        """Run what waits until told to stop; return once no thread works."""
         renewing = asyncio.create_task(self._renew())
         try:
             while not self._stopping:
-                self._wake.clear()
                 try:
                     await self._fill()
                     self.failure = None
@@ -92,19 +96,14 @@ class Worker:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_seconds):
                         await self._wake.wait()
+                self._wake.clear()
         finally:
+            if tasks := [self._stop(held, State.QUEUED) for held in self._held.values()]:
+                await asyncio.wait(tasks)
+            await asyncio.to_thread(self._executor.shutdown)
             renewing.cancel()
             with suppress(asyncio.CancelledError):
                 await renewing
-
-    async def stop(self) -> None:
-        """Take nothing more, put back what runs, and return once no thread works."""
-        self._stopping = True
-        self._wake.set()
-        tasks = [self._stop(held, State.QUEUED) for held in self._held.values()]
-        if tasks:
-            await asyncio.wait(tasks)
-        await asyncio.to_thread(self._executor.shutdown)
 
     async def cancel(self, backtest_id: str) -> None:
         """Stop a run if it is this process's, and return once it has stopped; tell those who watch it."""

@@ -25,6 +25,16 @@ def test_every_way_agrees(first: int) -> None:
     check(first)
 
 
+def test_a_halt_leaves_the_last_price_before_it() -> None:
+    """Found at night: bars and ticks ended with another equity when a stop inside a bar overflowed."""
+    one = case(7696)
+    compilation = compiled(one.document)
+    assert compilation.artefact is not None
+    result = wasm(compilation.artefact, one)
+    assert result.halted == "amount_overflow"
+    assert by_ticks(compilation.artefact, one).without_curve() == result.without_curve()
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("first", range(IN_EVERY_RUN, IN_EVERY_RUN + AT_NIGHT, CHUNK))
 def test_every_way_agrees_at_night(first: int) -> None:

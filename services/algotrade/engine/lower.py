@@ -99,9 +99,11 @@ class _Bars:
 
     def through_broker(self, s: View, bar: View, taken: Expr) -> None:
         """Only a pending order or a touched level needs the bar's ticks one by one."""
-        f = self.f
+        f, p = self.f, self.f.args[1]
         with f.when(s["attention"].ne(0) | touches(s, bar)):
-            f.run(stepping().path, f.args[0], f.args[1])
+            with f.when(taken.ne(0)):
+                s["last_price"] = View(f, p - R.BAR_FIELDS.size, R.BAR_FIELDS)["close"]
+            f.run(stepping().path, f.args[0], p)
             with f.when(s["mode"].eq(R.HALTED)):
                 f.ret(taken)
             f.set(self.noted, 1)

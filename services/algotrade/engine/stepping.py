@@ -49,15 +49,22 @@ class Stepping:
         f = Function("path", [I32, I32])
         row, p = f.args
         s, bar = View(f, row, R.ROW), View(f, p, R.BAR_FIELDS)
-        ts = f.let(bar["ts"])
-        s["last_ts"] = ts
-        f.run(self.broker.orders, row, ts, bar["open"], 0)
+        s["last_ts"] = bar["ts"]
+        self._point(f, bar["open"], 0)
         with f.when(touches(s, bar)):
             first, second = _extremes(f, s, bar)
             for price in (first, second, bar["close"]):
-                f.run(self.broker.orders, row, ts, price, INTERPOLATED)
+                self._point(f, price, INTERPOLATED)
             s["attention"] = s["attention"] & (R.ENTRY_PENDING | R.EXIT_PENDING)
         return f
+
+    def _point(self, f: Function, price: Expr, flags: int) -> None:
+        """One point of a bar's path. One that halts the session leaves its last price as it was."""
+        row = f.args[0]
+        s = View(f, row, R.ROW)
+        f.run(self.broker.orders, row, s["last_ts"], price, flags)
+        with f.when(s["mode"].ne(R.HALTED)):
+            s["last_price"] = price
 
     def _tick(self) -> Function:
         """One tick or marker: (row, time, price, size, flags)."""
@@ -77,6 +84,8 @@ class Stepping:
             _open_bar(f, s, ts, price)
         with f.when(s["attention"].ne(0) | (price <= s["low_trigger"]) | (price >= s["high_trigger"])):
             f.run(self.broker.orders, row, ts, price, flags)
+            with f.when(s["mode"].eq(R.HALTED)):
+                f.ret()
         with f.when(price > s["bar_high"]):
             s["bar_high"] = price
         with f.when(price < s["bar_low"]):

@@ -24,8 +24,7 @@ CASH, COMMISSION = 10_000, "0.001"  # of the notional, as our ten basis points
 
 
 def peer_trades(bars: Records, fast: int, slow: int, folder: Path) -> list[list[Any]]:
-    if not PEER.exists():
-        pytest.skip("needs .venv-peers; `make test` makes it")
+    assert PEER.exists(), "needs .venv-peers; `make test` makes it"
     path = folder / "bars.csv"
     with path.open("w") as out:
         out.write("ts,open,high,low,close,volume\n")

@@ -15,12 +15,12 @@ from algotrade.backtest.postgres_queue import PostgresBacktestQueue
 from algotrade.backtest.run import Run, run
 from algotrade.backtest.servicer import BacktestServicer
 from algotrade.backtest.start import Starter
-from algotrade.backtest.upstream import Upstream
 from algotrade.backtest.watch import Watcher
 from algotrade.backtest.work import Worker
 from algotrade.platform.channel import open_channel
 from algotrade.platform.process import Platform
 from algotrade.platform.server import Mount
+from algotrade.platform.upstream import SavedStrategies
 from algotrade.v1 import backtest_service_pb2 as pb
 from algotrade.v1 import backtest_service_pb2_grpc as pb_grpc
 
@@ -47,7 +47,7 @@ async def build(platform: Platform, upstream: grpc.aio.Channel | None = None, ru
         lease_seconds=settings.backtest_lease_seconds,
         poll_seconds=settings.bus_poll_seconds,
     )
-    starter = Starter(store, Upstream(channel), clock, settings.data_dir / "samples", worker.wake)
+    starter = Starter(store, SavedStrategies(channel), clock, settings.data_dir / "samples", worker.wake)
     watcher = Watcher(store, news, heartbeat_seconds=settings.heartbeat_seconds, poll_seconds=settings.bus_poll_seconds)
     servicer = BacktestServicer(starter, worker, watcher, store, news, clock)
     working = asyncio.create_task(worker.work(), name="backtest-worker")

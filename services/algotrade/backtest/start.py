@@ -15,7 +15,6 @@ from algotrade.backtest.bars import bars_of, hash_of, sample
 from algotrade.backtest.messages import backtest_message, diagnostic_message
 from algotrade.backtest.run import parameters_of
 from algotrade.backtest.store import Backtest, BacktestStore, Draft, Inputs, State, no_backtest
-from algotrade.backtest.upstream import Upstream
 from algotrade.engine.backtest import check_interval
 from algotrade.engine.compile import Artefact, compile_strategy
 from algotrade.engine.graph import Diagnostic
@@ -24,6 +23,7 @@ from algotrade.engine.settings import RunSettings, SettingsError
 from algotrade.platform.clock import Clock
 from algotrade.platform.errors import FailedPrecondition, InvalidArgument, NotFound
 from algotrade.platform.once import Once
+from algotrade.platform.upstream import SavedStrategies
 from algotrade.v1 import backtest_service_pb2 as pb
 from algotrade.v1 import types_pb2
 
@@ -47,11 +47,16 @@ class Starter:
     """Makes backtests on behalf of their owners."""
 
     def __init__(
-        self, store: BacktestStore, upstream: Upstream, clock: Clock, samples: Path, submitted: Callable[[], None]
+        self,
+        store: BacktestStore,
+        strategies: SavedStrategies,
+        clock: Clock,
+        samples: Path,
+        submitted: Callable[[], None],
     ) -> None:
         """Take where things are, where samples are written, and who runs what was stored."""
         self._store = store
-        self._upstream = upstream
+        self._strategies = strategies
         self._clock = clock
         self._samples = samples
         self._submitted = submitted
@@ -131,7 +136,7 @@ class Starter:
         if request.HasField("graph"):
             async with self._compiling:
                 return await asyncio.to_thread(_compile, request.graph)
-        saved = await self._upstream.strategy(request.saved.strategy_id, request.saved.version)
+        saved = await self._strategies.strategy(request.saved.strategy_id, request.saved.version)
         if not saved.artefact_hash:
             raise FailedPrecondition(
                 "STRATEGY_NOT_COMPILABLE",
@@ -139,7 +144,7 @@ class Starter:
                 strategy_id=saved.strategy_id,
                 version=saved.version,
             )
-        artefact = await self._upstream.artefact(saved.artefact_hash)
+        artefact = await self._strategies.artefact(saved.artefact_hash)
         return _Strategy(saved.name, saved.graph, artefact, saved.strategy_id, saved.version)
 
 

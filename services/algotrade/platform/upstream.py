@@ -1,4 +1,4 @@
-"""Saved strategies, asked of the service that has them, with the caller's own token."""
+"""Other services asked on behalf of the caller, with the caller's own token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEADLINE_SECONDS: Final = 20.0
 _ERRORS: Final = {code: kind for kind, code in errors.CODES.items()}
 
 
-class Upstream:
+class SavedStrategies:
     """StrategyService behind a channel."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
@@ -28,7 +28,7 @@ class Upstream:
         try:
             response = await self._strategies.GetStrategy(request, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
-            _pass_on(error)
+            pass_on(error, "strategy")
         return response.strategy
 
     async def artefact(self, artefact_hash: str) -> Artefact:
@@ -37,18 +37,19 @@ class Upstream:
         try:
             response = await self._strategies.GetArtefact(request, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
-            _pass_on(error)
+            pass_on(error, "strategy")
         artefact = Artefact.from_wasm(response.module)
         if artefact.hash != artefact_hash:
             raise ValueError(f"asked for the artefact {artefact_hash}, got {artefact.hash}")
         return artefact
 
 
-def _pass_on(error: grpc.aio.AioRpcError) -> NoReturn:
-    """Give the caller the service's error as it is, or say that the service is away."""
+def pass_on(error: grpc.aio.AioRpcError, dependency: str) -> NoReturn:
+    """Give the caller an error of another service as it is, or say which service is away."""
     info, kind = errors.info(error), _ERRORS.get(error.code())
-    if kind is None or not info.reason or issubclass(kind, errors.Unavailable | errors.Internal):
-        sentence = "strategy does not answer"
-        raise errors.Unavailable("DEPENDENCY_UNAVAILABLE", sentence, dependency="strategy") from error
-    violations = list(errors.violations(error).items())
-    raise kind(info.reason, error.details() or "", violations=violations, **info.metadata) from error
+    if kind is not None and info.reason and kind not in (errors.Unavailable, errors.Internal):
+        violations = list(errors.violations(error).items())
+        raise kind(info.reason, error.details() or "", violations=violations, **info.metadata) from error
+    raise errors.Unavailable(
+        "DEPENDENCY_UNAVAILABLE", f"{dependency} does not answer", dependency=dependency
+    ) from error

@@ -128,8 +128,11 @@ def const(type: Type, value: Number) -> Expr:
     """A constant; an integer that does not fit wraps, as everywhere."""
     if type == F64:
         return Expr("const", type, (), float(value))
+    value = int(value)
     half = 1 << (SIZE[type] * 8 - 1)
-    return Expr("const", type, (), (int(value) + half) % (2 * half) - half)
+    if not -half <= value < half:
+        value = (value + half) % (2 * half) - half
+    return Expr("const", type, (), value)
 
 
 def late(value: Callable[[], int]) -> Expr:

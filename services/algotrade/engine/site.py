@@ -44,6 +44,9 @@ class Slot:
     def set(self, value: Expr | Number) -> None:
         self.view[self.name] = value
 
+    def address(self) -> Expr:
+        return self.view.base + self.view.struct.offset(self.name)
+
 
 @dataclass(eq=False, slots=True)
 class Ring:

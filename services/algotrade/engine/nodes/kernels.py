@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from algotrade.engine.ir import F64, I32, Expr, Function
 from algotrade.engine.limits import MAX_PERIOD
-from algotrade.engine.site import Series, Site
+from algotrade.engine.site import NAN, Series, Site
 
 
 def sma(site: Site, x: Series, period: Expr, most: int) -> Expr:
@@ -37,12 +37,29 @@ def ema(site: Site, x: Series, period: Expr, skip: Expr | int = 0) -> Expr:
             last = f.let(state.get())
             f.set(out, (x.value - last) * (2.0 / (period + 1).to(F64)) + last)
             state.set(out)
-        with f.otherwise(running), f.when(seen > 0):
-            state.set(state.get() + x.value)
-            with f.when(seen.eq(period)):
-                f.set(out, state.get() / period.to(F64))
-                state.set(out)
+        with f.otherwise(running):
+            f.set(out, f.call(seed(), state.address(), x.value, seen, period))
     return out
+
+
+@lru_cache(maxsize=1)
+def seed() -> Function:
+    """The mean of the first samples, by a sum in a slot: (its address, sample, samples seen, how many make the mean).
+
+    NaN until then. Out of line, as it runs at the beginning only and most indicators begin so.
+    """
+    f = Function("seed", [I32, F64, I32, I32], F64)
+    address, sample, seen, period = f.args
+    with f.when(seen <= 0):
+        f.ret(NAN)
+    total = f.let(address.load(F64) + sample)
+    with f.when(seen.eq(period)):
+        mean = f.let(total / period.to(F64))
+        f.store(address, mean)
+        f.ret(mean)
+    f.store(address, total)
+    f.ret(NAN)
+    return f
 
 
 def wma(site: Site, x: Series, period: Expr, most: int) -> Expr:

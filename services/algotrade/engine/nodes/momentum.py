@@ -19,22 +19,17 @@ def _rsi(site: Site) -> dict[str, Value]:
         with f.when(x.count() > 1):
             up = f.let(kernels.positive_part(f, change))
             down = f.let((change.op1("abs") - change) * 0.5)
-            gains, losses = f.var(F64, gain.get()), f.var(F64, loss.get())
-            size = f.let(n.to(F64))
             with f.when(x.count() > n + 1) as running:
+                size = f.let(n.to(F64))
                 # TA-Lib multiplies by 1 / n here: dividing instead differs in the last bits.
-                f.set(gains, (gains * (size - 1.0) + up) * (1.0 / size))
-                f.set(losses, (losses * (size - 1.0) + down) * (1.0 / size))
+                gain.set((gain.get() * (size - 1.0) + up) * (1.0 / size))
+                loss.set((loss.get() * (size - 1.0) + down) * (1.0 / size))
             with f.otherwise(running):
-                f.set(gains, gains + up)
-                f.set(losses, losses + down)
-                with f.when(x.count().eq(n + 1)):
-                    f.set(gains, gains / size)
-                    f.set(losses, losses / size)
-            gain.set(gains)
-            loss.set(losses)
+                for slot, move in ((gain, up), (loss, down)):
+                    f.var(F64, f.call(kernels.seed(), slot.address(), move, x.count() - 1, n))
             with f.when(x.count() > n):
-                total = f.let(gains + losses)
+                gains = f.let(gain.get())
+                total = f.let(gains + loss.get())
                 f.set(out, 0.0)
                 with f.when(total > 0.0):
                     f.set(out, 100.0 * (gains / total))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from algotrade.engine.ir import F64, Expr
 from algotrade.engine.node_type import VALUE, Category, NodeType
+from algotrade.engine.nodes import kernels
 from algotrade.engine.nodes.overlap import period
 from algotrade.engine.site import NAN, Site, Value
 
@@ -26,10 +27,7 @@ def average_true_range(site: Site, n: Expr) -> Expr:
             f.set(out, (state.get() * (size - 1.0) + widest) / size)
             state.set(out)
         with f.otherwise(running):
-            state.set(state.get() + widest)
-            with f.when(scope.bars.eq(n + 1)):
-                f.set(out, state.get() / size)
-                state.set(out)
+            f.set(out, f.call(kernels.seed(), state.address(), widest, scope.bars - 1, n))
     return out
 
 

@@ -1,4 +1,4 @@
-"""Every rule of STRATEGY.md §1 for bad documents: a diagnostic that names the node or edge, and never an exception."""
+"""Every rule for bad documents: a diagnostic that names the node or edge, and never an exception."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def _progress(total: int) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def outcome_json(outcome: Outcome, *, skip_bad: bool) -> dict[str, Any]:
-    """The answer of STRATEGY.md §5. Keys beyond it appear only where there is something to say."""
+    """The answer of docs/cli.md. Keys beyond it appear only where there is something to say."""
     from algotrade.engine import fixed, metrics
 
     result = outcome.result

@@ -79,7 +79,7 @@ def printable(text: str) -> str:
 
 
 def diagnostics_json(diagnostics: Sequence[Diagnostic]) -> list[dict[str, Any]]:
-    """Findings as plain objects, as STRATEGY's diagnostics are written."""
+    """Findings as plain objects."""
     names = ("severity", "code", "message", "node_id", "edge_id", "param")
     return [{name: getattr(diagnostic, name) for name in names} for diagnostic in diagnostics]
 

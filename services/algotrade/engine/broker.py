@@ -1,4 +1,4 @@
-"""The simulated broker in the IR: orders, fills, fees, slippage, stops and the exact ledger (STRATEGY.md §4).
+"""The simulated broker in the IR: orders, fills, fees, slippage, stops and the exact ledger (docs/strategy.md).
 
 Nothing here depends on a graph, so this code is built and encoded once. What does depend on it — which node entered,
 how much, at which levels to leave — is called by name: ``enter``, ``levels`` and ``bars`` (`lower.py`).

@@ -104,7 +104,7 @@ class Compilation:
 
 
 def compile_strategy(document: str | bytes | Mapping[str, Any], *, probe: bool = False) -> Compilation:
-    """Compile a document (STRATEGY.md §1). Never raises for bad input: findings are in ``diagnostics``."""
+    """Compile a document (docs/strategy.md). Never raises for bad input: findings are in ``diagnostics``."""
     parsed, found = graph.parse(document)
     strategy = check(parsed, found) if parsed is not None else None
     diagnostics = tuple(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""Run settings: all that a run depends on beside the artefact, its parameters and the data (STRATEGY.md §4)."""
+"""Run settings: all that a run depends on beside the artefact, its parameters and the data (docs/strategy.md)."""
 
 from __future__ import annotations
 

@@ -6,10 +6,12 @@ An embedded server listens on a Unix socket only and stops with the last process
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import tempfile
 import warnings
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +64,8 @@ async def embedded_server(directory: Path) -> AsyncIterator[URL]:
             )
 
         directory.parent.mkdir(parents=True, exist_ok=True)
-        server = postgres_server.get_server(directory, cleanup_mode="stop")
+        with _one_at_a_time():
+            server = postgres_server.get_server(directory, cleanup_mode="stop")
         _forget_killed_users(server.global_process_id_list)
         return server
 
@@ -73,6 +76,15 @@ async def embedded_server(directory: Path) -> AsyncIterator[URL]:
     finally:
         await asyncio.to_thread(server.cleanup)
         log.info("database.stopped")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold a lock of the whole machine: the first server that root starts makes the account, a second at once fails."""
+    path = Path(tempfile.gettempdir()) / f"algotrade-postgres-{os.geteuid()}.lock"
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _forget_killed_users(processes: Any) -> None:

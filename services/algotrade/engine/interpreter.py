@@ -278,6 +278,10 @@ def _unary(e: Expr, type: Type, a: Evaluate) -> Evaluate:
             return max(-half, min(half - 1, math.trunc(x))) if math.isfinite(x) else (half - 1 if x > 0 else -half)
 
         return saturate
+    if op == "f64_as_i64":
+        return lambda local: _FORMAT["i64"].unpack(_FORMAT["f64"].pack(a(local)))[0]
+    if op == "i64_as_f64":
+        return lambda local: _FORMAT["f64"].unpack(_FORMAT["i64"].pack(a(local)))[0]
     if op == "i32_to_i64":
         return a
     if op == "i64_to_i32":

@@ -110,6 +110,11 @@ class Expr:
             return const(I64, int_of(self))
         return Expr(f"{self.type}_to_{type}", type, (self,))
 
+    def bits(self) -> Expr:
+        """The bits of a float as i64, or of an i64 as a float."""
+        type: Type = I64 if self.type == F64 else F64
+        return Expr(f"{self.type}_as_{type}", type, (self,))
+
     def load(self, type: Type, offset: int = 0) -> Expr:
         """The value of a type at this i32 address plus a constant offset."""
         return Expr("load", type, (self,), offset)

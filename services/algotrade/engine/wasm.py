@@ -54,6 +54,8 @@ OPCODE: Final[dict[tuple[str, Type], bytes]] = {
     ("i64_to_f64", I64): b"\xb9",
     ("f64_to_i32", F64): b"\xfc\x02",
     ("f64_to_i64", F64): b"\xfc\x06",
+    ("f64_as_i64", F64): b"\xbd",
+    ("i64_as_f64", I64): b"\xbf",
 }
 LOAD: Final[dict[Type, bytes]] = {"i32": b"\x28\x02", "i64": b"\x29\x03", "f64": b"\x2b\x03"}
 STORE: Final[dict[Type, bytes]] = {"i32": b"\x36\x02", "i64": b"\x37\x03", "f64": b"\x39\x03"}

@@ -82,7 +82,7 @@ async def embedded_server(directory: Path) -> AsyncIterator[URL]:
 def _one_at_a_time() -> Iterator[None]:
     """Hold a lock of the whole machine: the first server that root starts makes the account, a second at once fails."""
     path = Path(tempfile.gettempdir()) / f"algotrade-postgres-{os.geteuid()}.lock"
-    with path.open("w") as lock:
+    with path.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

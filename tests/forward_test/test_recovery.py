@@ -25,9 +25,10 @@ from algotrade.engine.settings import RunSettings
 from algotrade.engine.trades import Trade, TradeBook
 from algotrade.forward_test import follow, lane
 from algotrade.forward_test.changes import Changes
-from algotrade.forward_test.follow import SHARDS, Worker
+from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.session import Applied, Commit
+from algotrade.forward_test.shards import SHARDS
 from algotrade.forward_test.store import Fenced
 from algotrade.platform.bus import Message
 from algotrade.platform.bus_postgres import PostgresBus

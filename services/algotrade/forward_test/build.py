@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager, suppress
 import grpc
 
 from algotrade.forward_test.changes import Changes
-from algotrade.forward_test.follow import SHARDS, Worker
+from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.lifecycle import Lifecycle
 from algotrade.forward_test.postgres import PostgresSessionStore
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_outbox import PostgresOutbox
 from algotrade.forward_test.relay import Relay
 from algotrade.forward_test.servicer import ForwardTestServicer
+from algotrade.forward_test.shards import SHARDS
 from algotrade.forward_test.store import Ledger
 from algotrade.forward_test.stream import Streamer
 from algotrade.forward_test.upstream import Upstream

@@ -12,33 +12,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from typing import Final
 
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from algotrade.engine.native import TrapError
 from algotrade.forward_test.batch import Batch, Reading, RecordError
 from algotrade.forward_test.changes import Changes
-from algotrade.forward_test.lane import Lane, Member, unreadable
-from algotrade.forward_test.lanes import Lanes, Unreadable
-from algotrade.forward_test.session import (
-    Applied,
-    Command,
-    CommandKind,
-    Commit,
-    Held,
-    Place,
-    Progress,
-    Session,
-    Status,
-)
+from algotrade.forward_test.lane import Lane, Member
+from algotrade.forward_test.obey import Obedience
+from algotrade.forward_test.session import Progress, Status
+from algotrade.forward_test.shards import Shards
 from algotrade.forward_test.store import Fenced, Ledger
 from algotrade.platform import limits
-from algotrade.platform.bus import Bus, OffsetOutOfRange, partition_of
+from algotrade.platform.bus import Bus, OffsetOutOfRange
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -46,8 +35,6 @@ from algotrade.platform.topics import FORWARD_TEST_EVENTS, MARKET_DATA_UPDATES, 
 
 log = logger(__name__)
 
-SHARDS: Final = range(FORWARD_TEST_EVENTS.partitions)
-CHECKPOINTS_A_ROUND: Final = 500
 EVENTS_A_COMMIT: Final = 10_000  # or a little more: as many as one lane's step gave
 MAX_FAILURES: Final = 20  # in a row, while nothing works
 RETRY_SECONDS: Final = (0.05, 2.0)
@@ -69,17 +56,14 @@ class Worker:
         stored: Callable[[], None] = lambda: None,
     ) -> None:
         """Take where things are; ``stored`` is called when there is something to send."""
-        self._ledger = ledger
         self._bus = bus
         self._changes = changes
         self._clock = clock
         self._metrics = metrics
-        self._checkpoint_ns = round(checkpoint_seconds * SECOND_NS)
-        self._checkpoint_due_ns = 0
         self._poll_seconds = poll_seconds
-        self._stored = stored
-        self._epochs: dict[int, int] = {}
-        self._lanes = Lanes(ledger, clock, metrics)
+        self._shards = Shards(ledger, changes, clock, metrics, checkpoint_seconds=checkpoint_seconds, stored=stored)
+        self._lanes = self._shards.lanes
+        self._commands = Obedience(self._shards, bus, changes)
         self._wake = asyncio.Event()
         self._told = True
         self._looked_ns = 0  # when it last looked for commands
@@ -114,10 +98,10 @@ class Worker:
         fresh = False  # whether the lanes are what the rows say
         while not self._stopping:
             try:
-                if not self._epochs:
-                    self._epochs = dict(await self._ledger.take(SHARDS))
+                await self._shards.take()
                 if not fresh:
-                    await self._restore()
+                    self._told = True
+                    await self._shards.restore()
                     fresh = True
                 moved = await self._round()
                 failures, self.failure = 0, None
@@ -125,7 +109,7 @@ class Worker:
                     await self._wait()
             except Fenced as fenced:
                 fresh = False
-                if not self._lose(fenced):
+                if not self._shards.lose(fenced):
                     return
             except Exception as error:
                 fresh = False
@@ -138,15 +122,7 @@ class Worker:
                     raise
                 await asyncio.sleep(min(RETRY_SECONDS[0] * 2**failures, RETRY_SECONDS[1]))
         if fresh:
-            await self._store_all()
-
-    def _lose(self, fenced: Fenced) -> bool:
-        """Forget shards that another worker has taken; tell whether any are left."""
-        log.error("worker.fenced", shards=fenced.shards)
-        self._lanes.clear()
-        for shard in fenced.shards:
-            self._epochs.pop(shard, None)
-        return bool(self._epochs)
+            await self._shards.store_all()
 
     # ------------------------------------------------------------------ waking
 
@@ -168,24 +144,6 @@ class Worker:
             async with asyncio.timeout(self._poll_seconds):
                 await self._wake.wait()
 
-    # ------------------------------------------------------------------ restoring
-
-    async def _restore(self) -> None:
-        self._lanes.clear()
-        self._told = True
-        found = await self._ledger.held(list(self._epochs))
-        for held in found:
-            await self._hold(held)
-        log.info("worker.restored", sessions=len(found), epochs=self._epochs)
-
-    async def _hold(self, held: Held, alone_until: int = 0) -> None:
-        """Take a session in. One that cannot be brought back is halted."""
-        try:
-            await self._lanes.hold(held, alone_until)
-        except Unreadable as error:
-            log.exception("session.unreadable", session_id=held.session.session_id, exc_info=error)
-            await self._commit([unreadable(held, "state_unreadable")])
-
     # ------------------------------------------------------------------ a round
 
     async def _round(self) -> bool:
@@ -194,8 +152,8 @@ class Worker:
         now_ns = self._clock.now_ns()
         if self._told or now_ns - self._looked_ns >= self._poll_seconds * SECOND_NS:  # messages may be late, or lost
             self._told, self._looked_ns = False, now_ns
-            for command in await self._ledger.waiting(list(self._epochs)):
-                await self._obey(command)
+            for command in await self._shards.waiting():
+                await self._commands.obey(command)
         reads: dict[tuple[int, int, int], Reading] = {}
         progress: list[Progress] = []
         moved = False
@@ -213,11 +171,11 @@ class Worker:
                 moved = True
                 progress += await self._advance(lane, batch)
             if sum(len(one.events) for one in progress) >= EVENTS_A_COMMIT:
-                await self._commit(progress)
+                await self._shards.commit(progress)
                 progress = []
         if progress:
-            await self._commit(progress)
-        await self._checkpoint()
+            await self._shards.commit(progress)
+        await self._shards.checkpoint()
         self._lanes.tidy()
         return moved
 
@@ -256,123 +214,9 @@ class Worker:
         if len(members) == 1:
             return [lane.halted(members[0], "trap")]
         self._lanes.remove(lane)
-        for held in await self._ledger.held(list(self._epochs), [m.session.session_id for m in members]):
-            await self._hold(held, alone_until=end)
+        for held in await self._shards.rows([m.session.session_id for m in members]):
+            await self._shards.hold(held, alone_until=end)
         return []
-
-    # ------------------------------------------------------------------ storing
-
-    async def _checkpoint(self) -> None:
-        """Store rows that are due, not all at once: with many sessions that would hold up the ticks."""
-        now_ns = self._clock.now_ns()
-        if now_ns >= self._checkpoint_due_ns:
-            self._checkpoint_due_ns = now_ns + self._checkpoint_ns // 4
-            if due := self._lanes.due(now_ns - self._checkpoint_ns, CHECKPOINTS_A_ROUND):
-                await self._commit(due)
-
-    async def _store_all(self) -> None:
-        """Store every row before the end, so that who comes next has nothing to do twice."""
-        while due := self._lanes.due(self._clock.now_ns(), CHECKPOINTS_A_ROUND):
-            await self._commit(due)
-
-    async def _commit(self, progress: Sequence[Progress], applied: Sequence[Applied] = ()) -> None:
-        """Store in one transaction; then, and only then, say so."""
-        with self._metrics.session_commit_seconds.time():
-            await self._ledger.commit(self._epochs, Commit(progress=tuple(progress), applied=tuple(applied)))
-        members = self._lanes.members()
-        for one in progress:
-            session = one.session
-            if (found := members.get(session.session_id)) is not None:
-                lane, member = found
-                member.keep(one, self._clock.now_ns())
-                if session.status.final:
-                    lane.drop(member)
-            if session.status.final:
-                log.info("session.ended", session_id=session.session_id, status=session.status, why=session.halt_reason)
-            self._changes.stored(session.session_id, session.last_sequence, session.status)
-        if any(one.outgoing for one in progress):
-            self._stored()
-
-    # ------------------------------------------------------------------ commands
-
-    async def _obey(self, command: Command) -> None:
-        """Apply a command between two batches and store the place at which it took effect."""
-        with structlog.contextvars.bound_contextvars(correlation_id=command.correlation_id):
-            if command.kind is CommandKind.START:
-                await self._start(command)
-            elif command.kind in (CommandKind.STOP_FLATTEN, CommandKind.STOP_KEEP):
-                await self._stop(command)
-            else:
-                await self._steer(command)
-            log.info("command.applied", session_id=command.session_id, kind=command.kind)
-        self._changes.touched(command.session_id)
-
-    async def _start(self, command: Command) -> None:
-        session = await self._ledger.session(command.session_id)
-        if session is None or session.status is not Status.CREATED:
-            await self._pass(command)
-            return
-        session = replace(session, correlation_id=command.correlation_id)
-        place = await self._first_place(session)
-        applied = Applied(command.session_id, command.command_id, place.partition, place.orders_from)
-        await self._ledger.commit(self._epochs, Commit(starts=((session, place),), applied=(applied,)))
-        for held in await self._ledger.held(list(self._epochs), [session.session_id]):
-            await self._hold(held)
-            self._changes.stored(session.session_id, held.session.last_sequence, held.session.status)
-
-    async def _first_place(self, session: Session) -> Place:
-        """Where a session begins: a replay at its oldest record; else at the end, after a warm-up on what is kept."""
-        partition = partition_of(session.symbol, MARKET_DATA_UPDATES.partitions)
-        bounds = await self._bus.bounds(MARKET_DATA_UPDATES, partition)
-        if session.from_first_tick:
-            return Place(partition, bounds.earliest, bounds.earliest)
-        return Place(partition, max(bounds.earliest, bounds.end - limits.MAX_WARMUP_RECORDS), bounds.end)
-
-    async def _stop(self, command: Command) -> None:
-        found = self._lanes.members().get(command.session_id)
-        if found is None:
-            await self._pass(command)
-            return
-        lane, member = found
-        status = Status.STOPPED
-        if command.kind is CommandKind.STOP_FLATTEN and lane.state(member).quantity:
-            if member.session.status is Status.STOPPING:
-                await self._pass(command)
-                return
-            if len(lane.members) > 1:
-                lane = lane.alone(member)
-                self._lanes.add(lane)
-            lane.sell_out(member)
-            status = Status.STOPPING
-        await self._commit([lane.progress(member, status)], [_applied(command, lane)])
-
-    async def _steer(self, command: Command) -> None:
-        """Pause, resume or flatten a session that goes on; where it is so already, change nothing."""
-        found = self._lanes.members().get(command.session_id)
-        if found is None or (step := _STEPS.get((command.kind, found[1].session.status))) is None:
-            await self._pass(command)
-            return
-        lane, member = found
-        act, status = step
-        act(lane, member)
-        await self._commit([lane.told(member, status)], [_applied(command, lane)])
-
-    async def _pass(self, command: Command) -> None:
-        """Note a command that has come too late to change anything."""
-        await self._ledger.commit(self._epochs, Commit(applied=(Applied(command.session_id, command.command_id),)))
-
-
-# What a command does to a session by its status, and its status afterwards; any other pair changes nothing.
-_STEPS: Final = {
-    (CommandKind.PAUSE, Status.RUNNING): (Lane.pause, Status.PAUSED),
-    (CommandKind.RESUME, Status.PAUSED): (Lane.resume, Status.RUNNING),
-    (CommandKind.FLATTEN, Status.RUNNING): (Lane.flatten, Status.RUNNING),
-    (CommandKind.FLATTEN, Status.PAUSED): (Lane.flatten, Status.PAUSED),
-}
-
-
-def _applied(command: Command, lane: Lane) -> Applied:
-    return Applied(command.session_id, command.command_id, lane.partition, lane.offset, lane.tick_sequence)
 
 
 def _kind(error: Exception) -> str:

@@ -1,0 +1,128 @@
+"""The shards a worker holds: their epochs, the sessions of them in memory, and every commit about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from algotrade.forward_test.changes import Changes
+from algotrade.forward_test.lane import unreadable
+from algotrade.forward_test.lanes import Lanes, Unreadable
+from algotrade.forward_test.session import Applied, Command, Commit, Held, Progress, Session
+from algotrade.forward_test.store import Fenced, Ledger
+from algotrade.platform.clock import SECOND_NS, Clock
+from algotrade.platform.log import logger
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.topics import FORWARD_TEST_EVENTS
+
+log = logger(__name__)
+
+SHARDS: Final = range(FORWARD_TEST_EVENTS.partitions)
+CHECKPOINTS_A_ROUND: Final = 500
+
+
+class Shards:
+    """What a worker holds, in memory (`lanes`) and in rows. Nothing is written but under the fence."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        changes: Changes,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        checkpoint_seconds: float,
+        stored: Callable[[], None],
+    ) -> None:
+        """Take where rows are; ``stored`` is called when there is something to send."""
+        self.lanes = Lanes(ledger, clock, metrics)
+        self._ledger = ledger
+        self._changes = changes
+        self._clock = clock
+        self._metrics = metrics
+        self._checkpoint_ns = round(checkpoint_seconds * SECOND_NS)
+        self._checkpoint_due_ns = 0
+        self._stored = stored
+        self._epochs: dict[int, int] = {}
+
+    # ------------------------------------------------------------------ taking
+
+    async def take(self) -> None:
+        """Become the writer of every shard, unless some are held already."""
+        if not self._epochs:
+            self._epochs = dict(await self._ledger.take(SHARDS))
+
+    def lose(self, fenced: Fenced) -> bool:
+        """Forget shards that another worker has taken, and all that is in memory; tell whether any are left."""
+        log.error("worker.fenced", shards=fenced.shards)
+        self.lanes.clear()
+        for shard in fenced.shards:
+            self._epochs.pop(shard, None)
+        return bool(self._epochs)
+
+    async def restore(self) -> None:
+        """Throw away what is in memory and bring every session back from its row."""
+        self.lanes.clear()
+        found = await self._ledger.held(list(self._epochs))
+        for held in found:
+            await self.hold(held)
+        log.info("worker.restored", sessions=len(found), epochs=self._epochs)
+
+    async def hold(self, held: Held, alone_until: int = 0) -> None:
+        """Take a session in. One that cannot be brought back is halted."""
+        try:
+            await self.lanes.hold(held, alone_until)
+        except Unreadable as error:
+            log.exception("session.unreadable", session_id=held.session.session_id, exc_info=error)
+            await self.commit([unreadable(held, "state_unreadable")])
+
+    # ------------------------------------------------------------------ reading
+
+    async def rows(self, session_ids: Sequence[str]) -> list[Held]:
+        """Return sessions that have begun and not ended, as last stored."""
+        return await self._ledger.held(list(self._epochs), session_ids)
+
+    async def session(self, session_id: str) -> Session | None:
+        """Return a session in any status, as last stored."""
+        return await self._ledger.session(session_id)
+
+    async def waiting(self) -> list[Command]:
+        """Return commands that were not applied yet, in order."""
+        return await self._ledger.waiting(list(self._epochs))
+
+    # ------------------------------------------------------------------ storing
+
+    async def checkpoint(self) -> None:
+        """Store rows that are due, not all at once: with many sessions that would hold up the ticks."""
+        now_ns = self._clock.now_ns()
+        if now_ns >= self._checkpoint_due_ns:
+            self._checkpoint_due_ns = now_ns + self._checkpoint_ns // 4
+            if due := self.lanes.due(now_ns - self._checkpoint_ns, CHECKPOINTS_A_ROUND):
+                await self.commit(due)
+
+    async def store_all(self) -> None:
+        """Store every row before the end, so that who comes next has nothing to do twice."""
+        while due := self.lanes.due(self._clock.now_ns(), CHECKPOINTS_A_ROUND):
+            await self.commit(due)
+
+    async def write(self, commit: Commit) -> None:
+        """Store something about sessions that are not in memory."""
+        await self._ledger.commit(self._epochs, commit)
+
+    async def commit(self, progress: Sequence[Progress], applied: Sequence[Applied] = ()) -> None:
+        """Store in one transaction; then, and only then, say so."""
+        with self._metrics.session_commit_seconds.time():
+            await self._ledger.commit(self._epochs, Commit(progress=tuple(progress), applied=tuple(applied)))
+        members = self.lanes.members()
+        for one in progress:
+            session = one.session
+            if (found := members.get(session.session_id)) is not None:
+                lane, member = found
+                member.keep(one, self._clock.now_ns())
+                if session.status.final:
+                    lane.drop(member)
+            if session.status.final:
+                log.info("session.ended", session_id=session.session_id, status=session.status, why=session.halt_reason)
+            self._changes.stored(session.session_id, session.last_sequence, session.status)
+        if any(one.outgoing for one in progress):
+            self._stored()

@@ -93,6 +93,7 @@ def gateway_settings(session_settings: Settings, data_dir: Path) -> Settings:
             "data_dir": data_dir,
             "gateway_address": "127.0.0.1:0",
             "envoy_admin_address": "127.0.0.1:0",
+            "rate_limits": False,  # test_rates.py has them
         }
     )
 
@@ -207,7 +208,9 @@ class Caller:
         try:
             reply = await running_call
         except grpc.aio.AioRpcError as error:
-            return Answer(error.code().name, error.details() or "", info(error).reason)
+            given = [*(await running_call.initial_metadata()), *(await running_call.trailing_metadata())]
+            headers = {key: str(value) for key, value in given}
+            return Answer(error.code().name, error.details() or "", info(error).reason, headers=headers)
         initial = {key: str(value) for key, value in await running_call.initial_metadata()}
         return Answer(reply=reply, headers=initial)
 
@@ -238,9 +241,8 @@ class Caller:
             return Answer(reply=json_format.ParseDict(found, method.reply()), headers=dict(response.headers))
         assert set(found) == {"code", "message", "details"}
         reason = next((one["reason"] for one in found["details"] if "reason" in one), "")
-        return Answer(
-            GRPC_NAMES[found["code"]], found["message"], reason, headers={":status": str(response.status_code)}
-        )
+        told = {":status": str(response.status_code), **response.headers}
+        return Answer(GRPC_NAMES[found["code"]], found["message"], reason, headers=told)
 
 
 def _reason(status: status_pb2.Status) -> str:

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from algotrade.platform import limits
 
 Seconds = Annotated[float, Field(gt=0)]
+# "calls/seconds": so many at once, and afterwards as they come back, evenly
+Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,7}/[1-9][0-9]{0,4}$")]
 
 
 class Settings(BaseSettings):
@@ -25,6 +27,19 @@ class Settings(BaseSettings):
     http_address: str = "127.0.0.1:9464"  # /metrics and the JWKS
     envoy_admin_address: str = "127.0.0.1:9901"
     cors_origins: str = r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?"  # pattern of the pages that may call the gateway
+
+    # Rate limits, a method and caller, by the tier that platform/policy.py gives the method. Each gateway counts for
+    # itself, in memory: two of them let twice as many through.
+    rate_limits: bool = True  # false: count only, and refuse nobody
+    rate_address: Rate = "60000/60"  # everything that comes from one address, whoever calls
+    rate_password: Rate = "20/60"  # noqa: S105
+    rate_credential: Rate = "120/60"
+    rate_open: Rate = "600/60"
+    rate_compute: Rate = "120/60"
+    rate_write: Rate = "600/60"
+    rate_read: Rate = "3000/60"
+    rate_stream: Rate = "300/60"
+    trusted_proxies: Annotated[int, Field(ge=0, le=8)] = 0  # before the gateway; they say where a client really is
 
     # Database: a DSN such as postgresql://user:password@host/name; without one PostgreSQL is started in the data dir
     database_dsn: SecretStr | None = None

@@ -44,6 +44,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the call's time ran out."""
     ERROR_REASON_PATH_UNKNOWN: _ErrorReason.ValueType  # 10
     """UNIMPLEMENTED, over REST NOT_FOUND: nothing answers under that path."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 11
+    """RESOURCE_EXHAUSTED, over REST 429: the caller makes this call too often. The header retry-after says in how many
+    seconds the next one may come.
+    """
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED: the call carries no token."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 21
@@ -132,6 +136,10 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 9
 """DEADLINE_EXCEEDED: the call's time ran out."""
 ERROR_REASON_PATH_UNKNOWN: ErrorReason.ValueType  # 10
 """UNIMPLEMENTED, over REST NOT_FOUND: nothing answers under that path."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 11
+"""RESOURCE_EXHAUSTED, over REST 429: the caller makes this call too often. The header retry-after says in how many
+seconds the next one may come.
+"""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED: the call carries no token."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 21

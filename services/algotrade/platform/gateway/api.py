@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.rpc import error_details_pb2
 
 from algotrade import v1
-from algotrade.platform.policy import Access, accesses
+from algotrade.platform.policy import Access, Tier, rules
 
 PACKAGE: Final = "algotrade.v1"
 
@@ -26,6 +26,7 @@ class Method:
     streaming: bool
     read_only: bool
     public: bool
+    tier: Tier  # how often one caller may call it
 
 
 def services() -> tuple[ServiceDescriptor, ...]:
@@ -36,14 +37,15 @@ def services() -> tuple[ServiceDescriptor, ...]:
 
 def methods() -> tuple[Method, ...]:
     """Return every method of the API, by path."""
-    access = accesses(services())
+    declared = rules(services())
     read_only = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
     return tuple(
         Method(
             path=(path := f"/{service.full_name}/{method.name}"),
             streaming=method.server_streaming,
             read_only=method.GetOptions().idempotency_level == read_only,
-            public=access[path] is Access.PUBLIC,
+            public=declared[path][0] is Access.PUBLIC,
+            tier=declared[path][1],
         )
         for service in services()
         for method in service.methods

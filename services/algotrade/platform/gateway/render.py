@@ -14,6 +14,7 @@ from algotrade.platform.errors import DOMAIN
 from algotrade.platform.gateway import api
 from algotrade.platform.gateway.replies import replies
 from algotrade.platform.http import JWKS_PATH
+from algotrade.platform.policy import Tier
 from algotrade.platform.settings import Settings
 
 TEMPLATE: Final = "envoy.yaml.j2"
@@ -21,6 +22,7 @@ CONFIG: Final = "envoy.yaml"
 DESCRIPTORS: Final = "algotrade.binpb"
 MAX_HEAP_BYTES: Final = 512 * limits.MIB
 MAX_CONNECTIONS: Final = 10_000
+MAX_RATE_BUCKETS: Final = 100_000  # a tier: callers × methods; the one longest unused gives way, and begins anew
 STREAM_IDLE_HEARTBEATS: Final = 4  # a stream that missed so many is dead
 
 
@@ -53,6 +55,22 @@ class Upstreams:
         return cls(Address(grpc.host, grpc_port or grpc.port), Address(http.host, http_port or http.port))
 
 
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A rate limit: ``calls`` at once, and as many again within ``seconds``."""
+
+    key: str
+    calls: int
+    seconds: int
+    by_address: bool
+
+    @classmethod
+    def parse(cls, key: str, rate: str, *, by_address: bool) -> Bucket:
+        """Read a setting such as "20/60"."""
+        calls, seconds = rate.split("/")
+        return cls(key, int(calls), int(seconds), by_address)
+
+
 def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path) -> Path:
     """Write configuration and descriptor set into a folder; return the configuration's path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +91,6 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path) -> str:
         grpc=upstreams.grpc,
         jwks=upstreams.http,
         jwks_path=JWKS_PATH,
-        package=api.PACKAGE,
         services=[service.full_name for service in api.services()],
         methods=methods,
         public_paths=[
@@ -90,6 +107,14 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path) -> str:
         max_token_seconds=settings.access_token_seconds,
         clock_skew_seconds=settings.clock_skew_seconds,
         cors_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
+        rate_limits=settings.rate_limits,
+        max_rate_buckets=MAX_RATE_BUCKETS,
+        address_bucket=Bucket.parse("address", settings.rate_address, by_address=True),
+        tier_buckets=[
+            Bucket.parse(tier.value, getattr(settings, f"rate_{tier.value}"), by_address=tier.by_address)
+            for tier in Tier
+        ],
         deadline_seconds=math.ceil(settings.unary_deadline_seconds),
         stream_idle_seconds=math.ceil(settings.heartbeat_seconds * STREAM_IDLE_HEARTBEATS),
         max_request_bytes=limits.MAX_REQUEST_BYTES,

@@ -38,7 +38,9 @@ CAUSES: Final = (
     _Cause(404, grpc.StatusCode.UNIMPLEMENTED, "PATH_UNKNOWN", "nothing answers under this path"),
     _Cause(408, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "the request took too long to arrive"),
     _Cause(413, grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "the message is too large"),
-    _Cause(429, grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED", "too many calls"),
+    _Cause(
+        429, grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", "too many calls; retry-after says when to try again"
+    ),
     _Cause(431, grpc.StatusCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "the headers are too large"),
     _Cause(500, grpc.StatusCode.INTERNAL, "INTERNAL", "a fault of the gateway"),
     _Cause(

@@ -217,6 +217,9 @@ class Broker:
         s = View(f, row, R.ROW)
         with f.when(s["mode"].eq(R.HALTED)):
             f.ret()
+        with f.when(s["mode"].eq(R.GAP)):
+            _touch_late(f, s, price)
+            f.ret()
         attention = f.let(s["attention"])
         with f.when(attention & R.WATCH_PATH):
             self._watch_path(f, row, s, price, flags)
@@ -237,6 +240,14 @@ class Broker:
         with f.otherwise(real), f.when((price <= s["watched_low"]) | (price > s["watched_high"])):
             s["attention"] = s["attention"] & (R.ENTRY_PENDING | R.EXIT_PENDING)
             f.run(self.report, row, EventKind.AMBIGUOUS, -1, Reason.NODE, price, 0, 0, 0, 0, 0)
+
+
+def _touch_late(f: Function, s: View, price: Expr) -> None:
+    """A stop that a late tick touches waits for the feed: no one could have sold at the late price."""
+    free = (s["attention"] & R.EXIT_PENDING).eq(0)
+    with f.when(s["quantity"].ne(0) & free & (s["stop"] > 0) & (price <= s["stop"])):
+        s["exit_portion"], s["exit_node"], s["exit_reason"] = R.WHOLE_PERCENT, 0, Reason.STOP_LOSS
+        s["attention"] = s["attention"] | R.EXIT_PENDING
 
 
 def _none_bought(mode: Expr) -> Expr:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from algotrade.engine import row as R
 from algotrade.engine.broker import ENTER, LEVELS, SIZE_MODES, broker
 from algotrade.engine.calendar import calendar
-from algotrade.engine.ir import F64, I32, Expr, Function, Program, View, const, maximum
+from algotrade.engine.ir import F64, I32, Expr, Function, Program, View, const, maximum, select
 from algotrade.engine.node_type import Category
 from algotrade.engine.nodes.exits import set_level
 from algotrade.engine.records import Reason
@@ -78,7 +78,7 @@ class _Bars:
             self.evaluate(s, bar)
             with f.when(self.noted):
                 self.remember(s, bar)
-                with f.when(s["fill_at_close"] & s["attention"].ne(0)):
+                with f.when(s["fill_at_close"] & s["attention"].ne(0) & s["mode"].ne(R.GAP)):
                     f.run(broker().market, base, s["last_ts"], close)
                 with f.when(log_is_full() | s["mode"].eq(R.HALTED)):
                     f.ret(count - left + 1)
@@ -177,7 +177,8 @@ class _Bars:
         with f.when(busy):
             f.set(reason, Reason.ALREADY_LONG)
         with f.when(s["mode"].ne(R.RUNNING)):
-            f.set(reason, Reason.HALTED)
+            stale = s["mode"].eq(R.STALE) | s["mode"].eq(R.GAP)
+            f.set(reason, select(stale, const(I32, Reason.STALE_DATA), const(I32, Reason.HALTED)))
         with f.when(scope.bars <= s["warmup"]):
             f.set(reason, Reason.WARMING_UP)
         with f.when(reason.ne(0)) as rejected:

@@ -32,6 +32,8 @@ WATCH_PATH: Final = 4  # an exit happened on this bar's assumed path; see whethe
 RUNNING: Final = 0
 EXITS_ONLY: Final = 1
 HALTED: Final = 2
+STALE: Final = 3  # the feed is silent: no entries, stale_data
+GAP: Final = 4  # ticks are missing, what comes is late: no entries either, and nothing fills before the feed is live
 
 # What every tick reads and writes: two lines of the processor's cache, so that many sessions step quickly.
 TICKING: Final[Mapping[str, Type]] = {

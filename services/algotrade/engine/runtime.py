@@ -22,7 +22,7 @@ from algotrade.engine.limits import (
 )  # fmt: skip
 from algotrade.engine.node_type import ParamKind
 from algotrade.engine.records import BAR, CLOSES_BAR, EVENT, TICK, Records
-from algotrade.engine.row import EXITS_ONLY, HALTED, RUNNING
+from algotrade.engine.row import EXITS_ONLY, GAP, HALTED, RUNNING, STALE
 from algotrade.engine.settings import INTERVALS, RunSettings, SettingsError
 from algotrade.engine.site import representation
 
@@ -31,6 +31,7 @@ _BYTE: Final = np.dtype(np.uint8)
 _I32: Final = np.dtype("<i4")
 _ALIGN: Final = 64
 _FIRST_ROWS: Final = 16
+_OF_THE_MEMORY: Final = ("slot", "day_zone", "day_zone_length")  # fields of a row that are not the session's
 
 # The fields that every artefact's rows begin with.
 _COMMON: Final = np.dtype(
@@ -42,7 +43,7 @@ _COMMON: Final = np.dtype(
     }
 )
 
-__all__ = ["EXITS_ONLY", "HALTED", "RUNNING", "SessionState", "Sessions"]
+__all__ = ["EXITS_ONLY", "GAP", "HALTED", "RUNNING", "STALE", "SessionState", "Sessions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ class Sessions:
         if len(raw) != self._stride:
             raise ValueError(f"a row of {len(raw)} bytes; this artefact's have {self._stride}")
         row = self._row(slot)
-        own = {name: row[name].item() for name in ("slot", "day_zone", "day_zone_length")}
+        own = {name: row[name].item() for name in _OF_THE_MEMORY}
         self._bytes_at(self._rows + slot * self._stride, self._stride)[:] = np.frombuffer(raw, np.uint8)
         for name, value in own.items():  # addresses and the slot belong to this memory, not to the session
             row[name] = value
@@ -211,9 +212,15 @@ class Sessions:
         return _state(self._instance.view(address, _COMMON, 1))
 
     def set_mode(self, slot: int, mode: int) -> None:
-        """RUNNING, EXITS_ONLY (no entries) or HALTED (nothing at all)."""
+        """RUNNING, EXITS_ONLY (no entries), STALE or GAP (none either, as the feed is not live), HALTED (nothing)."""
         self._native[slot]
         self._row(slot)["mode"] = mode
+
+    def refuse(self, slot: int) -> Records:
+        """Give up an entry that waits for its tick, as stale_data; the EVENT records of it, one or none."""
+        self._native[slot]
+        self._call("refuse", self._rows + slot * self._stride)
+        return self._drain()
 
     def is_halted(self, slot: int) -> bool:
         address = self._rows + slot * self._stride + R.ROW.offset("mode")
@@ -307,6 +314,15 @@ class Sessions:
 def state_of(snapshot: bytes) -> SessionState:
     """The ledger in a snapshot of any artefact's session. Raises ValueError where it is too short to be one."""
     return _state(np.frombuffer(snapshot, _COMMON, 1))
+
+
+def portable(snapshot: bytes) -> bytes:
+    """A snapshot without what belongs to the memory it was taken from: two of them are equal where the sessions are."""
+    raw = bytearray(snapshot)
+    row = np.frombuffer(raw, _COMMON, 1)
+    for name in _OF_THE_MEMORY:
+        row[name] = 0
+    return bytes(raw)
 
 
 def _state(row: Records) -> SessionState:

@@ -39,6 +39,7 @@ class Stepping:
         self.tick_all = self._tick_all()
         self.regroup = self._regroup()
         self.flatten = _flatten()
+        self.refuse = self._refuse()
 
     @property
     def functions(self) -> list[Function]:
@@ -147,6 +148,15 @@ class Stepping:
             with f.when(log_is_full() | s["mode"].eq(R.HALTED)):
                 f.ret(count - left)
         f.ret(count)
+        return f
+
+    def _refuse(self) -> Function:
+        """Tell that the pending entry, if there is one, will not happen, as the feed is no longer live: (row)."""
+        f = Function("refuse", [I32], export=True)
+        row, s = f.args[0], View(f, f.args[0], R.ROW)
+        with f.when(s["attention"] & R.ENTRY_PENDING):
+            s["attention"] = s["attention"] & (R.EXIT_PENDING | R.WATCH_PATH)
+            f.run(self.broker.reject, row, s["entry_node"] - 1, Reason.STALE_DATA)
         return f
 
 

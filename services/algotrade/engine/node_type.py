@@ -105,8 +105,8 @@ def number(name: str = "input", summary: str = "", *, required: bool = True) -> 
     return Port(name, PortKind.NUMBER, summary, required)
 
 
-def boolean(name: str, summary: str = "", *, many: bool = False) -> Port:
-    return Port(name, PortKind.BOOL, summary, True, many)
+def boolean(name: str, summary: str = "", *, required: bool = True, many: bool = False) -> Port:
+    return Port(name, PortKind.BOOL, summary, required, many)
 
 
 VALUE: Final = (Port("value", PortKind.NUMBER),)

@@ -59,6 +59,14 @@ class Ring:
     def capacity(self) -> int:
         return 1 << (self.samples - 1).bit_length()
 
+    def address(self, base: Expr) -> Expr:
+        """Where it begins in the row at an address."""
+        return base + late(lambda: self.offset)
+
+    def mask(self) -> Expr:
+        """What wraps an index."""
+        return late(lambda: self.capacity - 1)
+
 
 @dataclass(slots=True)
 class Row:
@@ -147,7 +155,7 @@ class Series:
         """Where the samples are kept: the address of the first, and the mask that wraps an index."""
         ring = self._ring
         assert ring is not None
-        return self.scope.base + late(lambda: ring.offset), late(lambda: ring.capacity - 1)
+        return ring.address(self.scope.base), ring.mask()
 
     def _at(self, index: Expr) -> Expr:
         first, mask = self.place()
@@ -244,6 +252,9 @@ class Site:
         value = self._one(name)
         assert isinstance(value, Truth)
         return value
+
+    def numbers(self, name: str) -> list[Series]:
+        return [v for source in self.node.inputs.get(name, ()) if isinstance(v := self.scope.values[source], Series)]
 
     def truths(self, name: str) -> list[Truth]:
         return [v for source in self.node.inputs.get(name, ()) if isinstance(v := self.scope.values[source], Truth)]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from algotrade.engine.node_type import NodeType
-from algotrade.engine.nodes import actions, data, exits, logic, maths, momentum, overlap, volatility
+from algotrade.engine.nodes import actions, data, exits, logic, maths, memory, momentum, overlap, volatility
 
-_FAMILIES = (data, overlap, momentum, volatility, maths, logic, actions, exits)
+_FAMILIES = (data, overlap, momentum, volatility, maths, logic, memory, actions, exits)
 
 CATALOGUE: Final[Mapping[str, NodeType]] = {node.name: node for family in _FAMILIES for node in family.NODES}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from algotrade.engine.calendar import ENTRY_BYTES, FIELDS, calendar, zone_table
 from algotrade.engine.fixed import SCALE
 from algotrade.engine.ir import F64, Expr, const, select
@@ -76,6 +78,8 @@ def _check_zone(name: str) -> str | None:
     return None
 
 
+ZONE: Final = Param("timezone", ParamKind.TEXT, "UTC", "A name of the tz database.", check=_check_zone)
+
 NODES = (
     NodeType(
         "price",
@@ -110,7 +114,7 @@ NODES = (
                 "timestamp is in seconds since the epoch; day_of_week is 0 on Monday.",
                 choices=FIELDS,
             ),
-            Param("timezone", ParamKind.TEXT, "UTC", "A name of the tz database.", check=_check_zone),
+            ZONE,
         ),
     ),
     NodeType(

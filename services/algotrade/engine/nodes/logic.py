@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from algotrade.engine.ir import I32, Expr
 from algotrade.engine.node_type import TRUTH, Category, Lower, NodeType, Param, ParamKind, boolean, number
+from algotrade.engine.nodes.maths import in_order
 from algotrade.engine.site import Site, Truth, Value
 
 # For each operator, the comparisons that make it known true and known false; neither holds with NaN.
@@ -48,6 +49,19 @@ def _join(op: str, values: list[Expr]) -> Expr:
     for value in values[1:]:
         joined = joined.op2(op, value)
     return joined
+
+
+def _odd(site: Site) -> dict[str, Value]:
+    """Known only where all are."""
+    f, values = site.f, site.truths("inputs")
+    odd = f.let(_join("xor", [t.true for t in values]))
+    known = f.let(_join("and", [t.true | t.false for t in values]))
+    return {"value": Truth(site.scope, odd & known, lambda: (odd ^ 1) & known)}
+
+
+def _between(site: Site) -> dict[str, Value]:
+    x, low, high = site.input().value, site.number("low"), site.number("high")
+    return {"value": Truth(site.scope, (x >= low) & (x <= high), lambda: (x < low) | (x > high))}
 
 
 def _not(site: Site) -> dict[str, Value]:
@@ -102,7 +116,21 @@ NODES = (
     ),
     NodeType("and", Category.LOGIC, "True if all are true, false if one is false.", _all, _INPUTS, TRUTH),
     NodeType("or", Category.LOGIC, "True if one is true, false if all are false.", _any, _INPUTS, TRUTH),
+    NodeType("xor", Category.LOGIC, "True if an odd number are true; known where all are.", _odd, _INPUTS, TRUTH),
     NodeType("not", Category.LOGIC, "True if false; unknown stays unknown.", _not, (boolean("input"),), TRUTH),
+    NodeType(
+        "between",
+        Category.LOGIC,
+        "Whether the input lies from low to high, both included.",
+        _between,
+        (number(),),
+        TRUTH,
+        (
+            Param("low", ParamKind.NUMBER, 0, "The lower end."),
+            Param("high", ParamKind.NUMBER, 100, "The upper end."),
+        ),
+        rule=in_order,
+    ),
     _crossing("crossover", "a was at or below b on the last bar and is above it now.", under=False),
     _crossing("crossunder", "a was at or above b on the last bar and is below it now.", under=True),
 )

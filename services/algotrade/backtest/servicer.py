@@ -99,9 +99,9 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
         """Return a page of a backtest's trades."""
         await self._get(request.backtest_id)
         size = paging.page_size(request.page_size, *TRADES_PAGE)
-        after = _after(request.page_token)
+        after = _after(request.backtest_id, request.page_token)
         found = await self._store.trades(request.backtest_id, after, size + 1)
-        token = paging.write_token(LIST_TRADES, after + size) if len(found) > size else ""
+        token = paging.write_token(f"{LIST_TRADES} {request.backtest_id}", after + size) if len(found) > size else ""
         trades = [trade_message(number, trade) for number, trade in enumerate(found[:size], after + 1)]
         return pb.ListBacktestTradesResponse(trades=trades, next_page_token=token)
 
@@ -147,8 +147,8 @@ def _before(token: str) -> tuple[datetime, str] | None:
     return create_time, backtest_id
 
 
-def _after(token: str) -> int:
-    keys = paging.read_token(LIST_TRADES, token, 1)
+def _after(backtest_id: str, token: str) -> int:
+    keys = paging.read_token(f"{LIST_TRADES} {backtest_id}", token, 1)
     if keys is None:
         return 0
     if not isinstance(keys[0], int) or not 0 <= keys[0] < 2**31:

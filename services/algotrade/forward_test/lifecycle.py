@@ -142,17 +142,22 @@ class Lifecycle:
     async def delete(self, user_id: str, request: pb.DeleteSessionRequest) -> None:
         """Delete a session that does not run."""
         once = Once.of(user_id, "DeleteSession", request, pb.DeleteSessionResponse())
-        if once is not None and await self._store.answered(once) is not None:
+        if await self._done(once):
             return
-        session = await self.get(user_id, request.session_id)
+        try:
+            session = await self.get(user_id, request.session_id)
+        except NotFound:
+            if await self._done(once):  # by the same request, that came a moment earlier
+                return
+            raise
         if not await self._store.delete(session, once):
             raise _wrong_status(await self.get(user_id, request.session_id), "be deleted")
 
     async def _steer(self, user_id: str, session_id: str, kind: CommandKind, once: Once | None) -> Session:
         """Tell a session something that its status allows; what it was told before it is not told again."""
         session = await self.get(user_id, session_id)
-        if once is not None and await self._store.answered(once) is not None:
-            return session
+        if once is not None and await self._done(once):
+            return await self._after(session, _command(session, kind, once))
         if session.status not in _ALLOWED[kind]:
             raise _wrong_status(session, kind)
         return await self._tell(session, kind, once)
@@ -164,24 +169,38 @@ class Lifecycle:
             raise NotFound("SESSION_NOT_FOUND", "no such session", session_id=session_id)
         return session
 
+    async def _done(self, once: Once | None) -> bool:
+        """Tell whether the same request was obeyed before. Raises AlreadyExists where it was another."""
+        return once is not None and await self._store.answered(once) is not None
+
     async def _tell(self, session: Session, kind: CommandKind, once: Once | None) -> Session:
-        """Store a command, wait until the worker has applied it, return the session after it."""
-        command = Command(str(uuid.uuid4()), session.session_id, kind, CORRELATION_ID.get())
+        """Store a command, or find it stored by the same request; return the session after it."""
+        command = _command(session, kind, once)
         outgoing = outgoing_command(session, command, self._clock.now_ns())
+        if await self._store.tell(session, command, outgoing, once):
+            self._stored()
+        return await self._after(session, command)
+
+    async def _after(self, session: Session, command: Command) -> Session:
+        """Return the session once the worker has applied a command. Raises Unavailable where none does in time."""
         with self._changes.watching(session.session_id) as watch:
-            if await self._store.tell(session, command, outgoing, once):
-                self._stored()
-                try:
-                    async with asyncio.timeout(self._apply_seconds):
-                        while not await self._store.is_applied(command):
-                            await watch.wait(self._poll_seconds)
-                except TimeoutError:
-                    raise Unavailable(
-                        "DEPENDENCY_UNAVAILABLE",
-                        "no worker has taken the command yet; it stays and will be",
-                        dependency="worker",
-                    ) from None
+            try:
+                async with asyncio.timeout(self._apply_seconds):
+                    while not await self._store.is_applied(command):
+                        await watch.wait(self._poll_seconds)
+            except TimeoutError:
+                raise Unavailable(
+                    "DEPENDENCY_UNAVAILABLE",
+                    "no worker has taken the command yet; it stays and will be",
+                    dependency="worker",
+                ) from None
         return await self.get(session.user_id, session.session_id)
+
+
+def _command(session: Session, kind: CommandKind, once: Once | None) -> Command:
+    """Write a command. That of a request_id has an id made from it, so that who repeats it can wait for it too."""
+    command_id = uuid.uuid5(uuid.UUID(session.session_id), once.request_id) if once else uuid.uuid4()
+    return Command(str(command_id), session.session_id, kind, CORRELATION_ID.get())
 
 
 def settings_of(given: types_pb2.RunSettings, feed: Feed, artefact: Artefact, bar_times: Sequence[int]) -> RunSettings:

@@ -102,10 +102,10 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
         """Return a page of a session's closed trades, and on the last page the open one."""
         session = await self._lifecycle.get(principal().user_id, request.session_id)
         size = paging.page_size(request.page_size, *TRADES_PAGE)
-        closed, still_open = await self._store.trades(session, _after(request.page_token), size + 1)
+        closed, still_open = await self._store.trades(session, _after(session.session_id, request.page_token), size + 1)
         page, token = closed[:size], ""
         if len(closed) > size:
-            token = paging.write_token(LIST_TRADES, page[-1].sequence)
+            token = paging.write_token(f"{LIST_TRADES} {session.session_id}", page[-1].sequence)
         elif still_open is not None:
             page.append(still_open)
         return pb.ListTradesResponse(trades=[trade_message(one) for one in page], next_page_token=token)
@@ -178,8 +178,8 @@ def _before(call: str, token: str) -> tuple[datetime, str] | None:
     return create_time, session_id
 
 
-def _after(token: str) -> int:
-    keys = paging.read_token(LIST_TRADES, token, 1)
+def _after(session_id: str, token: str) -> int:
+    keys = paging.read_token(f"{LIST_TRADES} {session_id}", token, 1)
     if keys is None:
         return 0
     if not isinstance(keys[0], int) or not 0 <= keys[0] < 2**63:

@@ -1,7 +1,8 @@
 """Everything that happens around a handler, as one ordered list of layers.
 
 A layer is an asynchronous context manager around the running call, so it is written once for unary calls and for
-streams. From the outside in: correlation id, metrics and log, error mapping, deadline, authentication, field rules.
+streams. From the outside in: correlation id, metrics and log, error mapping, deadline, authentication, field rules, and
+how many streams a user may have open.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import inspect
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ from algotrade.platform.database import is_away
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.policy import Access
+from algotrade.platform.settings import Settings
 from algotrade.platform.tokens import TokenVerifier
 
 log = logger(__name__)
@@ -66,17 +69,17 @@ def layers(
     metrics: Metrics,
     verifier: TokenVerifier,
     access: Mapping[str, Access],
-    unary_deadline_seconds: float,
-    stream_token_grace_seconds: float,
+    settings: Settings,
 ) -> tuple[Layer, ...]:
     """Return the layers in order, the outermost first."""
     return (
         correlated,
         measured(metrics),
         mapped,
-        capped(unary_deadline_seconds),
-        authenticated(verifier, access, stream_token_grace_seconds),
+        capped(settings.unary_deadline_seconds),
+        authenticated(verifier, access, settings.stream_token_grace_seconds),
         validated(protovalidate.Validator()),
+        bounded(settings.streams_per_user),
     )
 
 
@@ -237,6 +240,30 @@ def validated(validator: protovalidate.Validator) -> Layer:
             sentence = "; ".join(f"{path}: {text}" for path, text in violations)
             raise errors.InvalidArgument("FIELD_INVALID", sentence, violations=violations)
         yield
+
+    return layer
+
+
+def bounded(streams_per_user: int) -> Layer:
+    """Refuse a stream to a user who has so many open in this process; unary calls pass."""
+    open_streams: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def layer(call: Call) -> AsyncIterator[None]:
+        caller = PRINCIPAL.get()
+        if not call.streaming or caller is None:
+            yield
+            return
+        if open_streams[caller.user_id] >= streams_per_user:
+            sentence = f"a user has at most {streams_per_user} streams open; close one first"
+            raise errors.ResourceExhausted("LIMIT_REACHED", sentence, limit="streams", value=streams_per_user)
+        open_streams[caller.user_id] += 1
+        try:
+            yield
+        finally:
+            open_streams[caller.user_id] -= 1
+            if not open_streams[caller.user_id]:
+                del open_streams[caller.user_id]
 
     return layer
 

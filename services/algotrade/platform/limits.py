@@ -23,6 +23,7 @@ MAX_TRIM_RECORDS: Final = 10_000  # a statement
 TAIL_RECORDS: Final = 512  # kept in memory a partition, so that readers at the end ask no database
 
 # Streams and windows
+MAX_STREAMS_PER_USER: Final = 1_000  # open at once, a process
 MAX_TICKS_A_RECORD: Final = 256
 MAX_TICKS_A_MESSAGE: Final = 256
 MAX_TICKS_A_WINDOW: Final = 100_000

@@ -18,6 +18,7 @@ from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.policy import accesses
 from algotrade.platform.settings import Settings
+from algotrade.platform.symbols import SymbolPool
 from algotrade.platform.tokens import TokenVerifier
 
 log = logger(__name__)
@@ -56,7 +57,7 @@ class GrpcServer:
             for method in mount.service.methods:
                 if method.client_streaming:
                     raise TypeError(f"{method.full_name}: browsers cannot send streams, so the API has none")
-        around = layers(metrics, verifier, access, settings.unary_deadline_seconds, settings.stream_token_grace_seconds)
+        around = layers(metrics, verifier, access, settings)
         self._calls = LayeredCalls(metrics, access, around, settings.stream_write_seconds)
         self._server = grpc.aio.server(interceptors=[self._calls], options=OPTIONS)
         self._health = health.aio.HealthServicer()
@@ -68,7 +69,7 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.reflection:
             names = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            reflection.enable_server_reflection(names, self._server)
+            reflection.enable_server_reflection(names, self._server, pool=SymbolPool())
 
     async def start(self) -> None:
         """Listen and serve; AddressError where the address is taken."""

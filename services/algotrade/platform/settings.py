@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: Seconds = 5.0
     heartbeat_seconds: Seconds = 15.0
     stream_write_seconds: Seconds = 30.0  # a client that takes nothing for so long is ended
+    streams_per_user: Annotated[int, Field(ge=1, le=limits.MAX_STREAMS_PER_USER)] = 500  # open at once, in this process
     stream_lag_ticks: Annotated[int, Field(ge=1)] = 8_192  # a reader further behind than this …
     stream_lag_seconds: Annotated[float, Field(ge=0)] = 10.0  # … for longer than this is ended
     reflection: bool = True

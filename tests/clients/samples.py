@@ -1,0 +1,238 @@
+"""A good request for every RPC, and the user who may make it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+from clients.api import BY_NAME, Rpc
+from clients.callers import Answer, Caller
+from google.protobuf.message import Message
+from graphs import sma_cross
+
+from algotrade.v1 import backtest_service_pb2 as backtest
+from algotrade.v1 import forward_test_service_pb2 as forward
+
+PASSWORD: Final = "correct horse battery staple"
+GRAPH: Final = json.dumps(sma_cross(3, 7))
+TEMPLATE: Final = (files("algotrade.strategy") / "templates" / "sma_cross.json").read_text(encoding="utf-8")
+BARS_SYMBOL, TICKS_SYMBOL = "AAPL", "BTC-USD"
+
+
+class World:
+    """A user with an account, and the things of this user that requests name."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._kept: dict[str, str] = {}
+        self.email = f"{uuid.uuid4()}@example.com"
+        self.token = self.refresh_token = self.user_id = ""
+
+    @classmethod
+    async def registered(cls, caller: Caller) -> World:
+        world = cls(caller)
+        reply = await world.do("IdentityService.Register", email=world.email, password=PASSWORD)
+        world.token, world.refresh_token = reply.token.token, reply.refresh_token.token
+        world.user_id = reply.user.user_id
+        return world
+
+    async def ask(self, name: str, /, **fields: Any) -> Answer:
+        rpc = BY_NAME[name]
+        return await self._caller(rpc, rpc.request(**fields), self.token or None)
+
+    async def do(self, name: str, /, **fields: Any) -> Any:
+        answer = await self.ask(name, **fields)
+        assert answer.code == "OK", (name, fields, answer)
+        return answer.reply
+
+    async def strategy(self, *, fresh: bool = False) -> str:
+        if not fresh and "strategy" in self._kept:
+            return self._kept["strategy"]
+        made = (await self.do("StrategyService.CreateStrategy", graph=GRAPH)).strategy
+        if not fresh:
+            self._kept |= {"strategy": made.strategy_id, "artefact": made.artefact_hash}
+        return str(made.strategy_id)
+
+    async def artefact(self) -> str:
+        await self.strategy()
+        return self._kept["artefact"]
+
+    async def session(self, status: str = "CREATED", symbol: str = TICKS_SYMBOL) -> str:
+        """Make a session and bring it to a status."""
+        strategy_id = await self.strategy()
+        settings = {"interval": "native" if symbol == BARS_SYMBOL else "tick"}
+        made = await self.do(
+            "ForwardTestService.CreateSession", strategy_id=strategy_id, symbol=symbol, settings=settings
+        )
+        session_id: str = made.session.session_id
+        for verb in {"CREATED": (), "RUNNING": ("Start",), "PAUSED": ("Start", "Pause")}[status]:
+            await self.do(f"ForwardTestService.{verb}Session", session_id=session_id)
+        return session_id
+
+    async def traded(self) -> str:
+        """Return a session over the replay that has traded all of it."""
+        if "traded" not in self._kept:
+            self._kept["traded"] = session_id = await self.session("RUNNING", BARS_SYMBOL)
+            listed = await self.do("MarketDataService.ListSymbols")
+            last = next(one.last_sequence for one in listed.symbols if one.symbol == BARS_SYMBOL)
+            while True:
+                found = await self.do("ForwardTestService.GetSession", session_id=session_id)
+                if found.session.last_tick_sequence >= last:
+                    break
+        return self._kept["traded"]
+
+    async def backtest(self, *, fresh: bool = False) -> str:
+        """Return a backtest that has ended."""
+        if not fresh and "backtest" in self._kept:
+            return self._kept["backtest"]
+        found = (await self.do("BacktestService.StartBacktest", graph=GRAPH, sample="AAPL")).backtest
+        while found.state in (backtest.BACKTEST_STATE_QUEUED, backtest.BACKTEST_STATE_RUNNING):
+            found = (await self.do("BacktestService.GetBacktest", backtest_id=found.backtest_id)).backtest
+        assert found.state == backtest.BACKTEST_STATE_SUCCEEDED, found
+        if not fresh:
+            self._kept |= {"backtest": found.backtest_id, "data": found.data_hash}
+        return str(found.backtest_id)
+
+    async def data(self) -> str:
+        await self.backtest()
+        return self._kept["data"]
+
+    async def api_key(self) -> tuple[str, str]:
+        made = await self.do("IdentityService.CreateApiKey", name="bot")
+        return made.api_key.api_key_id, made.secret
+
+
+Fields = Mapping[str, Any]
+_STATIC: Final[Mapping[str, Fields]] = {
+    "HealthService.GetDetailedHealth": {},
+    "IdentityService.Logout": {},
+    "IdentityService.GetMe": {},
+    "IdentityService.UpdateMe": {"display_name": "Ada", "update_mask": {"paths": ["display_name"]}},
+    "IdentityService.ChangePassword": {"current_password": PASSWORD, "new_password": PASSWORD[::-1]},
+    "IdentityService.CreateApiKey": {"name": "bot"},
+    "IdentityService.ListApiKeys": {},
+    "MarketDataService.ListSymbols": {},
+    "MarketDataService.GetWindow": {"symbol": BARS_SYMBOL, "limit": 3},
+    "MarketDataService.StreamTicks": {"symbol": BARS_SYMBOL, "after_sequence": 6000},
+    "MarketDataService.ListBars": {"symbol": BARS_SYMBOL, "page_size": 3},
+    "MarketDataService.StreamBars": {"symbol": BARS_SYMBOL, "after_time": {"seconds": 1_700_000_000}},
+    "MarketDataService.ConfigureWindow": {"symbol": BARS_SYMBOL, "ticks": 20_000},
+    "MarketDataService.Subscribe": {"symbol": TICKS_SYMBOL},
+    "MarketDataService.Unsubscribe": {"symbol": TICKS_SYMBOL},
+    "MarketDataService.ListSubscriptions": {},
+    "StrategyService.CreateStrategy": {"graph": GRAPH},
+    "StrategyService.ListStrategies": {},
+    "StrategyService.ListTemplates": {},
+    "StrategyService.TestRunStrategy": {"graph": GRAPH, "bars": 50},
+    "StrategyService.ValidateStrategy": {"graph": GRAPH},
+    "StrategyService.ListNodeTypes": {},
+    "BacktestService.StartBacktest": {"graph": GRAPH, "sample": "AAPL"},
+    "BacktestService.ListBacktests": {},
+    "ForwardTestService.ListSessions": {},
+    "ForwardTestService.ListPositions": {},
+}
+
+
+async def _strategy(world: World) -> Fields:
+    return {"strategy_id": await world.strategy()}
+
+
+async def _backtest(world: World) -> Fields:
+    return {"backtest_id": await world.backtest()}
+
+
+async def _traded(world: World) -> Fields:
+    return {"session_id": await world.traded()}
+
+
+def _session(status: str, **more: Any) -> Callable[[World], Awaitable[Fields]]:
+    async def fields(world: World) -> Fields:
+        return {"session_id": await world.session(status), **more}
+
+    return fields
+
+
+async def _register(world: World) -> Fields:
+    return {"email": f"{uuid.uuid4()}@example.com", "password": PASSWORD}
+
+
+async def _login(world: World) -> Fields:
+    return {"email": world.email, "password": PASSWORD}
+
+
+async def _refresh_token(world: World) -> Fields:
+    return {"refresh_token": world.refresh_token}
+
+
+async def _delete_key(world: World) -> Fields:
+    return {"api_key_id": (await world.api_key())[0]}
+
+
+async def _exchange_key(world: World) -> Fields:
+    return {"secret": (await world.api_key())[1]}
+
+
+async def _update_strategy(world: World) -> Fields:
+    return {"strategy_id": await world.strategy(), "update_mask": {"paths": ["graph"]}, "graph": TEMPLATE}
+
+
+async def _delete_strategy(world: World) -> Fields:
+    return {"strategy_id": await world.strategy(fresh=True)}
+
+
+async def _delete_backtest(world: World) -> Fields:
+    return {"backtest_id": await world.backtest(fresh=True)}
+
+
+async def _artefact(world: World) -> Fields:
+    return {"artefact_hash": await world.artefact()}
+
+
+async def _create_session(world: World) -> Fields:
+    return {"strategy_id": await world.strategy(), "symbol": TICKS_SYMBOL, "settings": {"interval": "tick"}}
+
+
+_MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
+    "IdentityService.Register": _register,
+    "IdentityService.Login": _login,
+    "IdentityService.RefreshToken": _refresh_token,
+    "IdentityService.DeleteApiKey": _delete_key,
+    "IdentityService.ExchangeApiKey": _exchange_key,
+    "StrategyService.GetStrategy": _strategy,
+    "StrategyService.ListStrategyVersions": _strategy,
+    "StrategyService.UpdateStrategy": _update_strategy,
+    "StrategyService.DeleteStrategy": _delete_strategy,
+    "StrategyService.CompileStrategy": _strategy,
+    "StrategyService.GetArtefact": _artefact,
+    "BacktestService.RerunBacktest": _backtest,
+    "BacktestService.WatchBacktest": _backtest,
+    "BacktestService.CancelBacktest": _backtest,
+    "BacktestService.GetBacktest": _backtest,
+    "BacktestService.ListBacktestTrades": _backtest,
+    "BacktestService.GetBacktestEquity": _backtest,
+    "BacktestService.DeleteBacktest": _delete_backtest,
+    "ForwardTestService.CreateSession": _create_session,
+    "ForwardTestService.StartSession": _session("CREATED"),
+    "ForwardTestService.StopSession": _session("RUNNING", mode=forward.STOP_MODE_KEEP),
+    "ForwardTestService.PauseSession": _session("RUNNING"),
+    "ForwardTestService.ResumeSession": _session("PAUSED"),
+    "ForwardTestService.FlattenSession": _session("RUNNING"),
+    "ForwardTestService.DeleteSession": _session("CREATED"),
+    "ForwardTestService.GetSession": _traded,
+    "ForwardTestService.StreamSession": _traded,
+    "ForwardTestService.ListTrades": _traded,
+    "ForwardTestService.GetMetrics": _traded,
+}
+SAMPLED: Final = {*_STATIC, *_MADE}
+# These end the login or the token that others of the same user go on with.
+ENDS_LOGIN: Final = {"IdentityService.Logout", "IdentityService.ChangePassword", "IdentityService.RefreshToken"}
+
+
+async def sample(rpc: Rpc, world: World) -> Message:
+    """Return a request that this user makes and that is answered with OK."""
+    name = str(rpc)
+    fields = _STATIC[name] if name in _STATIC else await _MADE[name](world)
+    return rpc.request(**fields)

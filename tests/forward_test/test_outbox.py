@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -29,12 +30,16 @@ PATIENCE = 30
 
 async def told(platform: Platform, topic: topics.Topic, key: str, count: int) -> Sequence[Record]:
     """Return a key's records once there are so many."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            records = await platform.bus.read(topic, partition_of(key, topic.partitions), 0, 100)
-            mine = [record for record in records if record.key == key]
+    mine: list[Record] = []
+    async with (
+        asyncio.timeout(PATIENCE),
+        aclosing(platform.bus.subscribe(topic, dict.fromkeys(range(topic.partitions), 0), 100)) as log,
+    ):
+        async for records in log:
+            mine += [record for record in records if record.key == key]
             if len(mine) >= count:
                 return mine
+    raise AssertionError("the log has no end")
 
 
 async def test_fills_balances_and_rejections_are_told(trader: Any, feed: ManualFeed, platform: Platform) -> None:
@@ -50,6 +55,7 @@ async def test_fills_balances_and_rejections_are_told(trader: Any, feed: ManualF
         for record in await told(platform, topics.TRADE_EXECUTIONS, key, 2)
     ]
     assert (entry.user_id, entry.symbol, entry.artefact_hash) == (ada.user_id, "AAA", session.artefact_hash)
+    assert (entry.strategy_id, entry.session_name) == (session.strategy_id, session.name)
     assert (entry.event.sequence, entry.event.price, entry.HasField("trade")) == (1, "20", False)
     assert (leaving.event.sequence, leaving.trade.pnl) == (3, "2500")
     assert leaving.trade == (await ada.trades(session))[0]
@@ -74,13 +80,40 @@ async def test_commands_are_told_under_the_callers_correlation_id(trader: Any, p
     request = pb.StartSessionRequest(session_id=session.session_id)
     await ada.sessions.StartSession(request, metadata=(("x-correlation-id", "from-a-test"),))
     await ada.stop(session, pb.STOP_MODE_KEEP)
-    start, stop = await told(platform, topics.FORWARD_TEST_EVENTS, session.session_id, 2)
+    start, stop, _ = await told(platform, topics.FORWARD_TEST_EVENTS, session.session_id, 3)
     assert start.headers["correlation-id"] == "from-a-test"
     assert start.headers["content-type"] == "application/protobuf"
     command = events_pb2.ForwardTestEvent.FromString(start.payload)
     assert command.WhichOneof("command") == "start"
     assert command.shard == start.partition == partition_of(session.session_id, topics.FORWARD_TEST_EVENTS.partitions)
     assert events_pb2.ForwardTestEvent.FromString(stop.payload).stop.mode == pb.STOP_MODE_KEEP
+
+
+async def test_where_a_session_stands_is_told(trader: Any, feed: ManualFeed, platform: Platform) -> None:
+    ada = await trader()
+    session = await ada.started(at_prices(10), "AAA", settings={"interval": "tick", "fee_bps": "0"})
+    feed.push("AAA", made((START, 10 * fixed.SCALE), (START + SECOND, 20 * fixed.SCALE)))
+    await ada.at_tick(session, 2)
+    await ada.sessions.PauseSession(pb.PauseSessionRequest(session_id=session.session_id))
+    await ada.sessions.PauseSession(pb.PauseSessionRequest(session_id=session.session_id))
+    await ada.stop(session, pb.STOP_MODE_FLATTEN)
+    feed.push("AAA", made((START + 2 * SECOND, 30 * fixed.SCALE)))
+    ended = await ada.reached(session, lambda found: found.status == pb.SESSION_STATUS_STOPPED)
+
+    records = await told(platform, topics.FORWARD_TEST_EVENTS, session.session_id, 7)
+    changes = [
+        event.status
+        for event in (events_pb2.ForwardTestEvent.FromString(record.payload) for record in records)
+        if event.HasField("status")
+    ]
+    assert [change.status for change in changes] == [
+        pb.SESSION_STATUS_PAUSED,
+        pb.SESSION_STATUS_STOPPING,
+        pb.SESSION_STATUS_STOPPED,
+    ]
+    last = changes[-1]
+    assert last.event_time.ToNanoseconds() == START + 2 * SECOND
+    assert (last.last_sequence, last.symbol, last.session_name) == (ended.last_sequence, "AAA", session.name)
 
 
 def message(number: int, shard: int = 0) -> Outgoing:

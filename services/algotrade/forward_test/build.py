@@ -1,4 +1,4 @@
-"""Composes the service: the servicer, and beside it the worker and the relay, each in a task of its own."""
+"""Composes the service: the servicer, and beside it the worker, the relay and the marks, each in a task of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import grpc
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.lifecycle import Lifecycle
+from algotrade.forward_test.marks import Marks
 from algotrade.forward_test.postgres import PostgresSessionStore
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_outbox import PostgresOutbox
@@ -52,6 +53,7 @@ async def build(
         SHARDS,
         poll_seconds=settings.bus_poll_seconds,
     )
+    marks = Marks(platform.bus, clock, every_seconds=settings.realtime_seconds)
     worker = Worker(
         ledger or PostgresLedger(platform.database),
         platform.bus,
@@ -61,6 +63,7 @@ async def build(
         checkpoint_seconds=settings.checkpoint_seconds,
         poll_seconds=settings.bus_poll_seconds,
         stored=relay.wake,
+        moved=marks.collect,
     )
     lifecycle = Lifecycle(
         store,
@@ -82,6 +85,7 @@ async def build(
     working = asyncio.create_task(worker.run(), name="forward-test-worker")
     working.add_done_callback(_report)
     relaying = asyncio.create_task(relay.run(), name="forward-test-relay")
+    marking = asyncio.create_task(marks.run(), name="forward-test-marks")
 
     async def probe_worker() -> None:
         if working.done() or worker.failure is not None:
@@ -97,6 +101,7 @@ async def build(
         worker.stop()
         await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)
         await _end(working)
+        await _end(marking)
         await _end(relaying)
         with suppress(Exception):  # what is not sent now is sent after the next start
             await relay.drain()

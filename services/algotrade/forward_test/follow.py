@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
 from typing import Final
 
@@ -54,8 +54,9 @@ class Worker:
         checkpoint_seconds: float,
         poll_seconds: float,
         stored: Callable[[], None] = lambda: None,
+        moved: Callable[[Iterable[Lane]], None] = lambda _lanes: None,
     ) -> None:
-        """Take where things are; ``stored`` is called when there is something to send."""
+        """Take where things are; ``stored`` is called when there is something to send, ``moved`` after each round."""
         self._bus = bus
         self._changes = changes
         self._clock = clock
@@ -64,6 +65,7 @@ class Worker:
         self._shards = Shards(ledger, changes, clock, metrics, checkpoint_seconds=checkpoint_seconds, stored=stored)
         self._lanes = self._shards.lanes
         self._commands = Obedience(self._shards, bus, changes)
+        self._moved = moved
         self._wake = asyncio.Event()
         self._told = True
         self._looked_ns = 0  # when it last looked for commands
@@ -177,6 +179,7 @@ class Worker:
             await self._shards.commit(progress)
         await self._shards.checkpoint()
         self._lanes.tidy()
+        self._moved(self._lanes)
         return moved
 
     async def _read(self, lane: Lane, reads: dict[tuple[int, int, int], Reading]) -> Batch | None:

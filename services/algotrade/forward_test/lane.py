@@ -19,7 +19,7 @@ from algotrade.forward_test.batch import Batch
 from algotrade.forward_test.book import Book, Happening
 from algotrade.forward_test.changes import Mark
 from algotrade.forward_test.session import Held, Place, Progress, Session, Status
-from algotrade.forward_test.tell import outgoing_of
+from algotrade.forward_test.tell import outgoing_of, outgoing_status
 from algotrade.platform.ticks import FeedReader
 
 SESSION_TICKS: Final = 2**17  # sessions times ticks of a step: about a millisecond in the module
@@ -261,6 +261,9 @@ class Lane:
 
 def _progress(session: Session, place: Place, state: bytes | None, member: Member) -> Progress:
     trades = {one.trade.sequence: one.trade for one in member.happenings if one.trade is not None}
+    outgoing = outgoing_of(session, member.happenings)
+    if session.status is not member.session.status:
+        outgoing.append(outgoing_status(session, member.last_tick[0]))
     return Progress(
         session=session,
         place=place,
@@ -270,7 +273,7 @@ def _progress(session: Session, place: Place, state: bytes | None, member: Membe
         open=member.book.open,
         events=tuple(one.event for one in member.happenings),
         trades=tuple(trades.values()),
-        outgoing=tuple(outgoing_of(session, member.happenings)),
+        outgoing=tuple(outgoing),
     )
 
 

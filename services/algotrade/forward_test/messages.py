@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from algotrade.engine import fixed
 from algotrade.engine.metrics import Metric
+from algotrade.forward_test.changes import Mark
 from algotrade.forward_test.session import Event, Session, SessionTrade, Status
 from algotrade.platform.clock import SECOND_NS
 from algotrade.v1 import forward_test_service_pb2 as pb
@@ -109,6 +110,17 @@ def position_message(session: Session, held: SessionTrade) -> pb.Position:
         fees=fixed.text(held.fees),
         unrealized_pnl=fixed.text(session.unrealized_pnl),
         entry_time=timestamp(held.entry_ns),
+    )
+
+
+def mark_message(mark: Mark) -> pb.SessionMark:
+    """Write what a session is worth."""
+    return pb.SessionMark(
+        event_time=timestamp(mark.event_ns),
+        last_price=fixed.text(mark.last_price),
+        equity=fixed.text(mark.equity),
+        unrealized_pnl=fixed.text(mark.unrealized_pnl),
+        bars=mark.bars,
     )
 
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from grpc.aio import ServicerContext
 
-from algotrade.engine import fixed
 from algotrade.forward_test.changes import Mark
 from algotrade.forward_test.figures import figures_of, record_of
 from algotrade.forward_test.lifecycle import Lifecycle
 from algotrade.forward_test.messages import (
     event_message,
+    mark_message,
     metric_message,
     position_message,
     session_message,
@@ -147,18 +147,8 @@ def _response(item: Item) -> pb.StreamSessionResponse:
     if isinstance(payload, Event):
         return pb.StreamSessionResponse(sequence=sequence, event=event_message(payload))
     if isinstance(payload, Mark):
-        return pb.StreamSessionResponse(sequence=sequence, mark=_mark(payload))
+        return pb.StreamSessionResponse(sequence=sequence, mark=mark_message(payload))
     return pb.StreamSessionResponse(sequence=sequence, heartbeat=types_pb2.Heartbeat(time=timestamp(payload.time_ns)))
-
-
-def _mark(mark: Mark) -> pb.SessionMark:
-    return pb.SessionMark(
-        event_time=timestamp(mark.event_ns),
-        last_price=fixed.text(mark.last_price),
-        equity=fixed.text(mark.equity),
-        unrealized_pnl=fixed.text(mark.unrealized_pnl),
-        bars=mark.bars,
-    )
 
 
 def _newest_token(call: str, last: Session) -> str:

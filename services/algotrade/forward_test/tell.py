@@ -1,4 +1,4 @@
-"""What the bus is told: fills, balances after them, decisions without a fill, commands."""
+"""What the bus is told: fills, balances after them, decisions without a fill, commands, changes of status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from algotrade.engine import fixed
 from algotrade.engine.records import EventKind
 from algotrade.forward_test.book import Happening
-from algotrade.forward_test.messages import event_message, timestamp, trade_message
+from algotrade.forward_test.messages import STATUSES, event_message, timestamp, trade_message
 from algotrade.forward_test.session import Command, CommandKind, Outgoing, Session
 from algotrade.platform import topics
 from algotrade.platform.bus import CONTENT_TYPE, CORRELATION
@@ -50,14 +50,37 @@ def outgoing_command(session: Session, command: Command, now_ns: int) -> Outgoin
     return _outgoing(session, topics.FORWARD_TEST_EVENTS, message, command.correlation_id)
 
 
+def outgoing_status(session: Session, event_ns: int) -> Outgoing:
+    """Return the message that says where a session stands; ``event_ns``: of its newest tick, 0 where none came."""
+    change = events_pb2.SessionStatusChange(
+        status=STATUSES[session.status],
+        halt_reason=session.halt_reason,
+        last_sequence=session.last_sequence,
+        event_time=timestamp(event_ns) if event_ns else None,
+        strategy_id=session.strategy_id,
+        session_name=session.name,
+        symbol=session.symbol,
+    )
+    message = events_pb2.ForwardTestEvent(
+        session_id=session.session_id, user_id=session.user_id, shard=session.shard, status=change
+    )
+    return _outgoing(session, topics.FORWARD_TEST_EVENTS, message, session.correlation_id)
+
+
 def _of(session: Session, happening: Happening) -> list[Outgoing]:
     event = happening.event
     head: dict[str, Any] = {"session_id": session.session_id, "user_id": session.user_id, "symbol": session.symbol}
-    written = event_message(event)
+    origin: dict[str, Any] = {
+        **head,
+        "artefact_hash": session.artefact_hash,
+        "strategy_id": session.strategy_id,
+        "session_name": session.name,
+        "event": event_message(event),
+    }
     if event.kind not in FILLS:
-        signal = events_pb2.StrategySignal(**head, artefact_hash=session.artefact_hash, event=written)
+        signal = events_pb2.StrategySignal(**origin)
         return [_outgoing(session, topics.STRATEGY_SIGNALS, signal, session.correlation_id)]
-    execution = events_pb2.TradeExecution(**head, artefact_hash=session.artefact_hash, event=written)
+    execution = events_pb2.TradeExecution(**origin)
     if happening.trade is not None:
         execution.trade.CopyFrom(trade_message(happening.trade))
     held = happening.open.quantity if happening.open else 0

@@ -56,3 +56,4 @@ MAX_BACKTEST_BARS: Final = 4_000_000  # a user, in different data
 # Sessions
 MAX_WARMUP_RECORDS: Final = 100_000  # of a partition that a session reads before it begins
 MAX_JUDGED_TRADES: Final = 100_000  # of a session, when its metrics are asked for
+MAX_MARKS_A_TURN: Final = 500  # that the worker tells realtime-updates at once; the rest have their turn next

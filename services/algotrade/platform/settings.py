@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 1.0  # a session's row is no older, though nothing happens in it
     command_seconds: Seconds = 10.0  # a call waits no longer for the worker to apply its command
     mark_seconds: Annotated[float, Field(ge=0)] = 0.25  # a stream's marks are at least so far apart
+    realtime_seconds: Annotated[float, Field(ge=0)] = 0.5  # … and those of a session on realtime-updates
 
     # Backtest
     backtest_threads: Annotated[int, Field(ge=1, le=64)] = 4  # runs at once, in this process

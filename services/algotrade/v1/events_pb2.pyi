@@ -5,9 +5,11 @@ Payloads of the event bus. Deliveries repeat; the keys named on each message tel
 
 from algotrade.v1 import forward_test_service_pb2 as _forward_test_service_pb2
 from algotrade.v1 import types_pb2 as _types_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -148,6 +150,8 @@ class StrategySignal(_message.Message):
     SYMBOL_FIELD_NUMBER: _builtins.int
     ARTEFACT_HASH_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    SESSION_NAME_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session."""
     user_id: _builtins.str
@@ -156,6 +160,10 @@ class StrategySignal(_message.Message):
     """What it trades."""
     artefact_hash: _builtins.str
     """The module that decided."""
+    strategy_id: _builtins.str
+    """The strategy that the session runs."""
+    session_name: _builtins.str
+    """The session's name."""
     @_builtins.property
     def event(self) -> _forward_test_service_pb2.SessionEvent:
         """The event: a rejection, an ambiguity or a halt."""
@@ -168,10 +176,12 @@ class StrategySignal(_message.Message):
         symbol: _builtins.str = ...,
         artefact_hash: _builtins.str = ...,
         event: _forward_test_service_pb2.SessionEvent | None = ...,
+        strategy_id: _builtins.str = ...,
+        session_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "event", b"event", "session_id", b"session_id", "symbol", b"symbol", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "event", b"event", "session_id", b"session_id", "session_name", b"session_name", "strategy_id", b"strategy_id", "symbol", b"symbol", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -189,6 +199,8 @@ class TradeExecution(_message.Message):
     ARTEFACT_HASH_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     TRADE_FIELD_NUMBER: _builtins.int
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    SESSION_NAME_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session."""
     user_id: _builtins.str
@@ -197,6 +209,10 @@ class TradeExecution(_message.Message):
     """What it trades."""
     artefact_hash: _builtins.str
     """The module that traded."""
+    strategy_id: _builtins.str
+    """The strategy that the session runs."""
+    session_name: _builtins.str
+    """The session's name."""
     @_builtins.property
     def event(self) -> _forward_test_service_pb2.SessionEvent:
         """The fill: an entry or an exit."""
@@ -214,10 +230,12 @@ class TradeExecution(_message.Message):
         artefact_hash: _builtins.str = ...,
         event: _forward_test_service_pb2.SessionEvent | None = ...,
         trade: _forward_test_service_pb2.Trade | None = ...,
+        strategy_id: _builtins.str = ...,
+        session_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "trade", b"trade"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "event", b"event", "session_id", b"session_id", "symbol", b"symbol", "trade", b"trade", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "event", b"event", "session_id", b"session_id", "session_name", b"session_name", "strategy_id", b"strategy_id", "symbol", b"symbol", "trade", b"trade", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,8 +303,8 @@ Global___PortfolioUpdate: _TypeAlias = PortfolioUpdate  # noqa: Y015
 
 @_typing.final
 class ForwardTestEvent(_message.Message):
-    """ForwardTestEvent is a record of forward-test-events: a command to the worker that holds the session's shard.
-    Key: command_id.
+    """ForwardTestEvent is a record of forward-test-events: a command to the worker that holds the session's shard, which is
+    told by its command_id, or a change of the session's status. Of a status that is final there is one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -301,8 +319,9 @@ class ForwardTestEvent(_message.Message):
     PAUSE_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     FLATTEN_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
-    """Id of the command."""
+    """Id of the command; empty where it is none."""
     session_id: _builtins.str
     """The session."""
     user_id: _builtins.str
@@ -311,7 +330,7 @@ class ForwardTestEvent(_message.Message):
     """The shard of the session."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was asked for."""
+        """When a command was asked for."""
 
     @_builtins.property
     def start(self) -> Global___StartCommand:
@@ -333,6 +352,10 @@ class ForwardTestEvent(_message.Message):
     def flatten(self) -> Global___FlattenCommand:
         """Close the position and go on."""
 
+    @_builtins.property
+    def status(self) -> Global___SessionStatusChange:
+        """The session's status has changed, for good."""
+
     def __init__(
         self,
         *,
@@ -346,16 +369,65 @@ class ForwardTestEvent(_message.Message):
         pause: Global___PauseCommand | None = ...,
         resume: Global___ResumeCommand | None = ...,
         flatten: Global___FlattenCommand | None = ...,
+        status: Global___SessionStatusChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "flatten", b"flatten", "pause", b"pause", "resume", b"resume", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "flatten", b"flatten", "pause", b"pause", "resume", b"resume", "start", b"start", "status", b"status", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_id", b"command_id", "create_time", b"create_time", "flatten", b"flatten", "pause", b"pause", "resume", b"resume", "session_id", b"session_id", "shard", b"shard", "start", b"start", "stop", b"stop", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_id", b"command_id", "create_time", b"create_time", "flatten", b"flatten", "pause", b"pause", "resume", b"resume", "session_id", b"session_id", "shard", b"shard", "start", b"start", "status", b"status", "stop", b"stop", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "stop", "pause", "resume", "flatten"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "stop", "pause", "resume", "flatten", "status"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
 Global___ForwardTestEvent: _TypeAlias = ForwardTestEvent  # noqa: Y015
+
+@_typing.final
+class SessionStatusChange(_message.Message):
+    """SessionStatusChange tells where a session that had begun stands from here on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    HALT_REASON_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    SESSION_NAME_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    status: _forward_test_service_pb2.SessionStatus.ValueType
+    """Where it stands."""
+    halt_reason: _builtins.str
+    """Why it halted; empty unless HALTED."""
+    last_sequence: _builtins.int
+    """Sequence of the newest event before the change."""
+    strategy_id: _builtins.str
+    """The strategy that the session runs."""
+    session_name: _builtins.str
+    """The session's name."""
+    symbol: _builtins.str
+    """What it trades."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Event time of the newest tick the session had seen; absent where it had seen none."""
+
+    def __init__(
+        self,
+        *,
+        status: _forward_test_service_pb2.SessionStatus.ValueType = ...,
+        halt_reason: _builtins.str = ...,
+        last_sequence: _builtins.int = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        strategy_id: _builtins.str = ...,
+        session_name: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "halt_reason", b"halt_reason", "last_sequence", b"last_sequence", "session_name", b"session_name", "status", b"status", "strategy_id", b"strategy_id", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionStatusChange: _TypeAlias = SessionStatusChange  # noqa: Y015
 
 @_typing.final
 class StartCommand(_message.Message):
@@ -446,3 +518,187 @@ class StopCommand(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StopCommand: _TypeAlias = StopCommand  # noqa: Y015
+
+@_typing.final
+class StrategyCompilation(_message.Message):
+    """StrategyCompilation is a record of strategy-compilations, keyed by strategy_id: what the compiler said of a version.
+    Key: (strategy_id, version); a version that is compiled again is told again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STRATEGY_NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ARTEFACT_HASH_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    FIRST_FINDING_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    strategy_id: _builtins.str
+    """The strategy."""
+    user_id: _builtins.str
+    """Its owner."""
+    strategy_name: _builtins.str
+    """Its name."""
+    version: _builtins.int
+    """The version."""
+    artefact_hash: _builtins.str
+    """SHA-256 of the artefact; empty where errors left none."""
+    errors: _builtins.int
+    """How many errors there are."""
+    warnings: _builtins.int
+    """How many warnings there are."""
+    first_finding: _builtins.str
+    """The first finding in words; empty where there is none."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was compiled."""
+
+    def __init__(
+        self,
+        *,
+        strategy_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        strategy_name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        artefact_hash: _builtins.str = ...,
+        errors: _builtins.int = ...,
+        warnings: _builtins.int = ...,
+        first_finding: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "create_time", b"create_time", "errors", b"errors", "first_finding", b"first_finding", "strategy_id", b"strategy_id", "strategy_name", b"strategy_name", "user_id", b"user_id", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StrategyCompilation: _TypeAlias = StrategyCompilation  # noqa: Y015
+
+@_typing.final
+class RealtimeUpdate(_message.Message):
+    """RealtimeUpdate is a record of realtime-updates: transient, nobody needs an old one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKS_FIELD_NUMBER: _builtins.int
+    INTEREST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def marks(self) -> Global___SessionMarks:
+        """What sessions are worth."""
+
+    @_builtins.property
+    def interest(self) -> Global___RealtimeInterest:
+        """Somebody watches."""
+
+    def __init__(
+        self,
+        *,
+        marks: Global___SessionMarks | None = ...,
+        interest: Global___RealtimeInterest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interest", b"interest", "marks", b"marks", "payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interest", b"interest", "marks", b"marks", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["marks", "interest"]  # noqa: Y015
+    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
+
+Global___RealtimeUpdate: _TypeAlias = RealtimeUpdate  # noqa: Y015
+
+@_typing.final
+class SessionMarks(_message.Message):
+    """SessionMarks are marks of sessions whose owners watch, the newest of each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionMarkUpdate]:
+        """One a session."""
+
+    def __init__(
+        self,
+        *,
+        marks: _abc.Iterable[Global___SessionMarkUpdate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["marks", b"marks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionMarks: _TypeAlias = SessionMarks  # noqa: Y015
+
+@_typing.final
+class SessionMarkUpdate(_message.Message):
+    """SessionMarkUpdate is what a session is worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
+    CASH_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    REALIZED_PNL_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session."""
+    user_id: _builtins.str
+    """Its owner."""
+    status: _forward_test_service_pb2.SessionStatus.ValueType
+    """Where it stands."""
+    cash: _builtins.str
+    """Cash, a decimal string."""
+    quantity: _builtins.str
+    """Quantity held, a decimal string; negative when short."""
+    realized_pnl: _builtins.str
+    """Sum of the profits and losses of closed trades, a decimal string."""
+    @_builtins.property
+    def mark(self) -> _forward_test_service_pb2.SessionMark:
+        """Its price, equity and open profit or loss."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        status: _forward_test_service_pb2.SessionStatus.ValueType = ...,
+        mark: _forward_test_service_pb2.SessionMark | None = ...,
+        cash: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+        realized_pnl: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cash", b"cash", "mark", b"mark", "quantity", b"quantity", "realized_pnl", b"realized_pnl", "session_id", b"session_id", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionMarkUpdate: _TypeAlias = SessionMarkUpdate  # noqa: Y015
+
+@_typing.final
+class RealtimeInterest(_message.Message):
+    """RealtimeInterest says that a user watches, so that marks of the user's sessions are wanted for a while."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RealtimeInterest: _TypeAlias = RealtimeInterest  # noqa: Y015

@@ -1,0 +1,124 @@
+"""Tells realtime-updates what sessions are worth: of users who watch, what has changed, a few times a second at most.
+
+Who watches says so on the same topic, again and again while it does; nobody else's sessions cost anything. A turn has a
+bound, and who waited longest comes first, so many sessions of watching users slow the marks down and nothing else.
+Marks are transient: what could not be sent is not sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Iterable
+from contextlib import aclosing
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from algotrade.engine import fixed
+from algotrade.forward_test.lane import Lane, Member
+from algotrade.forward_test.messages import STATUSES, mark_message
+from algotrade.platform import limits
+from algotrade.platform.bus import Bus, Message
+from algotrade.platform.clock import SECOND_NS, Clock
+from algotrade.platform.log import logger
+from algotrade.platform.topics import REALTIME_UPDATES
+from algotrade.v1 import events_pb2
+
+log = logger(__name__)
+
+KEY: Final = "marks"
+INTEREST_SECONDS: Final = 20.0  # so long after it was last told that somebody watches, nobody does
+RETRY_SECONDS: Final = 1.0
+
+
+class Marks:
+    """The marks of one worker."""
+
+    def __init__(self, bus: Bus, clock: Clock, *, every_seconds: float) -> None:
+        """Take where marks are told, and how far apart those of a session are at least."""
+        self._bus = bus
+        self._clock = clock
+        self._every_ns = round(every_seconds * SECOND_NS)
+        self._due_ns = 0
+        self._watched: dict[str, int] = {}  # user -> until when
+        self._told: dict[str, tuple[int, tuple[int, int]]] = {}  # session -> when, of which tick
+        self._waiting: events_pb2.RealtimeUpdate | None = None
+        self._collected = asyncio.Event()
+
+    def collect(self, lanes: Iterable[Lane]) -> None:
+        """Take the marks that are due. The worker calls this between two rounds, when its lanes are at rest."""
+        now_ns = self._clock.now_ns()
+        if not self._watched or self._waiting is not None or now_ns < self._due_ns:
+            return
+        self._due_ns = now_ns + self._every_ns
+        self._watched = {user_id: until for user_id, until in self._watched.items() if until > now_ns}
+        members = [
+            (lane, member)
+            for lane in lanes
+            if not lane.warming
+            for member in lane.members.values()
+            if member.session.user_id in self._watched
+        ]
+        told = self._told
+        self._told = {m.session.session_id: told.get(m.session.session_id, (0, (0, 0))) for _, m in members}
+        moved = [(lane, m) for lane, m in members if self._told[m.session.session_id][1] != m.last_tick]
+        turn = heapq.nsmallest(limits.MAX_MARKS_A_TURN, moved, key=lambda one: self._told[one[1].session.session_id][0])
+        if turn:
+            marks = [_mark(lane, member) for lane, member in turn]
+            for _, member in turn:
+                self._told[member.session.session_id] = (now_ns, member.last_tick)
+            self._waiting = events_pb2.RealtimeUpdate(marks=events_pb2.SessionMarks(marks=marks))
+            self._collected.set()
+
+    async def run(self) -> None:
+        """Send what was collected and learn who watches, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send())
+            tasks.create_task(self._learn())
+
+    async def _send(self) -> None:
+        while True:
+            await self._collected.wait()
+            self._collected.clear()
+            if (update := self._waiting) is not None:
+                try:
+                    await self._bus.publish(REALTIME_UPDATES, [Message(KEY, update.SerializeToString())])
+                except Exception as error:
+                    log.warning("marks.lost", error=type(error).__name__)
+                self._waiting = None
+
+    async def _learn(self) -> None:
+        while True:
+            try:
+                end = (await self._bus.bounds(REALTIME_UPDATES, 0)).end
+                updates = self._bus.subscribe(REALTIME_UPDATES, {0: end}, limits.MAX_READ_RECORDS)
+                async with aclosing(updates) as batches:
+                    async for records in batches:
+                        for record in records:
+                            if record.key != KEY:
+                                self._hear(record.payload)
+            except Exception as error:
+                log.warning("marks.watch_failed", error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _hear(self, payload: bytes) -> None:
+        try:
+            update = events_pb2.RealtimeUpdate.FromString(payload)
+        except DecodeError:
+            return
+        if update.HasField("interest"):
+            self._watched[update.interest.user_id] = self._clock.now_ns() + round(INTEREST_SECONDS * SECOND_NS)
+
+
+def _mark(lane: Lane, member: Member) -> events_pb2.SessionMarkUpdate:
+    state = lane.state(member)
+    return events_pb2.SessionMarkUpdate(
+        session_id=member.session.session_id,
+        user_id=member.session.user_id,
+        status=STATUSES[member.session.status],
+        mark=mark_message(lane.mark(member)),
+        cash=fixed.text(state.cash),
+        quantity=fixed.text(state.quantity),
+        realized_pnl=fixed.text(state.realized_pnl),
+    )

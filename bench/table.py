@@ -68,6 +68,9 @@ def document(fast: int, slow: int) -> Json:
 
 
 def edge(name: str, wire: str) -> Json:
+    """An edge `source[.output]>target[.input]`."""
     source, _, target = wire.partition(">")
-    node, _, handle = target.partition(".")
-    return {"id": name, "source": source, "target": node} | ({"targetHandle": handle} if handle else {})
+    node, _, output = source.partition(".")
+    end, _, handle = target.partition(".")
+    made = {"id": name, "source": node, "target": end}
+    return made | ({"sourceHandle": output} if output else {}) | ({"targetHandle": handle} if handle else {})

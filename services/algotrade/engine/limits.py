@@ -24,3 +24,7 @@ TICKS_PER_CALL: Final = 65_536
 EVENTS_PER_LOG: Final = 65_536
 MAX_MEMORY_BYTES: Final = 4 * 1024**3 - 65_536
 MAX_SESSIONS_PER_PROGRAM: Final = 100_000
+
+# A fleet: how many artefacts one call steps, and over how many ticks.
+MAX_ARTEFACTS_PER_FLEET: Final = 12_288  # each takes 4 GiB of the address space, which has room for some 32,000
+FLEET_TICKS_PER_CALL: Final = 256

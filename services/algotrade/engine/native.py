@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import OrderedDict
+from collections.abc import Sequence
 from threading import Lock, main_thread
 from typing import Any, Final
 
@@ -51,7 +52,8 @@ class Modules:
                 self._kept.clear()
             return self._engine
 
-    def load(self, hash: str, raw: bytes) -> wasmtime.Module:
+    def load(self, hash: str, raw: bytes | str) -> wasmtime.Module:
+        """A module by its bytes, or by its text for one of our own."""
         engine = self.engine
         with self._lock:
             if hash in self._kept:
@@ -68,19 +70,47 @@ class Modules:
 MODULES: Final = Modules()
 
 
+class Store:
+    """Where instances live: those of one store can call each other, and go when it goes, all at once.
+
+    Not to be used by two threads at once.
+    """
+
+    def __init__(self, instances: int = 1) -> None:
+        self.raw = wasmtime.Store(MODULES.engine)
+        self.raw.set_limits(memory_size=MAX_MEMORY_BYTES, instances=instances, memories=instances)
+        self.raw.set_fuel(1)
+
+
 class Instance:
     """A module with a memory of its own. Not to be used by two threads at once."""
 
-    def __init__(self, module: wasmtime.Module) -> None:
-        self._store = wasmtime.Store(MODULES.engine)
-        self._store.set_limits(memory_size=MAX_MEMORY_BYTES)
-        self._store.set_fuel(1)
-        exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+    def __init__(self, module: wasmtime.Module, store: Store | None = None) -> None:
+        self._store = (store or Store()).raw
+        try:
+            exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+        except wasmtime.WasmtimeError as e:
+            raise MemoryError(f"no room for another module: {e}") from e
         memory = exports["memory"]
         assert isinstance(memory, wasmtime.Memory)
         self._memory = memory
         self._bytes = self._whole()
+        self.exports = exports
         self._functions = {f: _Function(self._store, e) for f, e in exports.items() if isinstance(e, wasmtime.Func)}
+
+    def enlist(self, module: wasmtime.Module, other: Instance, wants: Sequence[str]) -> int:
+        """Instantiate a module on this one's memory and exports of another; put its ``step`` in this one's ``table``.
+
+        Both must share a store. Returns the place in the table. Raises MemoryError.
+        """
+        imports = [self.exports["memory"], *(other.exports[name] for name in wants)]
+        table = self.exports["table"]
+        assert isinstance(table, wasmtime.Table)
+        try:
+            step = wasmtime.Instance(self._store, module, imports).exports(self._store)["step"]
+            return int(table.grow(self._store, 1, step))
+        except wasmtime.WasmtimeError as e:
+            raise MemoryError(f"no room for another module: {e}") from e
 
     def grow(self, size: int) -> None:
         """Make the memory at least this many bytes. Raises MemoryError. Views from before are void."""
@@ -136,4 +166,5 @@ class _Function:
             raise TrapError(str(wasmtime.WasmtimeError._from_ptr(pointer)))
         trap = wasmtime.Trap._from_ptr(self._trap)
         self._trap = ctypes.POINTER(ffi.wasm_trap_t)()
-        raise TrapError(str(trap).splitlines()[0])
+        lines = str(trap).strip().splitlines()  # where it was, call by call, then what it was
+        raise TrapError(lines[-1].strip().removeprefix("wasm trap: "))

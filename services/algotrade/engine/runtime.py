@@ -32,6 +32,7 @@ _I32: Final = np.dtype("<i4")
 _ALIGN: Final = 64
 _FIRST_ROWS: Final = 16
 _OF_THE_MEMORY: Final = ("slot", "day_zone", "day_zone_length")  # fields of a row that are not the session's
+CALL_FUEL: Final = 100_000  # what a call may cost besides its records
 
 # The fields that every artefact's rows begin with.
 _COMMON: Final = np.dtype(
@@ -90,9 +91,10 @@ class HeldBars:
 class Sessions:
     """The sessions of one artefact. A slot names one; slots are reused after ``remove``."""
 
-    def __init__(self, artefact: Artefact) -> None:
+    def __init__(self, artefact: Artefact, store: native.Store | None = None) -> None:
+        """In a store of their own, unless one is given."""
         self.artefact = artefact
-        self._instance = native.Instance(native.MODULES.load(artefact.hash, artefact.wasm))
+        self._instance = native.Instance(native.MODULES.load(artefact.hash, artefact.wasm), store)
         manifest = artefact.manifest
         self._stride = manifest.stride
         self._dtype = np.dtype(
@@ -145,7 +147,7 @@ class Sessions:
         return self._instance.view(self._rows + slot * self._stride, self._dtype, 1)[0]
 
     def _call(self, name: str, *args: int, records: int = 1) -> int:
-        fuel = self.artefact.report.fuel_per_bar * max(records, 1) + 100_000
+        fuel = self.artefact.report.fuel_per_bar * max(records, 1) + CALL_FUEL
         return self._instance.call(name, *args, fuel=fuel)
 
     # ------------------------------------------------------------------ sessions

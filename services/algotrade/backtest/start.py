@@ -15,7 +15,7 @@ from algotrade.backtest.bars import bars_of, hash_of, sample
 from algotrade.backtest.messages import backtest_message, diagnostic_message
 from algotrade.backtest.run import parameters_of
 from algotrade.backtest.store import Backtest, BacktestStore, Draft, Inputs, State, no_backtest
-from algotrade.engine.backtest import check_interval
+from algotrade.engine.backtest import fitting
 from algotrade.engine.compile import Artefact, compile_strategy
 from algotrade.engine.graph import Diagnostic
 from algotrade.engine.records import Records
@@ -78,7 +78,7 @@ class Starter:
             strategy_version=strategy.version,
             artefact_hash=artefact.hash,
             data_hash=hash_of(bars),
-            settings=settings_of(request.settings, bars),
+            settings=settings_of(request.settings, bars, artefact),
             parameters=_parameters(request.parameters, artefact),
             total_bars=len(bars),
             create_time=self._now(),
@@ -167,12 +167,12 @@ def _check_characters(graph: str) -> None:
         return  # the compiler has said so
 
 
-def settings_of(given: types_pb2.RunSettings, bars: Records) -> RunSettings:
-    """Read run settings against bars. Raises InvalidArgument naming the setting."""
+def settings_of(given: types_pb2.RunSettings, bars: Records, artefact: Artefact) -> RunSettings:
+    """Read run settings against bars and a strategy. Raises InvalidArgument naming the setting."""
     texts = {field.name: value for field, value in given.ListFields() if value != ""}
     try:
-        settings = RunSettings.parse(texts)
-        check_interval(bars, settings)
+        settings = fitting(RunSettings.parse(texts), bars, artefact)
+        settings.check_timeframes(artefact.report.timeframes)
     except SettingsError as error:
         raise _bad_setting(f"settings.{error.field}", error) from error
     return settings

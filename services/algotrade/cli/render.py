@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -191,7 +191,7 @@ def show_compilation(compilation: Compilation, answer: dict[str, Any], output: P
     facts = [
         ("artefact", answer["artefact"]),
         ("size", f"{answer['wasm_bytes']:,} bytes, {answer['state_bytes']:,} bytes of state a session"),
-        ("warm-up", f"{answer['warmup_bars']} bars with default parameters"),
+        ("warm-up", f"{_warmup(report)} with default parameters"),
         ("cost", f"at most {report['fuel_per_bar']:,} instructions a bar"),
         ("reads", ", ".join(report["feeds"]) or _DASH),
         ("orders", ", ".join(report["orders"]) or _DASH),
@@ -208,6 +208,11 @@ def show_compilation(compilation: Compilation, answer: dict[str, Any], output: P
         console.print(Text(f"  {line}", style="yellow"), soft_wrap=True)
     if output is not None:
         console.print(Text(f"Written to {output}"), soft_wrap=True)
+
+
+def _warmup(report: Mapping[str, Any]) -> str:
+    coarser = [f"{bars} of {timeframe}" for timeframe, bars in report["warmup_by_timeframe"].items()]
+    return ", ".join([f"{report['warmup_bars']} bars", *coarser])
 
 
 def _bound(value: float | None) -> str:

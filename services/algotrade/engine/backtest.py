@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from algotrade.engine import fixed
 from algotrade.engine.compile import Artefact
 from algotrade.engine.equity import equity_curve
 from algotrade.engine.records import EVENT, Records
 from algotrade.engine.runtime import Sessions, SessionState
-from algotrade.engine.settings import INTERVALS, RunSettings, SettingsError
+from algotrade.engine.settings import INTERVALS, SECOND, RunSettings, SettingsError
 from algotrade.engine.trades import Trade, TradeBook
 
 Progress = Callable[[int, int], None]
@@ -80,7 +81,7 @@ def backtest(
 
     Raises SettingsError for an interval that bars cannot serve or a parameter that does not exist or fit.
     """
-    check_interval(bars, settings)
+    settings = fitting(settings, bars, artefact)
     sessions = Sessions(artefact)
     slot = sessions.add(settings, parameters)
     return _result(sessions, slot, bars, settings, lambda done: sessions.run(slot, bars[done:]), progress)
@@ -97,8 +98,8 @@ class Backtests:
         self, settings: RunSettings, parameters: Mapping[str, Any] | None = None, progress: Progress | None = None
     ) -> BacktestResult:
         """As `backtest`."""
-        check_interval(self._bars, settings)
         sessions, held = self._sessions, self._held
+        settings = fitting(settings, self._bars, sessions.artefact)
         slot = sessions.add(settings, parameters)
         try:
             return _result(
@@ -127,6 +128,18 @@ def _result(
             progress(done, len(bars))
     log = np.concatenate([np.zeros(0, np.uint8), *(part.view(np.uint8) for part in parts)]).view(EVENT)
     return BacktestResult(sessions.artefact, bars[:done], settings, log, sessions.state(slot))
+
+
+def fitting(settings: RunSettings, bars: Records, artefact: Artefact) -> RunSettings:
+    """The settings, with the length of native bars found in the data where the strategy has to know it.
+
+    That is the least distance between two bars. Raises SettingsError for an interval that bars cannot serve.
+    """
+    check_interval(bars, settings)
+    if artefact.report.timeframes and settings.interval == "native" and not settings.native_seconds and len(bars) > 1:
+        length = int(np.diff(bars["ts"]).min())
+        return replace(settings, native_seconds=length * fixed.SCALE // SECOND)
+    return settings
 
 
 def check_interval(bars: Records, settings: RunSettings) -> None:

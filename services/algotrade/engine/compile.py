@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from algotrade.engine import emit, graph, wasm
 from algotrade.engine.check import check
+from algotrade.engine.clocks import RUN, clocks_of, warmup_field
 from algotrade.engine.graph import Diagnostic, Parameter
 from algotrade.engine.interpreter import Interpreter
 from algotrade.engine.ir import Program
@@ -150,8 +151,8 @@ def _manifest(strategy: Strategy, lowered: Lowered, codes: Sequence[wasm.Code]) 
     )
 
 
-def _default_warmup(strategy: Strategy, lowered: Lowered) -> int:
-    """The warm-up with every parameter at its default, by running the program's own ``prepare``."""
+def _default_warmup(strategy: Strategy, lowered: Lowered) -> dict[int, int]:
+    """The warm-up by clock with every parameter at its default, by running the program's own ``prepare``."""
     row = lowered.program.heap
     interpreter = Interpreter(lowered.program, row + lowered.stride)
     fields = lowered.row.struct.fields
@@ -160,5 +161,5 @@ def _default_warmup(strategy: Strategy, lowered: Lowered) -> int:
             offset = row + fields[parameter_slot(bound)][1]
             interpreter.memory[offset : offset + 4] = int(bound.parameter.default).to_bytes(4, "little", signed=True)
     interpreter.call("prepare", row)
-    offset = row + fields["warmup"][1]
-    return int.from_bytes(interpreter.memory[offset : offset + 4], "little", signed=True)
+    places = {clock: row + fields[warmup_field(clock)][1] for clock in (RUN, *clocks_of(strategy).coarser)}
+    return {clock: int.from_bytes(interpreter.memory[at : at + 4], "little") for clock, at in places.items()}

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from algotrade.engine import fixed
-from algotrade.engine.backtest import check_interval
+from algotrade.engine.backtest import fitting
 from algotrade.engine.compile import Artefact
 from algotrade.engine.node_type import Category
 from algotrade.engine.records import EVENT, MARKER, TICK, EventKind, Reason, Records
@@ -59,7 +59,7 @@ def explain(
 
     ``probed`` is `compile_strategy(document, probe=True)`. Raises SettingsError where no bar holds that time.
     """
-    check_interval(bars, settings)
+    settings = fitting(settings, bars, probed)
     sessions = Sessions(probed)
     slot = sessions.add(settings, parameters)
     start, count, events = _replay(sessions, slot, bars, settings, at)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from algotrade.engine import row as R
 from algotrade.engine.broker import ENTER, LEVELS, SIZE_MODES, broker
 from algotrade.engine.calendar import calendar
-from algotrade.engine.ir import F64, I32, Expr, Function, Program, View, const, maximum, select
+from algotrade.engine.clocks import Timeframes, clocks_of, lower_node, warmup_field, warmups
+from algotrade.engine.ir import F64, I32, Expr, Function, Program, View, const, select
 from algotrade.engine.node_type import Category
 from algotrade.engine.nodes.exits import set_level
 from algotrade.engine.records import Reason
@@ -114,12 +115,19 @@ class _Bars:
         s["bars"] = bars
         scope = Scope(f, f.args[0], self.row, bar, bars)
         self.mark(s, scope)
-        for node in self.strategy.order:
-            for port, value in node.type.lower(Site(scope, node)).items():
-                scope.values[node.id, port] = value
+        self.evaluate_nodes(scope)
         if self.probe:
             self.keep_values(scope)
         self.decide(s, scope)
+
+    def evaluate_nodes(self, scope: Scope) -> None:
+        clocks = clocks_of(self.strategy)
+        if clocks.coarser:
+            self.f.loops = len(clocks.coarser) + 1
+            Timeframes(scope, clocks, hold_all=self.probe).evaluate()
+        else:
+            for node in self.strategy.order:
+                lower_node(scope, node)
 
     def mark(self, s: View, scope: Scope) -> None:
         """Equity at the close, before any fill there, and the deepest fall from its peak; in units of 1e-8, as f64.
@@ -162,7 +170,7 @@ class _Bars:
                 self.entry(s, scope, node)
         with f.when(decision.exit_portion.ne(0)):
             free = (s["attention"] & R.EXIT_PENDING).eq(0)
-            with f.when(s["quantity"].ne(0) & free & (scope.bars > s["warmup"])):
+            with f.when(s["quantity"].ne(0) & free & scope.warming.op1("eqz")):
                 s["exit_portion"], s["exit_node"] = decision.exit_portion, decision.exit_node
                 s["exit_reason"] = Reason.NODE
                 s["attention"] = s["attention"] | R.EXIT_PENDING
@@ -179,7 +187,7 @@ class _Bars:
         with f.when(s["mode"].ne(R.RUNNING)):
             stale = s["mode"].eq(R.STALE) | s["mode"].eq(R.GAP)
             f.set(reason, select(stale, const(I32, Reason.STALE_DATA), const(I32, Reason.HALTED)))
-        with f.when(scope.bars <= s["warmup"]):
+        with f.when(scope.warming):
             f.set(reason, Reason.WARMING_UP)
         with f.when(reason.ne(0)) as rejected:
             f.run(broker().reject, f.args[0], node.index, reason)
@@ -232,18 +240,8 @@ def _prepare(strategy: Strategy, row: Row) -> Function:
     s["cash"] = s["initial_cash"]
     for name in ("equity", "peak", "lowest", "day_equity"):
         s[name] = s["initial_cash"].to(F64)
-    lookback: dict[str, Expr] = {}
-    warmup: Expr = const(I32, 0)
-    for node in strategy.order:
-        longest: Expr = const(I32, 0)
-        for sources in node.inputs.values():
-            for source, _ in sources:
-                longest = maximum(longest, lookback[source])
-        own = node.type.lookback(Site(scope, node)) if node.type.lookback else 0
-        lookback[node.id] = f.let(longest + own)
-        if node.type.category in (Category.ACTION, Category.RISK):
-            warmup = f.let(maximum(warmup, lookback[node.id]))
-    s["warmup"] = warmup
+    for clock, bars in warmups(scope, clocks_of(strategy)).items():
+        s[warmup_field(clock)] = bars
     for name, value in row.initial.items():
         s[name] = value
     return f

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from algotrade.engine.settings import INTERVALS
+
 if TYPE_CHECKING:
     from algotrade.engine.ir import Expr
     from algotrade.engine.site import Site, Value
@@ -109,5 +111,13 @@ def boolean(name: str, summary: str = "", *, required: bool = True, many: bool =
     return Port(name, PortKind.BOOL, summary, required, many)
 
 
+# Of every node that reads bars; left out, it reads the run's own.
+TIMEFRAME: Final = Param(
+    "timeframe",
+    ParamKind.CHOICE,
+    None,
+    "Which bars it reads: only closed ones, of this length. Left out: those of the run.",
+    choices=tuple(name for name, length in INTERVALS.items() if length),
+)
 VALUE: Final = (Port("value", PortKind.NUMBER),)
 TRUTH: Final = (Port("value", PortKind.BOOL),)

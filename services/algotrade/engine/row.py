@@ -67,6 +67,7 @@ SETTINGS: Final[Mapping[str, Type]] = {
     "min_notional": "i64",
     "max_position_percent": "i64",
     "interval": "i64",  # nanoseconds; 0: bars close by their ticks' flags
+    "bar_length": "i64",  # nanoseconds from a bar's start to its end, for coarser clocks; 0 where each tick is a bar
     "fill_at_close": "i32",
     "worst_path": "i32",
     "day_zone": "i32",  # address of the day's time zone table, see calendar.py

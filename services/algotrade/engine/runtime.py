@@ -157,8 +157,9 @@ class Sessions:
         return sorted(self._native)
 
     def add(self, settings: RunSettings, parameters: Mapping[str, Any] | None = None) -> int:
-        """Start a session; its slot. Raises SettingsError for parameters that the strategy does not allow."""
+        """Start a session; its slot. Raises SettingsError for what the strategy does not allow."""
         values = bind(self.artefact.manifest.parameters, parameters or {})
+        settings.check_timeframes(self.artefact.report.timeframes)
         if len(self._native) >= MAX_SESSIONS_PER_PROGRAM:
             raise MemoryError(f"at most {MAX_SESSIONS_PER_PROGRAM} sessions share an artefact")
         zone, zone_length = self._zone(settings.day_timezone)
@@ -386,6 +387,7 @@ def _row_settings(settings: RunSettings) -> dict[str, int]:
         "min_notional": settings.min_notional,
         "max_position_percent": settings.max_position_percent,
         "interval": INTERVALS[settings.interval],
+        "bar_length": settings.bar_length_ns,
         "fill_at_close": int(settings.fill == "close"),
         "worst_path": int(settings.path == "worst"),
         "closes_always": CLOSES_BAR if settings.interval == "tick" else 0,

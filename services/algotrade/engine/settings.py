@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -53,6 +53,27 @@ class RunSettings:
     allow_short: bool = False
     path: str = "tradingview"
     day_timezone: str = "UTC"
+    native_seconds: int = 0  # how long a native bar lasts, in units of 1e-8; 0: not said
+
+    @property
+    def bar_length_ns(self) -> int:
+        """From a bar's start to its end; 0 where each tick is a bar, or where it is native and not said."""
+        if self.interval == "native":
+            return self.native_seconds * SECOND // fixed.SCALE
+        return INTERVALS[self.interval]
+
+    def check_timeframes(self, timeframes: Iterable[str]) -> None:
+        """Raise SettingsError where a strategy's timeframes are no multiples of the run's bars."""
+        own = self.bar_length_ns
+        for timeframe in timeframes:
+            if self.interval == "native" and not own:
+                raise SettingsError(
+                    "interval", f"the strategy reads {timeframe} bars, so say how long the run's own are"
+                )
+            if own and (own > INTERVALS[timeframe] or INTERVALS[timeframe] % own):
+                raise SettingsError(
+                    "interval", f"{timeframe}, which the strategy reads, is no multiple of {own / SECOND:g} seconds"
+                )
 
     @staticmethod
     def parse(values: Mapping[str, Any]) -> RunSettings:
@@ -121,4 +142,5 @@ _PARSERS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "allow_short": _flag,
     "path": _choice(PATHS),
     "day_timezone": _zone,
+    "native_seconds": _decimal(0, INTERVALS["1d"] * 366 // SECOND * fixed.SCALE),
 }

@@ -24,7 +24,7 @@ from algotrade.engine.ir import (
     const,
     late,
 )  # fmt: skip
-from algotrade.engine.node_type import ParamKind
+from algotrade.engine.node_type import Category, ParamKind
 from algotrade.engine.strategy import Bound, CheckedNode, Setting
 
 NAN: Final = float("nan")
@@ -203,8 +203,14 @@ class Scope:
         self.f, self.base, self.row, self.bar, self.bars = f, base, row, bar, bars
         self.view = View(f, base, row.struct)
         self.values: dict[tuple[str, str], Value] = {}
+        self.fresh: dict[tuple[str, str], Truth] = {}  # for actions: true only as their own clock closes a bar
+        self.warming: Expr = bars <= self.view["warmup"]
         self._prices: dict[str, Series] = {}
         self.decision = Decision(f.var(I64, 0), f.var(I32, 0))
+
+    def on_clock(self, bar: View, bars: Expr) -> Scope:
+        """The same body over the bars of another clock."""
+        return Scope(self.f, self.base, self.row, bar, bars)
 
     def slot(self, type: Type, initial: Number = 0, name: str | None = None) -> Slot:
         return Slot(self.view, self.row.add(type, initial, name))
@@ -249,6 +255,8 @@ class Site:
         return value
 
     def truth(self, name: str) -> Truth:
+        if self.node.type.category is Category.ACTION and (source := self.node.inputs[name][0]) in self.scope.fresh:
+            return self.scope.fresh[source]
         value = self._one(name)
         assert isinstance(value, Truth)
         return value

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from algotrade.engine.backtest import check_interval
+from algotrade.engine.backtest import fitting
 from algotrade.engine.compile import Artefact
 from algotrade.engine.records import BAR
 from algotrade.engine.runtime import Sessions, bind
@@ -215,7 +215,8 @@ def settings_of(given: types_pb2.RunSettings, feed: Feed, artefact: Artefact, ba
         if feed.bars:
             bars = np.zeros(len(bar_times), BAR)
             bars["ts"] = bar_times
-            check_interval(bars, settings)
+            settings = fitting(settings, bars, artefact)
+        settings.check_timeframes(artefact.report.timeframes)
     except SettingsError as error:
         raise _bad_setting(f"settings.{error.field}", error) from error
     return settings

@@ -232,6 +232,7 @@ class RunSettings(_message.Message):
     ALLOW_SHORT_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     DAY_TIMEZONE_FIELD_NUMBER: _builtins.int
+    NATIVE_SECONDS_FIELD_NUMBER: _builtins.int
     interval: _builtins.str
     """Bar interval: tick, 1s, 5s, 15s, 1m, 5m, 15m, 30m, 1h, 4h, 1d, or native (each row of a bar feed is one bar).
     Default: native on a feed of bars, 1m on a feed of trades.
@@ -258,6 +259,10 @@ class RunSettings(_message.Message):
     """Path inside a bar: tradingview, or worst (the extreme against the position first). Default tradingview."""
     day_timezone: _builtins.str
     """IANA time zone whose midnight starts a day. Default UTC."""
+    native_seconds: _builtins.str
+    """How long a native bar lasts, in seconds, a decimal string; for strategies that read other timeframes. Default: the
+    least distance between two bars of the data.
+    """
     def __init__(
         self,
         *,
@@ -273,10 +278,11 @@ class RunSettings(_message.Message):
         allow_short: _builtins.bool = ...,
         path: _builtins.str = ...,
         day_timezone: _builtins.str = ...,
+        native_seconds: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_short", b"allow_short", "day_timezone", b"day_timezone", "fee_bps", b"fee_bps", "fill", b"fill", "initial_cash", b"initial_cash", "interval", b"interval", "lot_step", b"lot_step", "max_position_percent", b"max_position_percent", "min_notional", b"min_notional", "path", b"path", "price_step", b"price_step", "slippage_bps", b"slippage_bps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_short", b"allow_short", "day_timezone", b"day_timezone", "fee_bps", b"fee_bps", "fill", b"fill", "initial_cash", b"initial_cash", "interval", b"interval", "lot_step", b"lot_step", "max_position_percent", b"max_position_percent", "min_notional", b"min_notional", "native_seconds", b"native_seconds", "path", b"path", "price_step", b"price_step", "slippage_bps", b"slippage_bps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,7 @@ from typing import Final
 from algotrade.engine.calendar import ENTRY_BYTES, FIELDS, calendar, zone_table
 from algotrade.engine.fixed import SCALE
 from algotrade.engine.ir import F64, Expr, const, select
-from algotrade.engine.node_type import VALUE, Category, NodeType, Param, ParamKind, Port
+from algotrade.engine.node_type import TIMEFRAME, VALUE, Category, NodeType, Param, ParamKind, Port
 from algotrade.engine.site import NAN, Series, Site, Value
 
 PRICE_FIELDS = ("open", "high", "low", "close", "hl2", "hlc3", "ohlc4")
@@ -96,9 +96,10 @@ NODES = (
                 "Which price; hl2, hlc3 and ohlc4 are means of those named.",
                 choices=PRICE_FIELDS,
             ),
+            TIMEFRAME,
         ),
     ),
-    NodeType("volume", Category.DATA, "The quantity traded in the bar.", _volume, (), VALUE),
+    NodeType("volume", Category.DATA, "The quantity traded in the bar.", _volume, (), VALUE, (TIMEFRAME,)),
     NodeType(
         "time",
         Category.DATA,

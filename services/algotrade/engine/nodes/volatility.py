@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from algotrade.engine.ir import F64, Expr
-from algotrade.engine.node_type import VALUE, Category, NodeType
+from algotrade.engine.node_type import TIMEFRAME, VALUE, Category, NodeType
 from algotrade.engine.nodes import kernels
 from algotrade.engine.nodes.overlap import period
 from algotrade.engine.site import NAN, Site, Value
@@ -43,7 +43,7 @@ NODES = (
         _atr,
         (),
         VALUE,
-        (period(14, minimum=1),),
+        (period(14, minimum=1), TIMEFRAME),
         lambda site: site.integer("timeperiod"),
         source="TA-Lib ATR; J. W. Wilder, New Concepts in Technical Trading Systems (1978)",
     ),

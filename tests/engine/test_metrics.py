@@ -94,6 +94,11 @@ def test_trades_by_hand() -> None:
     assert value["average_trade"] == pytest.approx((20 - 10 - 5 + 0) / 4)
     assert (value["best_trade_pnl"], value["worst_trade_pnl"]) == ("4", "-1")
     assert value["max_consecutive_losses"] == 2
+    assert value["max_consecutive_wins"] == 1
+    assert (value["average_win"], value["average_loss"]) == ("4", "-1")
+    assert value["kelly"] == pytest.approx(100 * (0.25 - 0.75 / 4))
+    assert (value["long_trades"], value["short_trades"]) == (4, 0)
+    assert (value["average_duration_won"], value["average_duration_lost"]) == (86_400, 2 * 86_400)
     assert value["fees_paid"] == "5"
     assert value["average_duration"] == pytest.approx((1 + 2 + 2 + 0) * 86_400 / 4)
     assert value["max_duration"] == 2 * 86_400
@@ -109,7 +114,9 @@ def test_what_is_undefined_is_none() -> None:
     assert undefined == {
         "sharpe", "sortino", "calmar", "win_rate", "profit_factor", "payoff_ratio", "expectancy", "sqn",
         "average_trade", "best_trade", "worst_trade", "best_trade_pnl", "worst_trade_pnl", "average_duration",
-        "max_duration",
+        "max_duration", "average_duration_won", "average_duration_lost", "average_win", "average_loss", "kelly",
+        "probabilistic_sharpe", "omega", "skewness", "kurtosis", "tail_ratio", "average_drawdown",
+        "average_drawdown_duration", "recovery_factor", "correlation",
     }  # fmt: skip
     assert value["max_drawdown"] == 0
     single = judged([100.0], [], WEEK[:1])
@@ -124,6 +131,37 @@ def test_all_lost_is_minus_one_hundred_percent() -> None:
     assert value["cagr"] == -100.0
     assert value["max_drawdown"] == -100.0
     assert value["sharpe"] is None  # the return after zero is no number
+
+
+def test_days_and_months_by_hand() -> None:
+    """Two bars on the last day of January, then two in February: a period's return is from the last one's close."""
+    last = 1_580_428_800 * 10**9  # 2020-01-31
+    stamps = [last, last + 3600 * 10**9, last + DAY, last + 3 * DAY]
+    run = Run(
+        bars_at(stamps, [1.0] * 4), np.array([90.0, 110.0, 99.0, 121.0]), fixed.parse("100"), fixed.parse("121"), []
+    )
+    assert metrics.monthly_returns(run) == pytest.approx({"2020-01": 10.0, "2020-02": 10.0})
+    value = metrics.values(performance(run))
+    assert (value["best_month"], value["winning_months"]) == (pytest.approx(10.0), 100.0)
+    assert (value["best_day"], value["worst_day"]) == (pytest.approx(100 * (121 / 99 - 1)), pytest.approx(-10.0))
+    assert value["winning_days"] == pytest.approx(100 * 2 / 3)
+
+
+def test_falls_by_hand() -> None:
+    """Under water from the second close to the fourth, and again at the end."""
+    value = judged([100.0, 80.0, 90.0, 100.0, 95.0], [])
+    assert value["average_drawdown"] == pytest.approx(-(20 + 5) / 2)
+    assert value["average_drawdown_duration"] == (3 + 1) / 2 * 86_400
+    assert value["max_drawdown_amount"] == "20"
+    assert value["recovery_factor"] == pytest.approx(-5 / 20)
+    assert value["ulcer_index"] == pytest.approx(100 * sqrt((0.04 + 0.01 + 0.0025) / 5))
+
+
+def test_what_is_still_held() -> None:
+    open_one = trade(WEEK[4], None, "1", "10", None)
+    assert judged([100.0, 100.0, 100.0, 100.0, 103.0], [open_one])["open_trade_pnl"] == "3"
+    closed = trade(WEEK[0], WEEK[1], "2", "10", "4")
+    assert judged([100.0, 104.0, 104.0, 104.0, 103.0], [closed, open_one])["open_trade_pnl"] == "-1"
 
 
 def test_an_initial_loss_counts_as_drawdown() -> None:

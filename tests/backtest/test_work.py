@@ -344,7 +344,7 @@ async def test_health_names_the_worker(server, connect):
     found = await HealthServiceStub(connect(server)).GetDetailedHealth(health_pb.GetDetailedHealthRequest())
     service = next(one for one in found.services if one.service == "algotrade.v1.BacktestService")
     assert service.status == health_pb.HEALTH_STATUS_HEALTHY
-    assert [one.name for one in service.dependencies] == ["database", "worker"]
+    assert [one.name for one in service.dependencies] == ["database", "strategy", "worker"]
 
 
 def test_requests_are_small_enough():

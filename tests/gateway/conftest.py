@@ -109,7 +109,7 @@ async def running(settings: Settings, platform: Platform) -> AsyncIterator[Mesh]
         await stack.enter_async_context(platform.revocations.kept_fresh())
         identity = await stack.enter_async_context(build(platform))
         mounts = [identity, mount]
-        mounts.append(Health(mounts, platform.clock).mount)
+        mounts.append(Health(mounts, platform.clock, platform.metrics).mount)
         server = GrpcServer(settings, platform.metrics, platform.verifier, mounts)
         await server.start()
         stack.push_async_callback(server.stop)

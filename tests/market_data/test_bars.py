@@ -23,6 +23,7 @@ from algotrade.market_data.follow import Follower, Heartbeat
 from algotrade.market_data.window import MemoryWindows
 from algotrade.platform.bus import Bus
 from algotrade.platform.errors import info, violations
+from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
 from algotrade.platform.settings import Settings
 from algotrade.v1 import market_data_service_pb2 as pb
@@ -280,7 +281,7 @@ async def test_going_on_gives_what_building_anew_gives(bus: Bus, seed: int) -> N
     clock, rng = ManualClock(START), np.random.default_rng(seed)
     windows, ticks = MemoryWindows(["AAA"], 30), trades(seed, 2000)
     ticks["seq"] = np.arange(1, 2001)
-    follower = Follower(windows, bus, clock, heartbeat_seconds=60, lag_ticks=1000, lag_seconds=10)
+    follower = Follower(windows, bus, clock, metrics=Metrics(), heartbeat_seconds=60, lag_ticks=1000, lag_seconds=10)
     remembering = BarSource(windows, follower, clock, heartbeat_seconds=15)
     for part in np.split(ticks, np.sort(rng.integers(0, 2000, 150))):
         await windows.append("AAA", 1, part)
@@ -297,7 +298,7 @@ async def test_going_on_gives_what_building_anew_gives(bus: Bus, seed: int) -> N
 
 async def test_a_window_of_one_instant_gives_no_bar_and_keeps_its_place(bus: Bus) -> None:
     clock, windows = ManualClock(START), MemoryWindows(["AAA"], 5)
-    follower = Follower(windows, bus, clock, heartbeat_seconds=60, lag_ticks=1000, lag_seconds=10)
+    follower = Follower(windows, bus, clock, metrics=Metrics(), heartbeat_seconds=60, lag_ticks=1000, lag_seconds=10)
     ticks = made(*((START, 5),) * 9)
     ticks["seq"] = np.arange(1, 10)
     await windows.append("AAA", 1, ticks)
@@ -308,7 +309,7 @@ async def test_a_window_of_one_instant_gives_no_bar_and_keeps_its_place(bus: Bus
 
 async def test_ticks_that_close_no_bar_do_not_silence_the_heartbeat(bus: Bus) -> None:
     clock, windows = ManualClock(START), MemoryWindows(["AAA"], 100)
-    follower = Follower(windows, bus, clock, heartbeat_seconds=60, lag_ticks=1000, lag_seconds=10)
+    follower = Follower(windows, bus, clock, metrics=Metrics(), heartbeat_seconds=60, lag_ticks=1000, lag_seconds=10)
     stream = BarSource(windows, follower, clock, heartbeat_seconds=15).follow("AAA", 86_400 * SECOND, None)
     reading = asyncio.ensure_future(anext(stream))
     ticks = made(*((START + number, 5) for number in range(1, 5)))

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from algotrade.engine.compile import compile_strategy
 from algotrade.platform import limits
 from algotrade.platform.errors import info, violations
+from algotrade.platform.metrics import Metrics
 from algotrade.strategy.__main__ import build
 from algotrade.strategy.artefacts import REPORT_BYTES, ArtefactCache
 from algotrade.strategy.postgres import PostgresStrategyStore
@@ -245,13 +246,13 @@ async def test_the_memory_of_artefacts_is_bounded(database, open_account, server
     store = PostgresStrategyStore(database)
     found = [await store.artefact(artefact_hash) for artefact_hash in hashes]
     sizes = [len(artefact.module) + REPORT_BYTES for artefact in found]
-    cache = ArtefactCache(store, sizes[1] + sizes[2])
+    cache = ArtefactCache(store, Metrics(), sizes[1] + sizes[2])
     for artefact_hash, artefact in zip(hashes, found, strict=True):
         assert await cache.get(user_id, artefact_hash) == artefact
     assert cache.bytes == sizes[1] + sizes[2]
     assert await cache.get(user_id, hashes[1]) is await cache.get(user_id, hashes[1])
     assert await cache.get(user_id, hashes[0]) == found[0], "one that has left is read again"
     assert cache.bytes <= sizes[1] + sizes[2]
-    tiny = ArtefactCache(store, 1)
+    tiny = ArtefactCache(store, Metrics(), 1)
     assert isinstance(await tiny.get(user_id, hashes[0]), StoredArtefact)
     assert tiny.bytes == 0

@@ -19,8 +19,9 @@ from algotrade.backtest.watch import Watcher
 from algotrade.backtest.work import Worker
 from algotrade.platform.channel import open_channel
 from algotrade.platform.process import Platform
+from algotrade.platform.sampling import sampling
 from algotrade.platform.server import Mount
-from algotrade.platform.upstream import SavedStrategies
+from algotrade.platform.upstream import SavedStrategies, serving_probe
 from algotrade.v1 import backtest_service_pb2 as pb
 from algotrade.v1 import backtest_service_pb2_grpc as pb_grpc
 
@@ -38,8 +39,9 @@ async def build(platform: Platform, upstream: grpc.aio.Channel | None = None, ru
     settings, clock = platform.settings, platform.clock
     store, news = PostgresBacktestStore(platform.database), News()
     channel = upstream or open_channel(settings.grpc_address)
+    queue = PostgresBacktestQueue(platform.database)
     worker = Worker(
-        PostgresBacktestQueue(platform.database),
+        queue,
         news,
         runs,
         threads=settings.backtest_threads,
@@ -56,12 +58,21 @@ async def build(platform: Platform, upstream: grpc.aio.Channel | None = None, ru
         if working.done() or worker.failure is not None:
             raise WorkerDown(type(worker.failure).__name__ if worker.failure else "ended")
 
+    async def count_runs() -> None:
+        for state, count in (await queue.counts()).items():
+            platform.metrics.backtests.labels(state).set(count)
+
     try:
-        yield Mount(
-            pb.DESCRIPTOR.services_by_name["BacktestService"],
-            partial(pb_grpc.add_BacktestServiceServicer_to_server, servicer),
-            {"database": platform.database_probe, "worker": probe_worker},
-        )
+        async with sampling(settings.sample_seconds, count_runs):
+            yield Mount(
+                pb.DESCRIPTOR.services_by_name["BacktestService"],
+                partial(pb_grpc.add_BacktestServiceServicer_to_server, servicer),
+                {
+                    "database": platform.database_probe,
+                    "worker": probe_worker,
+                    "strategy": serving_probe(channel, "algotrade.v1.StrategyService"),
+                },
+            )
     finally:
         worker.stop()
         await working

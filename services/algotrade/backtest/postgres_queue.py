@@ -106,6 +106,16 @@ class PostgresBacktestQueue:
             return None
         return Claim(rows.backtest(row), Inputs(bytes(row.module), np.frombuffer(row.bars, BAR)))
 
+    async def counts(self) -> dict[State, int]:
+        """Count along the index of what has not ended."""
+        query = text("""
+            SELECT CAST(state AS text), count(*) FROM backtest_results
+            WHERE state IN ('queued', 'running') GROUP BY state
+        """)
+        async with self._engine.connect() as connection:
+            found: dict[str, int] = dict(tuple(row) for row in await connection.execute(query))
+        return {state: found.get(state, 0) for state in (State.QUEUED, State.RUNNING)}
+
     async def renew(
         self, worker: str, done: Mapping[tuple[str, int], int], *, lease_seconds: float
     ) -> Sequence[tuple[str, int]]:

@@ -188,6 +188,10 @@ class BacktestQueue(Protocol):
         """Take the oldest run that waits, or whose worker is gone, of a user who has fewer than so many running."""
         ...
 
+    async def counts(self) -> Mapping[State, int]:
+        """Count everybody's runs that are QUEUED and that are RUNNING."""
+        ...
+
     async def renew(
         self, worker: str, done: Mapping[tuple[str, int], int], *, lease_seconds: float
     ) -> Sequence[tuple[str, int]]:

@@ -24,7 +24,10 @@ from algotrade.forward_test.upstream import Upstream
 from algotrade.platform.channel import open_channel
 from algotrade.platform.log import logger
 from algotrade.platform.process import Platform
+from algotrade.platform.sampling import sampling
 from algotrade.platform.server import Mount
+from algotrade.platform.topics import MARKET_DATA_UPDATES
+from algotrade.platform.upstream import serving_probe
 from algotrade.v1 import forward_test_service_pb2 as pb
 from algotrade.v1 import forward_test_service_pb2_grpc as pb_grpc
 
@@ -91,12 +94,28 @@ async def build(
         if working.done() or worker.failure is not None:
             raise WorkerDown(type(worker.failure).__name__ if worker.failure else "ended")
 
+    async def count_sessions() -> None:
+        for status, count in (await store.counts()).items():
+            platform.metrics.sessions.labels(status).set(count)
+
+    async def measure_lag() -> None:
+        places = worker.places()
+        for partition in range(MARKET_DATA_UPDATES.partitions):
+            end = (await platform.bus.bounds(MARKET_DATA_UPDATES, partition)).end if partition in places else 0
+            platform.metrics.worker_lag_records.labels(partition).set(max(0, end - places.get(partition, end)))
+
     try:
-        yield Mount(
-            pb.DESCRIPTOR.services_by_name["ForwardTestService"],
-            lambda server: pb_grpc.add_ForwardTestServiceServicer_to_server(servicer, server),
-            {"database": platform.database_probe, "worker": probe_worker},
-        )
+        async with sampling(settings.sample_seconds, count_sessions, measure_lag):
+            yield Mount(
+                pb.DESCRIPTOR.services_by_name["ForwardTestService"],
+                lambda server: pb_grpc.add_ForwardTestServiceServicer_to_server(servicer, server),
+                {
+                    "database": platform.database_probe,
+                    "worker": probe_worker,
+                    "strategy": serving_probe(channel, "algotrade.v1.StrategyService"),
+                    "market_data": serving_probe(channel, "algotrade.v1.MarketDataService"),
+                },
+            )
     finally:
         worker.stop()
         await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)

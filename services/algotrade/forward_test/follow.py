@@ -77,6 +77,13 @@ class Worker:
         self._stopping = True
         self._wake.set()
 
+    def places(self) -> dict[int, int]:
+        """Return where its furthest session is, {partition of market data: offset of the next record}."""
+        places: dict[int, int] = {}
+        for lane in self._shards.lanes:
+            places[lane.partition] = min(lane.offset, places.get(lane.partition, lane.offset))
+        return places
+
     async def run(self) -> None:
         """Work until `stop`, or until other workers have taken every shard.
 

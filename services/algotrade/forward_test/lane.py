@@ -18,7 +18,7 @@ from algotrade.engine.runtime import EXITS_ONLY, RUNNING, Sessions, SessionState
 from algotrade.forward_test.batch import Batch
 from algotrade.forward_test.book import Book, Happening
 from algotrade.forward_test.changes import Mark
-from algotrade.forward_test.session import Held, Place, Progress, Session, Status
+from algotrade.forward_test.session import Command, Held, Place, Progress, Session, Status
 from algotrade.forward_test.tell import outgoing_of, outgoing_status
 from algotrade.platform.ticks import FeedReader
 
@@ -29,7 +29,7 @@ SESSION_TICKS: Final = 2**17  # sessions times ticks of a step: about a millisec
 class Member:
     """A session in a lane."""
 
-    session: Session  # as in its row
+    session: Session  # as in its row, or as the next commit will have it
     book: Book
     slot: int
     stored_ns: int  # when its row was last written
@@ -37,6 +37,10 @@ class Member:
     state: bytes | None  # as in its row
     last_tick: tuple[int, int] = (0, 0)  # time and sequence of the newest tick it has seen
     happenings: list[Happening] = field(default_factory=list)  # since the last commit
+
+    def caused_by(self, command: Command) -> None:
+        """Let what happens from here on carry a command's correlation id."""
+        self.session = replace(self.session, correlation_id=command.correlation_id)
 
     def keep(self, stored: Progress, now_ns: int) -> None:
         """Take note of what was committed."""

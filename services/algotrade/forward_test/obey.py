@@ -72,6 +72,7 @@ class Obedience:
             if member.session.status is Status.STOPPING:
                 await self._pass(command)
                 return
+            member.caused_by(command)
             if len(lane.members) > 1:
                 lane = lane.alone(member)
                 self._shards.lanes.add(lane)
@@ -87,6 +88,7 @@ class Obedience:
             return
         lane, member = found
         act, status = step
+        member.caused_by(command)
         act(lane, member)
         await self._shards.commit([lane.told(member, status)], [_applied(command, lane)])
 

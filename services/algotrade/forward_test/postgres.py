@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from algotrade.forward_test import rows
 from algotrade.forward_test.postgres_months import ensure_month
 from algotrade.forward_test.postgres_outbox import add_outgoing
-from algotrade.forward_test.session import Command, Event, Outgoing, Session, SessionTrade
+from algotrade.forward_test.session import Command, Event, Outgoing, Session, SessionTrade, Status
 from algotrade.forward_test.store import Draft, Record
 from algotrade.platform import limits
 from algotrade.platform.errors import ResourceExhausted
@@ -139,6 +139,13 @@ class PostgresSessionStore:
             )
             await add_outgoing(connection, [outgoing])
         return True
+
+    async def counts(self) -> dict[Status, int]:
+        """Group by status: a scan, so not to be asked for often."""
+        query = text("SELECT CAST(status AS text), count(*) FROM forward_test_sessions GROUP BY status")
+        async with self._engine.connect() as connection:
+            found: dict[str, int] = dict(tuple(row) for row in await connection.execute(query))
+        return {status: found.get(status, 0) for status in Status}
 
     async def is_applied(self, command: Command) -> bool:
         """Select by primary key; a session that is gone needs no more doing."""

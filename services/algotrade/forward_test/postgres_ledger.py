@@ -56,6 +56,7 @@ _PROGRESS_COLUMNS: Final = {
     "session_id": "uuid",
     "status": "text",
     "halt_reason": "text",
+    "correlation_id": "text",
     "cash": "bigint",
     "equity": "numeric",
     "last_price": "bigint",
@@ -74,7 +75,7 @@ _PROGRESS_COLUMNS: Final = {
 }
 _PROGRESS: Final = text(f"""
     UPDATE forward_test_sessions AS s SET
-        status = CAST(r.status AS session_status), halt_reason = r.halt_reason,
+        status = CAST(r.status AS session_status), halt_reason = r.halt_reason, correlation_id = r.correlation_id,
         current_balance = {rows.decimal("r.cash")}, equity = {rows.decimal("r.equity")},
         last_price = {rows.decimal("r.last_price")}, total_trades = r.total_trades,
         winning_trades = r.winning_trades, total_pnl = {rows.decimal("r.total_pnl")},
@@ -281,6 +282,7 @@ def _progress(one: Progress) -> tuple[Any, ...]:
         session.session_id,
         session.status,
         session.halt_reason,
+        session.correlation_id,
         session.cash,
         Decimal(session.equity),
         session.last_price,

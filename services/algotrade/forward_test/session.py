@@ -72,7 +72,7 @@ class Session:
     bars: int = 0
     last_sequence: int = 0
     last_tick_sequence: int = 0
-    correlation_id: str = ""  # of the call that started it
+    correlation_id: str = ""  # of the call that last told it something: what it does carries it
     start_time: datetime | None = None
     stop_time: datetime | None = None
 

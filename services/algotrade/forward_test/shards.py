@@ -122,7 +122,13 @@ class Shards:
                 if session.status.final:
                     lane.drop(member)
             if session.status.final:
-                log.info("session.ended", session_id=session.session_id, status=session.status, why=session.halt_reason)
+                log.info(
+                    "session.ended",
+                    session_id=session.session_id,
+                    status=session.status,
+                    why=session.halt_reason,
+                    correlation_id=session.correlation_id,
+                )
             self._changes.stored(session.session_id, session.last_sequence, session.status)
         if any(one.outgoing for one in progress):
             self._stored()

@@ -20,6 +20,7 @@ from algotrade.forward_test.session import (
     Outgoing,
     Session,
     SessionTrade,
+    Status,
 )
 from algotrade.platform.once import Once
 
@@ -102,6 +103,10 @@ class SessionStore(Protocol):
 
     async def tell(self, session: Session, command: Command, outgoing: Outgoing, once: Once | None) -> bool:
         """Keep a command for the worker; False, and nothing changed, where this request was made before."""
+        ...
+
+    async def counts(self) -> Mapping[Status, int]:
+        """Count everybody's sessions by status; none is left out."""
         ...
 
     async def is_applied(self, command: Command) -> bool:

@@ -13,7 +13,8 @@ from algotrade.forward_test.book import Happening
 from algotrade.forward_test.messages import STATUSES, event_message, timestamp, trade_message
 from algotrade.forward_test.session import Command, CommandKind, Outgoing, Session
 from algotrade.platform import topics
-from algotrade.platform.bus import CONTENT_TYPE, CORRELATION
+from algotrade.platform.bus import caused_by
+from algotrade.platform.caller import TRACEPARENT
 from algotrade.v1 import events_pb2
 from algotrade.v1 import forward_test_service_pb2 as pb
 
@@ -101,7 +102,5 @@ def _of(session: Session, happening: Happening) -> list[Outgoing]:
 
 
 def _outgoing(session: Session, topic: topics.Topic, message: Message, correlation_id: str) -> Outgoing:
-    headers = {CONTENT_TYPE: topics.PROTOBUF}
-    if correlation_id:
-        headers[CORRELATION] = correlation_id
+    headers = caused_by(correlation_id, TRACEPARENT.get())  # a trace ends with its call: later events have none
     return Outgoing(session.shard, topic.name, session.session_id, message.SerializeToString(), headers)

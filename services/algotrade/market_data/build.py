@@ -99,6 +99,7 @@ async def build(
         windows,
         platform.bus,
         clock,
+        metrics=platform.metrics,
         heartbeat_seconds=settings.heartbeat_seconds,
         lag_ticks=settings.stream_lag_ticks,
         lag_seconds=settings.stream_lag_seconds,

@@ -17,6 +17,7 @@ from algotrade.platform import limits
 from algotrade.platform.bus import Bus
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.errors import OutOfRange, ResourceExhausted
+from algotrade.platform.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Follower:
         bus: Bus,
         clock: Clock,
         *,
+        metrics: Metrics,
         heartbeat_seconds: float,
         lag_ticks: int,
         lag_seconds: float,
@@ -45,6 +47,7 @@ class Follower:
         self._windows = windows
         self._bus = bus
         self._clock = clock
+        self._metrics = metrics
         self._heartbeat_seconds = heartbeat_seconds
         self._lag_ticks = lag_ticks
         self._lag_ns = round(lag_seconds * SECOND_NS)
@@ -65,6 +68,8 @@ class Follower:
         while True:
             ticks = await self._windows.after(symbol, cursor, limits.MAX_TICKS_A_MESSAGE)
             head = await self._windows.head(symbol)
+            self._metrics.window_reads.labels("miss" if ticks is None else "hit").inc()
+            self._metrics.stream_lag_ticks.observe(head.sequence - cursor)
             self._check_pace(symbol, head.sequence - cursor, caught_up_ns)
             if ticks is None:
                 async with aclosing(self._from_log(symbol, cursor, head, from_oldest=from_oldest)) as logged:

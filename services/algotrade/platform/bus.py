@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from algotrade.platform import limits
-from algotrade.platform.caller import CORRELATION_ID
+from algotrade.platform.caller import CORRELATION_ID, TRACEPARENT, TRACEPARENT_KEY
 from algotrade.platform.topics import PROTOBUF, Topic
 
 CONTENT_TYPE: Final = "content-type"
@@ -121,11 +121,14 @@ class TransactionalBus(Bus, Protocol):
 
 
 def protobuf_headers() -> dict[str, str]:
-    """Return the headers of a protobuf payload, with the running call's correlation id."""
-    headers = {CONTENT_TYPE: PROTOBUF}
-    if correlation_id := CORRELATION_ID.get():
-        headers[CORRELATION] = correlation_id
-    return headers
+    """Return the headers of a protobuf payload, with the running call's correlation id and trace."""
+    return caused_by(CORRELATION_ID.get(), TRACEPARENT.get())
+
+
+def caused_by(correlation_id: str, traceparent: str = "") -> dict[str, str]:
+    """Return the headers of a protobuf payload that tells of what a call with this id has brought about."""
+    headers = {CONTENT_TYPE: PROTOBUF, CORRELATION: correlation_id, TRACEPARENT_KEY: traceparent}
+    return {name: value for name, value in headers.items() if value}
 
 
 @lru_cache(maxsize=65_536)

@@ -181,6 +181,12 @@ class PostgresBus:
         transaction that publishes more than once should keep to one order of topics.
         """
         check(topic, messages)
+        with self._metrics.bus_append_seconds.labels(topic.name).time():
+            return await self._append_all(connection, topic, messages)
+
+    async def _append_all(
+        self, connection: AsyncConnection, topic: Topic, messages: Sequence[Message]
+    ) -> PostgresReceipt:
         by_partition: dict[int, list[int]] = {}
         for index, message in enumerate(messages):
             by_partition.setdefault(partition_of(message.key, topic.partitions), []).append(index)
@@ -229,7 +235,13 @@ class PostgresBus:
         """Return up to ``limit`` records from an offset on, none at the end; OffsetOutOfRange outside the log."""
         limit = min(limit, limits.MAX_READ_RECORDS)
         if (found := self._tail((topic.name, partition)).read(offset, limit)) is not None:
+            self._metrics.bus_reads.labels(topic.name, "memory").inc()
             return found
+        self._metrics.bus_reads.labels(topic.name, "table").inc()
+        with self._metrics.bus_read_seconds.labels(topic.name).time():
+            return await self._read_table(topic, partition, offset, limit)
+
+    async def _read_table(self, topic: Topic, partition: int, offset: int, limit: int) -> list[Record]:
         where = {"topic": topic.name, "partition": partition}
         async with self._engine.connect() as connection:
             rows = (await connection.execute(_READ, {**where, "offset": offset, "limit": limit})).all()

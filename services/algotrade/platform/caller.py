@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Final
 
 from algotrade.platform.errors import Unauthenticated
 
@@ -21,8 +22,13 @@ class Principal:
     api_key_id: str = ""  # … or the API key
 
 
+CORRELATION_KEY: Final = "x-correlation-id"
+REQUEST_ID_KEY: Final = "x-request-id"  # what others call it
+TRACEPARENT_KEY: Final = "traceparent"
+
 PRINCIPAL: ContextVar[Principal | None] = ContextVar("principal", default=None)
 CORRELATION_ID: ContextVar[str] = ContextVar("correlation_id", default="")
+TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
 
 
 def principal() -> Principal:
@@ -31,3 +37,8 @@ def principal() -> Principal:
     if found is None:
         raise Unauthenticated("TOKEN_MISSING", "this call needs a bearer token")
     return found
+
+
+def carried() -> tuple[tuple[str, str], ...]:
+    """Return the metadata that tells the caller of the running call under which id to look for it."""
+    return ((CORRELATION_KEY, CORRELATION_ID.get()),)

@@ -1,4 +1,4 @@
-"""Channels between services: the correlation id and the caller's token travel with every call."""
+"""Channels between services: correlation id, trace and the caller's token travel with every call."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any, Final
 import grpc
 
 from algotrade.platform import limits
-from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL
-from algotrade.platform.interceptors import CORRELATION_KEY
+from algotrade.platform.caller import CORRELATION_ID, CORRELATION_KEY, PRINCIPAL, TRACEPARENT, TRACEPARENT_KEY
 
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", limits.MAX_RESPONSE_BYTES),
@@ -38,8 +37,9 @@ class _Carrier:
 
     def details(self, given: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
         metadata: Any = grpc.aio.Metadata(*(given.metadata or ()))
-        if (correlation_id := CORRELATION_ID.get()) and CORRELATION_KEY not in metadata:
-            metadata.add(CORRELATION_KEY, correlation_id)
+        for key, value in ((CORRELATION_KEY, CORRELATION_ID.get()), (TRACEPARENT_KEY, TRACEPARENT.get())):
+            if value and key not in metadata:
+                metadata.add(key, value)
         if "authorization" not in metadata and (token := self._token()):
             metadata.add("authorization", f"Bearer {token}")
         return grpc.aio.ClientCallDetails(

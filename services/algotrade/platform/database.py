@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -22,8 +23,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, PoolProxiedConnection
 
 from algotrade.platform.log import logger
+from algotrade.platform.metrics import Metrics
 from algotrade.platform.settings import Settings
 
 log = logger(__name__)
@@ -37,16 +40,16 @@ _AWAY_STATES: Final = frozenset({"40001", "40P01", "55P03", "25P03"})
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def open_database(settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[AsyncEngine]:
     """Yield an engine on the settings' database, migrated to the newest schema; start and stop the embedded server."""
     if settings.database_dsn is not None:
-        async with open_engine(make_url(settings.database_dsn.get_secret_value()), settings) as engine:
+        async with open_engine(make_url(settings.database_dsn.get_secret_value()), settings, metrics) as engine:
             await migrate(engine)
             yield engine
     else:
         async with (
             embedded_server(settings.data_dir / "postgres") as url,
-            open_engine(url, settings) as engine,
+            open_engine(url, settings, metrics) as engine,
         ):
             await migrate(engine)
             yield engine
@@ -99,10 +102,13 @@ def _forget_killed_users(processes: Any) -> None:
 
 
 @asynccontextmanager
-async def open_engine(url: URL, settings: Settings) -> AsyncIterator[AsyncEngine]:
+async def open_engine(url: URL, settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[AsyncEngine]:
     """Yield a pool of connections whose locks, statements and idle transactions all end some time."""
+    metrics = metrics or Metrics()
     engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
+        hide_parameters=True,  # an error is logged, and what was to be stored may be a secret
+        poolclass=_measured_pool(metrics),
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_pre_ping=True,  # a restarted server costs a caller nothing but the time it was away
@@ -118,10 +124,31 @@ async def open_engine(url: URL, settings: Settings) -> AsyncIterator[AsyncEngine
             },
         },
     )
+    pool = engine.pool
+    assert isinstance(pool, AsyncAdaptedQueuePool)  # noqa: S101  (asked for above)
+    metrics.pool_size.set(settings.database_pool_size)
+    metrics.pool_connections.labels("in_use").set_function(pool.checkedout)
+    metrics.pool_connections.labels("idle").set_function(pool.checkedin)
     try:
         yield engine
     finally:
         await engine.dispose()
+
+
+def _measured_pool(metrics: Metrics) -> type[Pool]:
+    """Return a pool that tells how long its users waited."""
+
+    class MeasuredPool(AsyncAdaptedQueuePool):
+        def connect(self) -> PoolProxiedConnection:
+            if self.checkedout() >= self.size():
+                metrics.pool_waits.inc()
+            begin = time.perf_counter()
+            try:
+                return super().connect()
+            finally:
+                metrics.pool_seconds.observe(time.perf_counter() - begin)
+
+    return MeasuredPool
 
 
 def _milliseconds(seconds: float) -> str:

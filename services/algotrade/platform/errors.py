@@ -14,8 +14,8 @@
     ├── Unavailable          a dependency is away; safe to retry
     └── Internal             a fault of ours; the details are in the log only
 
-Every status carries a google.rpc.ErrorInfo, whose reason is a name of ErrorReason, and a BadRequest where fields are
-at fault. Texts help people and are never parsed.
+Every status carries a google.rpc.ErrorInfo, whose reason is a name of ErrorReason, a RequestInfo with the call's
+correlation id, and a BadRequest where fields are at fault. Texts help people and are never parsed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -114,10 +115,11 @@ def code(error: ServiceError) -> grpc.StatusCode:
     return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
-def status(error: ServiceError) -> grpc.Status:
-    """Write an error as a grpc.Status with its details."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
-    packed = [_pack(detail) for detail in details]
+def status(error: ServiceError, correlation_id: str = "") -> grpc.Status:
+    """Write an error as a grpc.Status with its details, and the id under which the log has the call."""
+    packed = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))]
+    if correlation_id:
+        packed.append(_pack(error_details_pb2.RequestInfo(request_id=correlation_id)))
     if error.violations:
         fields = [
             error_details_pb2.BadRequest.FieldViolation(field=path, description=sentence)
@@ -143,13 +145,20 @@ def violations(error: grpc.RpcError) -> dict[str, str]:
     return {violation.field: violation.description for violation in found.field_violations}
 
 
-def _pack(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+def request_id(error: grpc.RpcError) -> str:
+    """Read the correlation id of a failed call; "" if the peer sent none."""
+    found = error_details_pb2.RequestInfo()
+    _unpack(error, found)
+    return str(found.request_id)
+
+
+def _pack(detail: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(detail)
     return packed
 
 
-def _unpack(error: grpc.RpcError, into: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> None:
+def _unpack(error: grpc.RpcError, into: Message) -> None:
     trailing: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     for key, value in trailing or ():
         if key == "grpc-status-details-bin":

@@ -19,6 +19,7 @@ from grpc.aio import ServicerContext
 
 from algotrade.platform.clock import Clock
 from algotrade.platform.log import logger
+from algotrade.platform.metrics import Metrics
 from algotrade.platform.server import GrpcServer, Mount, Probe
 from algotrade.v1 import health_service_pb2 as pb
 from algotrade.v1 import health_service_pb2_grpc as pb_grpc
@@ -32,8 +33,9 @@ FRESH_SECONDS: Final = 1.0
 class Health(pb_grpc.HealthServiceServicer):
     """Looks at the dependencies of the services of one process."""
 
-    def __init__(self, mounts: Sequence[Mount], clock: Clock) -> None:
+    def __init__(self, mounts: Sequence[Mount], clock: Clock, metrics: Metrics) -> None:
         """Take the services with their probes."""
+        self._metrics = metrics
         self._mounts = tuple(mounts)
         self._clock = clock
         self._started_ns = clock.now_ns()
@@ -90,6 +92,10 @@ class Health(pb_grpc.HealthServiceServicer):
         uptime.FromNanoseconds(now_ns - self._started_ns)
         check_time.FromNanoseconds(now_ns)
         found = await asyncio.gather(*(_service(mount, uptime) for mount in self._mounts))
+        for service in found:
+            for one in service.dependencies:
+                healthy = one.status == pb.HEALTH_STATUS_HEALTHY
+                self._metrics.dependency_up.labels(service.service, one.name).set(healthy)
         return pb.GetDetailedHealthResponse(
             status=_worst([service.status for service in found]),
             services=sorted(found, key=lambda service: service.service),

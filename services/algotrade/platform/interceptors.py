@@ -9,60 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
-import time
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
+from typing import Any, NoReturn
 
 import grpc
 import protovalidate
 import structlog
 from google.protobuf.message import Message
 
-from algotrade.platform import errors, limits
-from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL, Principal
+from algotrade.platform import errors
+from algotrade.platform.call import Call, Layer
+from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL, Principal, carried
 from algotrade.platform.database import is_away
-from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
+from algotrade.platform.observed import correlated, measured
 from algotrade.platform.policy import Access
 from algotrade.platform.settings import Settings
 from algotrade.platform.tokens import TokenVerifier
-
-log = logger(__name__)
-
-CORRELATION_KEY: Final = "x-correlation-id"
-_CORRELATION_ID: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{limits.MAX_CORRELATION_ID_CHARS}}}")
-
-
-@dataclass(slots=True)
-class Call:
-    """A running RPC."""
-
-    method: str  # /package.Service/Method
-    streaming: bool
-    request: Message
-    context: grpc.aio.ServicerContext[Any, Any]
-    code: grpc.StatusCode = grpc.StatusCode.OK
-    stopping: bool = False  # the server ends this stream
-    metadata: Mapping[str, Sequence[str]] = field(init=False)
-    labels: tuple[str, str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Sort the metadata and name the call as metrics do."""
-        metadata: dict[str, list[str]] = {}
-        for key, value in self.context.invocation_metadata() or ():
-            if isinstance(value, str):
-                metadata.setdefault(key, []).append(value)
-        self.metadata = metadata
-        _, service, name = self.method.split("/")
-        self.labels = ("server_stream" if self.streaming else "unary", service, name)
-
-
-Layer = Callable[[Call], AbstractAsyncContextManager[None]]
 
 
 def layers(
@@ -84,43 +49,6 @@ def layers(
 
 
 @asynccontextmanager
-async def correlated(call: Call) -> AsyncIterator[None]:
-    """Give the call an id, the caller's or a new one, that every log line and every further call carries."""
-    given = call.metadata.get(CORRELATION_KEY, [""])[0]
-    correlation_id = given if _CORRELATION_ID.fullmatch(given) else str(uuid.uuid4())
-    CORRELATION_ID.set(correlation_id)  # each call runs in a task, so in a context, of its own
-    structlog.contextvars.bind_contextvars(correlation_id=correlation_id)
-    call.context.set_trailing_metadata(((CORRELATION_KEY, correlation_id),))
-    yield
-
-
-def measured(metrics: Metrics) -> Layer:
-    """Count and time calls, and log each one's end."""
-
-    @asynccontextmanager
-    async def layer(call: Call) -> AsyncIterator[None]:
-        metrics.started.labels(*call.labels).inc()
-        streams = metrics.open_streams.labels(*call.labels)
-        begin = time.perf_counter()
-        if call.streaming:
-            streams.inc()
-        try:
-            yield
-        except asyncio.CancelledError:
-            call.code = grpc.StatusCode.CANCELLED
-            raise
-        finally:
-            seconds = time.perf_counter() - begin
-            if call.streaming:
-                streams.dec()
-            metrics.handled.labels(*call.labels, call.code.name).inc()
-            metrics.handling_seconds.labels(*call.labels).observe(seconds)
-            log.info("rpc.finished", method=call.method, code=call.code.name, ms=round(seconds * 1000, 3))
-
-    return layer
-
-
-@asynccontextmanager
 async def mapped(call: Call) -> AsyncIterator[None]:
     """Turn exceptions into statuses. What is not meant for the caller goes to the log, not over the wire."""
     try:
@@ -135,18 +63,16 @@ async def mapped(call: Call) -> AsyncIterator[None]:
             raise
         await _end(call, errors.Unavailable("SHUTTING_DOWN", "the server is stopping; connect again"))
     except Exception as error:
+        call.error = error  # for the log
         if is_away(error):
-            log.warning("rpc.database_away", method=call.method, error=repr(error))
             await _end(call, errors.Unavailable("DEPENDENCY_UNAVAILABLE", "no database", dependency="database"))
-        log.exception("rpc.failed", method=call.method)
         await _end(call, errors.Internal("INTERNAL", "internal error", correlation_id=CORRELATION_ID.get()))
 
 
 async def _end(call: Call, error: errors.ServiceError) -> NoReturn:
-    status = errors.status(error)
-    call.code = status.code
-    trailing = (*status.trailing_metadata, (CORRELATION_KEY, CORRELATION_ID.get()))
-    await call.context.abort(status.code, status.details, trailing)
+    status = errors.status(error, CORRELATION_ID.get())
+    call.code, call.reason = status.code, error.reason
+    await call.context.abort(status.code, status.details, (*status.trailing_metadata, *carried()))
     raise AssertionError("abort always raises")
 
 
@@ -318,7 +244,9 @@ class LayeredCalls(grpc.aio.ServerInterceptor):
             async with AsyncExitStack() as stack:
                 for layer in self._around:
                     await stack.enter_async_context(layer(call))
-                return await behaviour(request, context)
+                response = await behaviour(request, context)
+                call.sent = 1
+                return response
 
         return run
 
@@ -344,6 +272,7 @@ class LayeredCalls(grpc.aio.ServerInterceptor):
                             await _open(context)
                             opened = True
                         await self._send(context, message)
+                        call.sent += 1
                         sent.inc()
             finally:
                 del self._streams[task]
@@ -362,7 +291,7 @@ class LayeredCalls(grpc.aio.ServerInterceptor):
 
 async def _open(context: grpc.aio.ServicerContext[Any, Any]) -> None:
     """Send the headers, to the end even where the stream is ended meanwhile: until then gRPC takes no status."""
-    sending = asyncio.ensure_future(context.send_initial_metadata(()))
+    sending = asyncio.ensure_future(context.send_initial_metadata(carried()))
     try:
         await asyncio.shield(sending)
     except asyncio.CancelledError:

@@ -81,8 +81,8 @@ Builder = Callable[[Platform], AbstractAsyncContextManager[Mount]]
 @asynccontextmanager
 async def open_platform(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
     """Open the database and the bus, read or make the signing key; close all of it at the end."""
-    async with open_database(settings) as database:
-        metrics = Metrics()
+    metrics = Metrics()
+    async with open_database(settings, metrics) as database:
         bus = PostgresBus(database, metrics, settings.bus_poll_seconds)
         await bus.create_topics(TOPICS)
         key = await asyncio.to_thread(load_or_create_key, settings.data_dir / "keys" / "access-token.pem")
@@ -100,7 +100,7 @@ async def serving(platform: Platform, builders: Sequence[Builder]) -> AsyncItera
         )
         await stack.enter_async_context(platform.revocations.kept_fresh())
         mounts = [await stack.enter_async_context(build(platform)) for build in builders]
-        health = Health(mounts, platform.clock)
+        health = Health(mounts, platform.clock, platform.metrics)
         server = GrpcServer(platform.settings, platform.metrics, platform.verifier, [*mounts, health.mount])
         await server.start()
         stack.push_async_callback(server.stop)

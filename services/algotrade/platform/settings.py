@@ -97,7 +97,8 @@ class Settings(BaseSettings):
     backtests_per_user: Annotated[int, Field(ge=1, le=64)] = 2  # … of one user, in all processes
     backtest_lease_seconds: Seconds = 10.0  # a run whose worker is gone is begun anew after so long
 
-    # Log
+    # Log and metrics
+    sample_seconds: Seconds = 10.0  # figures that are asked of the database are no older
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from algotrade.engine.compile import Artefact
 from algotrade.platform import errors
@@ -12,6 +14,7 @@ from algotrade.v1 import strategy_service_pb2 as strategy_pb
 from algotrade.v1.strategy_service_pb2_grpc import StrategyServiceStub
 
 DEADLINE_SECONDS: Final = 20.0
+PROBE_SECONDS: Final = 2.0
 _ERRORS: Final = {code: kind for kind, code in errors.CODES.items()}
 
 
@@ -42,6 +45,22 @@ class SavedStrategies:
         if artefact.hash != artefact_hash:
             raise ValueError(f"asked for the artefact {artefact_hash}, got {artefact.hash}")
         return artefact
+
+
+class NotServing(Exception):  # noqa: N818  (a state)
+    """A service answers, and lacks something itself."""
+
+
+def serving_probe(channel: grpc.aio.Channel, service: str) -> Callable[[], Awaitable[None]]:
+    """Return a probe that raises while a service, by its full name, cannot be reached or does not serve."""
+    stub = health_pb2_grpc.HealthStub(channel)
+
+    async def probe() -> None:
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PROBE_SECONDS)
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise NotServing(service)
+
+    return probe
 
 
 def pass_on(error: grpc.aio.AioRpcError, dependency: str) -> NoReturn:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Final
 
 from algotrade.platform import limits
+from algotrade.platform.metrics import Metrics
 from algotrade.strategy.store import StoredArtefact, StrategyStore
 
 REPORT_BYTES: Final = 4096  # what a report and its entry weigh, about
@@ -14,8 +15,11 @@ REPORT_BYTES: Final = 4096  # what a report and its entry weigh, about
 class ArtefactCache:
     """Reads artefacts from a store through a memory of bounded size; the longest unused one leaves first."""
 
-    def __init__(self, store: StrategyStore, most_bytes: int = limits.MAX_CACHED_ARTEFACT_BYTES) -> None:
+    def __init__(
+        self, store: StrategyStore, metrics: Metrics, most_bytes: int = limits.MAX_CACHED_ARTEFACT_BYTES
+    ) -> None:
         """Begin empty; a module larger than ``most_bytes`` is never kept."""
+        self._metrics = metrics
         self._store = store
         self._most_bytes = most_bytes
         self._kept: OrderedDict[str, StoredArtefact] = OrderedDict()
@@ -26,6 +30,7 @@ class ArtefactCache:
         if not await self._store.owns_artefact(user_id, artefact_hash):
             return None
         artefact = self._kept.get(artefact_hash)
+        self._metrics.artefact_reads.labels("miss" if artefact is None else "hit").inc()
         if artefact is None:
             artefact = await self._store.artefact(artefact_hash)
         if artefact is not None:

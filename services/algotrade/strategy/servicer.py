@@ -15,6 +15,7 @@ from algotrade.platform import limits, paging
 from algotrade.platform.caller import principal
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.errors import NotFound
+from algotrade.platform.metrics import Metrics
 from algotrade.platform.once import Once
 from algotrade.strategy.artefacts import ArtefactCache
 from algotrade.strategy.catalogue import node_types
@@ -43,11 +44,11 @@ _SEVERITIES: Final = {
 class StrategyServicer(pb_grpc.StrategyServiceServicer):
     """Translates between messages, the compiler and the store."""
 
-    def __init__(self, compiler: Compiler, store: StrategyStore, clock: Clock) -> None:
-        """Take who compiles, where things are kept, and the time."""
+    def __init__(self, compiler: Compiler, store: StrategyStore, clock: Clock, metrics: Metrics) -> None:
+        """Take who compiles, where things are kept, the time, and what counts."""
         self._compiler = compiler
         self._store = store
-        self._artefacts = ArtefactCache(store)
+        self._artefacts = ArtefactCache(store, metrics)
         self._runner = TestRunner()
         self._clock = clock
         self._templates = pb.ListTemplatesResponse(templates=[_template(one) for one in templates()])

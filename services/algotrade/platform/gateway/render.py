@@ -120,6 +120,7 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path) -> str:
         max_request_bytes=limits.MAX_REQUEST_BYTES,
         max_response_bytes=limits.MAX_RESPONSE_BYTES,
         max_metadata_bytes=limits.MAX_METADATA_BYTES,
+        max_correlation_id_chars=limits.MAX_CORRELATION_ID_CHARS,
         max_concurrent_streams=limits.MAX_CONCURRENT_STREAMS,
         max_heap_bytes=MAX_HEAP_BYTES,
         max_connections=MAX_CONNECTIONS,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from algotrade.engine.compile import compile_strategy
 from algotrade.platform.bars_file import read_bars
 
 KEYS = [
-    "artefact", "data_hash", "bars", "warmup_bars", "final_equity", "trades", "rejections", "metrics", "timing",
+    "artefact", "data_hash", "bars", "warmup_bars", "final_equity", "trades", "rejections", "metrics",
+    "monthly_returns", "timing",
 ]  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def test_the_answer_to_a_person(call: Call, strategy: Path, bars: Path, tmp_path
     chart = tmp_path / "chart.html"
     answer = call("backtest", strategy, bars, "--plot", chart)
     assert (answer.code, answer.err) == (0, "")
-    for part in ("Two <b>pieces</b>", "2024-01-03", "1.95", "sharpe", "mean return / deviation", f"Chart: {chart}"):
+    for part in ("Two <b>pieces</b>", "2024-01-03", "1.95", "sharpe", "mean return / deviation", f"Written: {chart}"):
         assert part in answer.out
     page = chart.read_text()
     assert "https://cdn" not in page.split("<body>")[0]
@@ -111,6 +113,44 @@ def test_the_answer_to_a_person(call: Call, strategy: Path, bars: Path, tmp_path
     assert "No trades." in quiet.out
     assert "Rejections: insufficient_cash 1" in quiet.out
     assert "optimistic" in quiet.out
+
+
+@pytest.mark.parametrize("ending", [".csv", ".json", ".parquet"])
+def test_tables_of_trades_and_curves(call: Call, strategy: Path, bars: Path, tmp_path: Path, ending: str) -> None:
+    trades, equity = tmp_path / f"trades{ending}", tmp_path / f"equity{ending}"
+    answer = call("backtest", strategy, bars, "--json", "--trades", trades, "--equity", equity)
+    assert answer.code == 0
+    readers = {
+        ".csv": lambda path: pl.read_csv(path, infer_schema=False),
+        ".json": pl.read_json,
+        ".parquet": pl.read_parquet,
+    }
+    read = readers[ending]
+    (trade,) = read(trades).to_dicts()
+    told = answer.json["trades"][0]
+    assert list(trade) == list(told)
+    assert Decimal(trade["pnl"]) == Decimal(told["pnl"])
+    assert str(trade["ambiguous"]).lower() == "false"
+    curve = read(equity)
+    assert curve.columns == ["time", "close", "equity", "drawdown", "benchmark"]
+    assert float(curve["equity"][-1]) == pytest.approx(float(answer.json["final_equity"]))
+    assert float(curve["benchmark"][-1]) == pytest.approx(
+        10_000 * (1 + answer.json["metrics"]["buy_and_hold_return"] / 100)
+    )
+    if ending == ".parquet":
+        assert curve.schema["time"] == pl.Datetime("ns", "UTC")
+
+
+def test_tables_that_cannot_be_written(call: Call, strategy: Path, bars: Path, tmp_path: Path) -> None:
+    assert failed(call, strategy, bars, "--trades", tmp_path / "trades.xlsx")["code"] == "unknown_format"
+    assert failed(call, strategy, bars, "--equity", tmp_path / "nowhere" / "e.csv")["code"] == "unwritable"
+
+
+def test_months_are_told(call: Call, strategy: Path, bars: Path) -> None:
+    found = call("backtest", strategy, bars, "--json").json
+    assert list(found["monthly_returns"]) == ["2024-01"]
+    assert found["monthly_returns"]["2024-01"] == pytest.approx(found["metrics"]["total_return"])
+    assert "2024  0.0" in call("backtest", strategy, bars).out
 
 
 def test_bad_rows_end_the_run_unless_skipped(call: Call, strategy: Path, bars: Path) -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from algotrade.engine.trades import Trade
     from algotrade.platform.bars_file import BarFile
 
+_EXPORT: Final = "Write the %s: .csv, .json or .parquet."
 _PROGRESS_FROM_BARS: Final = 1_000_000  # a shorter run is over before a bar could be read
 
 
@@ -55,6 +56,7 @@ class Outcome:
     parameters: dict[str, int | float]
     result: BacktestResult
     metrics: tuple[Metric, ...]
+    monthly_returns: dict[str, float]  # percent by YYYY-MM
     compile_ns: int
     run_ns: int
 
@@ -82,10 +84,12 @@ def backtest(
     skip_bad: SkipBadOption = False,
     json: JsonOption = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a chart.", show_default=False)] = None,
+    trades: Annotated[Path | None, typer.Option(metavar="FILE", help=_EXPORT % "trades", show_default=False)] = None,
+    equity: Annotated[Path | None, typer.Option(metavar="FILE", help=_EXPORT % "curves", show_default=False)] = None,
 ) -> None:
     """Run a strategy over a bar file.
 
-    Prints the trades and the metrics; --plot writes a chart.
+    Prints the trades and the metrics; --plot writes a chart, --trades and --equity write tables.
     """
     given: dict[str, str | bool | None] = {
         "initial_cash": cash,
@@ -102,19 +106,40 @@ def backtest(
         "day_timezone": day_timezone,
     }
     with failures_told(as_json=json):
-        if plot is not None and not plot.parent.is_dir():
-            raise CommandError("unwritable", f"--plot: there is no folder {plot.parent}", path=str(plot))
+        _check_paths(plot, trades, equity)
         outcome = run(graph, bars, given, assignments or (), skip_bad=skip_bad)
-        if plot is not None:
-            from algotrade.cli.plot import write_chart
-
-            write_chart(plot, outcome)
+        _write_files(outcome, plot, trades, equity)
         if json:
             print_json(outcome_json(outcome, skip_bad=skip_bad))
         else:
             from algotrade.cli.render import show_outcome
 
-            show_outcome(outcome, plot)
+            show_outcome(outcome, [path for path in (plot, trades, equity) if path is not None])
+
+
+def _check_paths(plot: Path | None, trades: Path | None, equity: Path | None) -> None:
+    if plot is not None and not plot.parent.is_dir():
+        raise CommandError("unwritable", f"--plot: there is no folder {plot.parent}", path=str(plot))
+    for option, path in (("--trades", trades), ("--equity", equity)):
+        if path is not None:
+            from algotrade.cli.export import check_path
+
+            check_path(option, path)
+
+
+def _write_files(outcome: Outcome, plot: Path | None, trades: Path | None, equity: Path | None) -> None:
+    if plot is not None:
+        from algotrade.cli.plot import write_chart
+
+        write_chart(plot, outcome)
+    if trades is not None:
+        from algotrade.cli.export import write_trades
+
+        write_trades(trades, [trade_json(trade) for trade in outcome.result.trades])
+    if equity is not None:
+        from algotrade.cli.export import write_equity
+
+        write_equity(equity, outcome)
 
 
 def run(
@@ -141,10 +166,19 @@ def run(
         except SettingsError as error:
             raise inputs.setting_failure(error) from None
         ended = perf_counter_ns()
-    judged = metrics.performance(
-        metrics.Run(result.data, result.equity, settings.initial_cash, result.final_equity, result.trades)
+    whole = metrics.Run(result.data, result.equity, settings.initial_cash, result.final_equity, result.trades)
+    return Outcome(
+        compilation,
+        artefact,
+        file,
+        result.settings,
+        parameters,
+        result,
+        metrics.performance(whole),
+        metrics.monthly_returns(whole),
+        compiled - started,
+        ended - begun,
     )
-    return Outcome(compilation, artefact, file, settings, parameters, result, judged, compiled - started, ended - begun)
 
 
 @contextmanager
@@ -178,6 +212,7 @@ def outcome_json(outcome: Outcome, *, skip_bad: bool) -> dict[str, Any]:
         "trades": [trade_json(trade) for trade in result.trades],
         "rejections": dict(sorted(result.rejections.items())),
         "metrics": metrics.values(outcome.metrics),
+        "monthly_returns": outcome.monthly_returns,
         "timing": {
             "compile_ms": round(outcome.compile_ns / 1e6, 3),
             "run_ms": round(outcome.run_ns / 1e6, 3),

@@ -1,7 +1,8 @@
-"""A backtest as one HTML file: price with entries and exits, equity, drawdown. It needs nothing from the network."""
+"""A backtest as one HTML file: price with its fills, equity, drawdown, months. It needs nothing from the network."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from algotrade.cli.failure import CommandError, printable
 from algotrade.engine import fixed
-from algotrade.engine.metrics import drawdowns
+from algotrade.engine.metrics import benchmark, drawdowns
 
 if TYPE_CHECKING:
     from algotrade.cli.backtest import Outcome
@@ -22,22 +23,30 @@ _MOST_POINTS: Final = 8_000  # a line; more would only make the page slow
 _MOST_CANDLES: Final = 1_500
 _MOST_TRADES: Final = 20_000
 
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 Indices = npt.NDArray[np.int64]
 
 
 def write_chart(path: Path, outcome: Outcome) -> None:
     """Write the chart. Raises CommandError where the file cannot be written."""
     figure = make_subplots(
-        rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.03, row_heights=[0.55, 0.25, 0.2],
-        subplot_titles=("Price", "Equity", "Drawdown, %"),
+        rows=4, cols=1, vertical_spacing=0.05, row_heights=[0.42, 0.22, 0.14, 0.22],
+        subplot_titles=("Price", "Equity beside buying and holding", "Drawdown, %", "Returns by month, %"),
     )  # fmt: skip
     bars, equity = outcome.result.data, outcome.result.equity
     depth = 100 * drawdowns(equity, outcome.settings.initial_cash)
     figure.add_trace(_price(bars), 1, 1)
     for trace in _markers(outcome.result.trades[:_MOST_TRADES]):
         figure.add_trace(trace, 1, 1)
+    held = benchmark(bars, outcome.settings.initial_cash)
+    figure.add_trace(_line(bars["ts"], held, "buy and hold", "#aaaaaa"), 2, 1)
     figure.add_trace(_line(bars["ts"], equity, "equity", "#1f77b4"), 2, 1)
     figure.add_trace(_line(bars["ts"], depth, "drawdown", "#d62728", fill="tozeroy"), 3, 1)
+    figure.add_trace(_months(outcome.monthly_returns), 4, 1)
+    figure.update_xaxes(matches="x", row=2)
+    figure.update_xaxes(matches="x", row=3)
+    figure.update_yaxes(type="category", autorange="reversed", row=4)
     strategy = outcome.compilation.strategy
     name = strategy.name if strategy and strategy.name else "Strategy"
     hashes = f"artefact {outcome.artefact.hash[:12]}, data {outcome.file.data_hash[:12]}"
@@ -46,13 +55,25 @@ def write_chart(path: Path, outcome: Outcome) -> None:
         template="plotly_white",
         hovermode="x unified",
         xaxis_rangeslider_visible=False,
-        height=950,
+        height=1200,
     )
     page = figure.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise CommandError("unwritable", f"{path}: cannot be written: {error.strerror}", path=str(path)) from None
+
+
+def _months(returns: Mapping[str, float]) -> Any:
+    """A square a month, a row a year."""
+    years = sorted({month[:4] for month in returns})
+    rows = [[returns.get(f"{year}-{number:02}") for number in range(1, 13)] for year in years]
+    most = max((abs(gain) for gain in returns.values()), default=0) or 1
+    return go.Heatmap(
+        x=list(_MONTHS), y=years, z=rows, zmin=-most, zmax=most, zmid=0, colorscale="RdYlGn", showscale=False,
+        text=[["" if gain is None else f"{gain:.1f}" for gain in row] for row in rows], texttemplate="%{text}",
+        name="month", hoverongaps=False,
+    )  # fmt: skip
 
 
 def _plain(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _TRADES_SHOWN: Final = 20
 _BAD_ROWS_SHOWN: Final = 10
 _DASH: Final = "–"
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def _table(*headings: str, numbers: Sequence[str] = ()) -> Table:
@@ -43,8 +45,8 @@ def _title(strategy: Strategy | None) -> str:
 # Backtest
 
 
-def show_outcome(outcome: Outcome, plot: Path | None) -> None:
-    """Print a finished backtest: what ran, its trades, its metrics."""
+def show_outcome(outcome: Outcome, written: Sequence[Path]) -> None:
+    """Print a finished backtest: what ran, its trades, its metrics, its months, and the files that were written."""
     console = Console()
     strategy, result = outcome.compilation.strategy, outcome.result
     console.print(Text(_title(strategy), style="bold"))
@@ -63,8 +65,9 @@ def show_outcome(outcome: Outcome, plot: Path | None) -> None:
         listed = ", ".join(f"{reason} {count}" for reason, count in sorted(result.rejections.items()))
         console.print(Text(f"Rejections: {listed}\n"))
     _show_metrics(console, outcome.metrics)
-    if plot is not None:
-        console.print(Text(f"\nChart: {plot}"), soft_wrap=True)
+    _show_months(console, outcome.monthly_returns)
+    for path in written:
+        console.print(Text(f"Written: {path}"), soft_wrap=True)
 
 
 def _facts(outcome: Outcome) -> list[tuple[str, str]]:
@@ -156,6 +159,25 @@ def _show_metrics(console: Console, metrics: Sequence[Metric]) -> None:
     for metric in metrics:
         table.add_row(metric.name.replace("_", " "), figure(metric), metric.definition)
     console.print(table)
+
+
+def _show_months(console: Console, months: Mapping[str, float]) -> None:
+    """Print returns in percent, a row a year; the last column compounds them."""
+    table = _table("%", *_MONTHS, "year", numbers=(*_MONTHS, "year"))
+    for year in sorted({month[:4] for month in months}):
+        gains = [months.get(f"{year}-{number:02}") for number in range(1, 13)]
+        whole = 100 * (prod(1 + gain / 100 for gain in gains if gain is not None) - 1)
+        table.add_row(year, *(_gain(gain) for gain in gains), _gain(whole))
+    console.print()
+    console.print(table)
+    console.print()
+
+
+def _gain(percent: float | None) -> Text:
+    if percent is None:
+        return Text("")
+    text = f"{percent:.0f}" if abs(percent) >= 10 else f"{percent:.1f}"  # thirteen columns in a narrow terminal
+    return Text(text, style="green" if percent > 0 else "red" if percent < 0 else "")
 
 
 def figure(metric: Metric) -> str:

@@ -64,9 +64,10 @@ class Changes:
             if not self._watches[session_id]:
                 del self._watches[session_id]
 
-    def is_watched(self, session_id: str) -> bool:
-        """Tell whether anybody would hear of a session."""
-        return session_id in self._watches
+    @property
+    def watched(self) -> list[str]:
+        """The sessions of which somebody would hear."""
+        return list(self._watches)
 
     def stored(self, session_id: str, sequence: int, status: Status) -> None:
         """Say that a session's row and events were stored."""

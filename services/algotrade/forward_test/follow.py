@@ -1,18 +1,20 @@
 """The worker: follows the log of ticks, steps sessions over it, stores what they did.
 
 1. It takes its shards, which raises their epochs, and restores every running session from its row, at its own place.
-2. A round: apply commands; each lane reads what follows its place and steps; one transaction stores what happened,
-   and the rows of sessions that have not been stored for a while; lanes that have come to one place become one.
+2. A round: apply commands; each lane reads what follows its place and steps, those that read the same in one call; one
+   transaction stores what happened, and the rows of sessions that have not been stored for a while; lanes that have
+   come to one place become one.
 3. Memory is never ahead of the rows in anything that counts: when a commit fails, or nobody knows whether it did, all
    that is in memory is thrown away and the rows are read again. What happens twice happens alike: the same ticks give
    the same events with the same numbers.
-4. A session whose artefact traps is found by stepping its lane's sessions one by one from their rows, and halted.
+4. A session whose artefact traps is found by stepping its lane's sessions one by one from their rows, and halted. The
+   other lanes of the call have memories of their own: to them nothing has happened.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 
@@ -21,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from algotrade.engine.native import TrapError
 from algotrade.forward_test.batch import Batch, Reading, RecordError
 from algotrade.forward_test.changes import Changes
-from algotrade.forward_test.lane import Lane, Member
+from algotrade.forward_test.lane import Lane, Member, most_ticks
 from algotrade.forward_test.obey import Obedience
 from algotrade.forward_test.session import Progress, Status
 from algotrade.forward_test.shards import Shards
@@ -165,39 +167,41 @@ class Worker:
                 await self._commands.obey(command)
         reads: dict[tuple[int, int, int], Reading] = {}
         progress: list[Progress] = []
-        moved = False
-        for lane in self._lanes:
+        moved: list[Lane] = []
+        for front in self._lanes.fronts():
             try:
-                batch = await self._read(lane, reads)
+                batch = await self._read(front, reads)
             except OffsetOutOfRange as error:
-                if lane.skip_to(error.bounds.earliest):
-                    moved = True
-                else:
-                    log.error("lane.lost", symbol=lane.symbol, error=str(error))  # noqa: TRY400
-                    progress += [lane.halted(member, "position_lost") for member in lane.members.values()]
+                for lane in front:
+                    if lane.skip_to(error.bounds.earliest):
+                        moved.append(lane)
+                    else:
+                        log.error("lane.lost", symbol=lane.symbol, error=str(error))  # noqa: TRY400
+                        progress += [lane.halted(member, "position_lost") for member in lane.members.values()]
                 continue
             if batch is not None:
-                moved = True
-                progress += await self._advance(lane, batch)
+                moved += front
+                progress += await (self._advance(front[0], batch) if len(front) == 1 else self._step(front, batch))
             if sum(len(one.events) for one in progress) >= EVENTS_A_COMMIT:
                 await self._shards.commit(progress)
                 progress = []
         if progress:
             await self._shards.commit(progress)
+        self._mark(moved)
         await self._shards.checkpoint()
         self._lanes.tidy()
         self._moved(self._lanes)
-        return moved
+        return bool(moved)
 
-    async def _read(self, lane: Lane, reads: dict[tuple[int, int, int], Reading]) -> Batch | None:
-        """Return what follows a lane's place: as much as it may take at once; None at the end of the log."""
-        limit = limits.MAX_READ_RECORDS
+    async def _read(self, front: Sequence[Lane], reads: dict[tuple[int, int, int], Reading]) -> Batch | None:
+        """Return what follows a front's place: as much as it may take at once; None at the end of the log."""
+        lane, limit = front[0], limits.MAX_READ_RECORDS
         if lane.warming:
             limit = min(limit, lane.orders_from - lane.offset)
         key = (lane.partition, lane.offset, limit)
         if key not in reads:
             reads[key] = Reading(await self._bus.read(MARKET_DATA_UPDATES, *key))
-        return reads[key].batch(lane.most_ticks)
+        return reads[key].batch(most_ticks(sum(len(lane.members) for lane in front)))
 
     async def _advance(self, lane: Lane, batch: Batch) -> list[Progress]:
         """Step a lane; return what must be stored of it now."""
@@ -207,26 +211,62 @@ class Worker:
         except (TrapError, MemoryError) as error:
             return await self._trapped(lane, batch.end, error)
         except RecordError as error:
-            log.error("lane.lost", symbol=lane.symbol, error=str(error))  # noqa: TRY400
-            return [lane.halted(member, "record_unreadable") for member in lane.members.values()]
-        for member in lane.members.values():
-            if not lane.warming and self._changes.is_watched(member.session.session_id):
-                self._changes.marked(member.session.session_id, lane.mark(member))
+            return _unreadable([lane], error)
         due = [member for member in lane.members.values() if begun or member.happenings]
         return [lane.progress(member, _sold_out(lane, member)) for member in due]
 
+    async def _step(self, front: Sequence[Lane], batch: Batch) -> list[Progress]:
+        """Step the lanes of a front in one call; return what must be stored of them now."""
+        try:
+            ticks = batch.ticks(front[0].symbol, front[0].reader)[0]
+        except RecordError as error:
+            return _unreadable(front, error)
+        with self._metrics.session_step_seconds.time():
+            done = self._lanes.fleet.step([lane.berth for lane in front], ticks)
+        progress: list[Progress] = []
+        for index, lane in enumerate(front):
+            if index in done.trapped:
+                lane.trapped = True
+                await self._alone(lane, batch.end, done.trapped[index])
+                continue
+            events = done.events.get(index)
+            lane.stepped(batch, events)
+            if events is not None:
+                progress += [lane.progress(member) for member in lane.members.values() if member.happenings]
+        return progress
+
     async def _trapped(self, lane: Lane, end: int, error: Exception) -> list[Progress]:
         """Find the session that traps: halt the only one there is, or try each alone from its row."""
-        members = list(lane.members.values())
-        log.error(
-            "lane.trapped", symbol=lane.symbol, artefact=lane.artefact.hash, sessions=len(members), exc_info=error
-        )
-        if len(members) == 1:
-            return [lane.halted(members[0], "trap")]
-        self._lanes.remove(lane)
-        for held in await self._shards.rows([m.session.session_id for m in members]):
-            await self._shards.hold(held, alone_until=end)
+        lane.trapped = True
+        if len(lane.members) == 1:
+            log.error("session.trapped", symbol=lane.symbol, artefact=lane.artefact.hash, exc_info=error)
+            return [lane.halted(member, "trap") for member in lane.members.values()]
+        await self._alone(lane, end, error)
         return []
+
+    async def _alone(self, lane: Lane, end: int, error: Exception) -> None:
+        """Have each session of a lane go on from its row by itself, up to an offset: the one that traps is found so."""
+        session_ids = [member.session.session_id for member in lane.members.values()]
+        log.error(
+            "lane.trapped", symbol=lane.symbol, artefact=lane.artefact.hash, sessions=len(session_ids), exc_info=error
+        )
+        self._lanes.remove(lane)
+        for held in await self._shards.rows(session_ids):
+            await self._shards.hold(held, alone_until=end)
+
+    def _mark(self, moved: Sequence[Lane]) -> None:
+        """Say what those sessions are worth now that somebody watches."""
+        watched = [found for session_id in self._changes.watched if (found := self._lanes.find(session_id))]
+        if watched:
+            among = set(map(id, moved))
+            for lane, member in watched:
+                if id(lane) in among and not lane.warming:
+                    self._changes.marked(member.session.session_id, lane.mark(member))
+
+
+def _unreadable(lanes: Sequence[Lane], error: RecordError) -> list[Progress]:
+    log.error("lane.lost", symbol=lanes[0].symbol, lanes=len(lanes), error=str(error))
+    return [lane.halted(member, "record_unreadable") for lane in lanes for member in lane.members.values()]
 
 
 def _kind(error: Exception) -> str:

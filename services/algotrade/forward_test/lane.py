@@ -6,6 +6,7 @@ catches up, and joins the others when it has come to where they are. One that is
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from algotrade.engine import fixed
 from algotrade.engine.compile import Artefact
+from algotrade.engine.fleet import Fleet, FleetSessions
 from algotrade.engine.records import MARKER, Records
 from algotrade.engine.runtime import EXITS_ONLY, RUNNING, Sessions, SessionState
 from algotrade.forward_test.batch import Batch
@@ -22,6 +24,7 @@ from algotrade.forward_test.session import Command, Held, Place, Progress, Sessi
 from algotrade.forward_test.tell import outgoing_of, outgoing_status
 from algotrade.platform.ticks import FeedReader
 
+Front = tuple[int, int, str, int, int]
 SESSION_TICKS: Final = 2**17  # sessions times ticks of a step: about a millisecond in the module
 
 
@@ -35,7 +38,7 @@ class Member:
     stored_ns: int  # when its row was last written
     place: Place  # as in its row
     state: bytes | None  # as in its row
-    last_tick: tuple[int, int] = (0, 0)  # time and sequence of the newest tick it has seen
+    lane: Lane | None = None  # None only for one that could not be brought back
     happenings: list[Happening] = field(default_factory=list)  # since the last commit
 
     def caused_by(self, command: Command) -> None:
@@ -47,21 +50,44 @@ class Member:
         self.session, self.place, self.state, self.stored_ns = stored.session, stored.place, stored.state, now_ns
         self.happenings.clear()
 
+    @property
+    def last_tick(self) -> tuple[int, int]:
+        """Time and sequence of the newest tick it has seen."""
+        return self.lane.last_tick if self.lane else (0, 0)
+
 
 class Lane:
     """Sessions of one artefact at one place."""
 
-    def __init__(self, artefact: Artefact, symbol: str, place: Place, last_tick_sequence: int) -> None:
-        """Begin empty. Records of other symbols of the partition are passed over."""
+    def __init__(
+        self, artefact: Artefact, symbol: str, place: Place, last_tick_sequence: int, fleet: Fleet | None = None
+    ) -> None:
+        """Begin empty, in a fleet where one is given that has room. Records of other symbols are passed over."""
         self.artefact = artefact
         self.symbol = symbol
         self.partition = place.partition
         self.offset = place.offset
         self.orders_from = place.orders_from
         self.alone_until = 0  # joins no other before this offset: one of its sessions may trap
+        self.last_tick = (0, last_tick_sequence)  # time and sequence of the newest tick that it was stepped over
+        self.trapped = False  # one of its sessions has, and left a state half done
         self.members: dict[int, Member] = {}
         self._reader = FeedReader(last_tick_sequence, place.feed_epoch)
-        self._sessions = Sessions(artefact)
+        self._fleet = fleet
+        self._sessions = _sessions(artefact, fleet)
+
+    @property
+    def front(self) -> Front | None:
+        """What it reads next, where it can be stepped together with others that read the same; else None."""
+        if not self._settled or not isinstance(self._sessions, FleetSessions):
+            return None
+        return (self.partition, self.offset, self.symbol, self._reader.sequence, self._reader.epoch)
+
+    @property
+    def berth(self) -> FleetSessions:
+        """Its place in the fleet, if it has a `front`."""
+        assert isinstance(self._sessions, FleetSessions)  # noqa: S101  (the caller asked)
+        return self._sessions
 
     @property
     def warming(self) -> bool:
@@ -74,14 +100,14 @@ class Lane:
         return any(member.session.status is Status.STOPPING for member in self.members.values())
 
     @property
-    def most_ticks(self) -> int:
-        """How many ticks it may take at once: what comes of them must fit one transaction, and delay no other lane."""
-        return max(1, SESSION_TICKS // max(1, len(self.members)))
-
-    @property
     def place(self) -> Place:
         """Where it is."""
         return Place(self.partition, self.offset, self.orders_from, self._reader.epoch)
+
+    @property
+    def reader(self) -> FeedReader:
+        """How far it has read its feed."""
+        return self._reader
 
     @property
     def tick_sequence(self) -> int:
@@ -96,8 +122,9 @@ class Lane:
             self._sessions.restore(slot, held.state)
         elif self.warming or session.status is Status.PAUSED:
             self._sessions.set_mode(slot, EXITS_ONLY)
-        member = Member(session, Book(held, self.artefact.manifest.nodes), slot, now_ns, held.place, held.state)
-        member.last_tick = (self._sessions.state(slot).last_ts, session.last_tick_sequence)
+        member = Member(session, Book(held, self.artefact.manifest.nodes), slot, now_ns, held.place, held.state, self)
+        if not self.last_tick[0]:
+            self.last_tick = (self._sessions.state(slot).last_ts, self.last_tick[1])
         self.members[slot] = member
         return member
 
@@ -127,16 +154,34 @@ class Lane:
 
     def alone(self, member: Member) -> Lane:
         """Move a session into a new lane at this place."""
-        lane = Lane(self.artefact, self.symbol, self.place, self._reader.sequence)
+        lane = Lane(self.artefact, self.symbol, self.place, self._reader.sequence, self._fleet)
+        lane.last_tick = self.last_tick
         self._move(member, lane)
         return lane
 
     def _move(self, member: Member, other: Lane) -> None:
         raw = self._sessions.snapshot(member.slot)
         self.drop(member)
+        member.lane = other
         member.slot = other._sessions.add(member.session.settings, member.session.parameters)
         other._sessions.restore(member.slot, raw)
         other.members[member.slot] = member
+
+    def board(self, fleet: Fleet) -> None:
+        """Move every session into another fleet."""
+        before, self._fleet = self._sessions, fleet
+        self._sessions, members = _sessions(self.artefact, fleet), list(self.members.values())
+        self.members.clear()
+        for member in members:
+            raw = before.snapshot(member.slot)
+            member.slot = self._sessions.add(member.session.settings, member.session.parameters)
+            self._sessions.restore(member.slot, raw)
+            self.members[member.slot] = member
+
+    def leave(self) -> None:
+        """Give its place in the fleet back. The lane is of no more use."""
+        if self._fleet is not None and isinstance(self._sessions, FleetSessions):
+            self._fleet.release(self._sessions, sound=not self.trapped)
 
     def drop(self, member: Member) -> None:
         """Let a session go."""
@@ -175,15 +220,22 @@ class Lane:
             ticks = until_priced(ticks)
         if len(ticks):
             events = self._sessions.step(ticks)
-            last = int(ticks["ts"][-1]), int(ticks["seq"][-1])
-            for member in self.members.values():
-                member.last_tick = last
+            self.last_tick = int(ticks["ts"][-1]), int(ticks["seq"][-1])
             if not warming:
                 self._note(events)
         begun = warming and not self.warming
         if begun:
             self._begin()
         return begun
+
+    def stepped(self, batch: Batch, events: Records | None) -> None:
+        """Take note that it was stepped over a batch together with the others of its front."""
+        ticks, self._reader = batch.ticks(self.symbol, self._reader)
+        self.offset = batch.end
+        if len(ticks):
+            self.last_tick = int(ticks["ts"][-1]), int(ticks["seq"][-1])
+        if events is not None:
+            self._note(events)
 
     def skip_to(self, offset: int) -> bool:
         """Pass over records that are no longer kept, where none of them could have counted; tell whether so.
@@ -288,6 +340,18 @@ def unreadable(held: Held, reason: str) -> Progress:
     member.happenings = [book.halt(reason, 0, held.session.last_tick_sequence, held.session.cash)]
     session = replace(held.session, status=Status.HALTED, halt_reason=reason, last_sequence=book.last_sequence)
     return _progress(session, held.place, held.state, member)
+
+
+def _sessions(artefact: Artefact, fleet: Fleet | None) -> Sessions:
+    if fleet is not None:
+        with suppress(MemoryError):  # it is full: then the lane steps alone
+            return fleet.sessions(artefact)
+    return Sessions(artefact)
+
+
+def most_ticks(sessions: int) -> int:
+    """Return how many ticks these may take at once: what comes of them must fit one transaction, and delay no other."""
+    return max(1, SESSION_TICKS // max(1, sessions))
 
 
 def until_priced(ticks: Records) -> Records:

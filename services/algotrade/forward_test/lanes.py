@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from algotrade.engine.compile import Artefact
+from algotrade.engine.fleet import Fleet
 from algotrade.engine.native import TrapError
-from algotrade.forward_test.lane import Lane, Member
+from algotrade.forward_test.lane import Front, Lane, Member
 from algotrade.forward_test.session import Held, Progress, Status
 from algotrade.forward_test.store import Ledger
 from algotrade.platform.clock import Clock
@@ -17,52 +18,87 @@ class Unreadable(Exception):  # noqa: N818  (an outcome)
     """A session cannot be brought back from its row."""
 
 
+Key = tuple[str, str]
+
+
 class Lanes:
-    """Every session in memory, by lane."""
+    """Every session in memory, by lane; lanes by symbol and artefact, since only lanes alike in both can join."""
 
     def __init__(self, ledger: Ledger, clock: Clock, metrics: Metrics) -> None:
         """Begin empty."""
         self._ledger = ledger
         self._clock = clock
         self._metrics = metrics
-        self._lanes: list[Lane] = []
+        self._lanes: dict[Key, list[Lane]] = {}
+        self._members: dict[str, Member] = {}
         self._artefacts: dict[str, Artefact] = {}
+        self.fleet = Fleet()
+        self._changed = True  # since sessions were last counted
 
     def __iter__(self) -> Iterator[Lane]:
         """Go through the lanes there are now, whatever becomes of them meanwhile."""
-        return iter(tuple(self._lanes))
+        return iter([lane for lanes in self._lanes.values() for lane in lanes])
+
+    def fronts(self) -> list[list[Lane]]:
+        """Return the lanes there are now, those together that read the same ticks next and can step in one call."""
+        fronts: dict[Front | int, list[Lane]] = {}
+        for lane in self:
+            fronts.setdefault(lane.front or id(lane), []).append(lane)
+        return list(fronts.values())
 
     def clear(self) -> None:
         """Throw away all that is in memory."""
         self._lanes.clear()
+        self._members.clear()
+        self._artefacts.clear()
+        self.fleet = Fleet()
+        self._changed = True
 
     def add(self, lane: Lane) -> None:
         """Take a lane in."""
-        self._lanes.append(lane)
+        self._lanes.setdefault(_key(lane), []).append(lane)
+        self._changed = True
 
     def remove(self, lane: Lane) -> None:
         """Let a lane go with all that is in it."""
-        self._lanes.remove(lane)
+        for member in lane.members.values():
+            del self._members[member.session.session_id]
+        self._drop(lane)
 
-    def members(self) -> dict[str, tuple[Lane, Member]]:
-        """Return every session by its id."""
-        return {member.session.session_id: (lane, member) for lane in self for member in lane.members.values()}
+    def find(self, session_id: str) -> tuple[Lane, Member] | None:
+        """Return a session and the lane it is in."""
+        member = self._members.get(session_id)
+        return None if member is None or member.lane is None else (member.lane, member)
+
+    def keep(self, stored: Progress) -> None:
+        """Take note of what was committed of a session; one that has ended goes."""
+        if (found := self.find(stored.session.session_id)) is None:
+            return
+        lane, member = found
+        self._changed |= member.state is None or member.session.status is not stored.session.status
+        member.keep(stored, self._clock.now_ns())
+        if stored.session.status.final:
+            lane.drop(member)
+            del self._members[stored.session.session_id]
 
     async def hold(self, held: Held, alone_until: int = 0) -> None:
         """Take a session into the lane at its place, or up to an offset into one of its own. Raises Unreadable."""
         session = held.session
-        lane = None if alone_until else next((lane for lane in self._lanes if lane.accepts(held)), None)
+        alike = self._lanes.get((session.symbol, session.artefact_hash), ())
+        lane = None if alone_until else next((lane for lane in alike if lane.accepts(held)), None)
         try:
             if lane is None:
                 artefact = await self._artefact(session.artefact_hash)
-                lane = Lane(artefact, session.symbol, held.place, session.last_tick_sequence)
+                lane = Lane(artefact, session.symbol, held.place, session.last_tick_sequence, self.fleet)
                 lane.alone_until = alone_until
-                lane.hold(held, self._clock.now_ns())
-                self._lanes.append(lane)
+                member = lane.hold(held, self._clock.now_ns())
+                self.add(lane)
             else:
-                lane.hold(held, self._clock.now_ns())
+                member = lane.hold(held, self._clock.now_ns())
         except (ValueError, KeyError, MemoryError, TrapError) as error:
             raise Unreadable(session.session_id) from error
+        self._members[session.session_id] = member
+        self._changed = True
 
     async def _artefact(self, artefact_hash: str) -> Artefact:
         if artefact_hash not in self._artefacts:
@@ -76,7 +112,7 @@ class Lanes:
         """Return new rows for sessions that moved and whose row is older than a time, the oldest first."""
         found = [
             (member.stored_ns, lane, member)
-            for lane in self._lanes
+            for lane in self
             if not lane.warming
             for member in lane.members.values()
             if member.stored_ns <= before_ns and member.place.offset != lane.offset
@@ -86,20 +122,44 @@ class Lanes:
 
     def tidy(self) -> None:
         """Make lanes that have come to one place one; let empty ones and artefacts without a lane go."""
-        settled: list[Lane] = []
-        for lane in self._lanes:
-            if other := next((other for other in settled if lane.may_join(other)), None):
-                lane.join(other)
-            if lane.members:
-                settled.append(lane)
-        self._lanes = settled
-        used = {lane.artefact.hash for lane in settled}
-        self._artefacts = {key: kept for key, kept in self._artefacts.items() if key in used}
+        for alike in [lanes for lanes in self._lanes.values() if len(lanes) > 1]:
+            settled: list[Lane] = []
+            for lane in list(alike):
+                if other := next((other for other in settled if lane.may_join(other)), None):
+                    lane.join(other)
+                elif lane.members:
+                    settled.append(lane)
+        for lane in self:
+            if not lane.members:
+                self._drop(lane)
+        if self.fleet.worn:
+            self.fleet = Fleet()
+            for lane in self:
+                lane.board(self.fleet)
+        if self._changed:
+            self._changed = False
+            self._count()
+
+    def _drop(self, lane: Lane) -> None:
+        lane.leave()
+        key = _key(lane)
+        self._lanes[key].remove(lane)
+        if not self._lanes[key]:
+            del self._lanes[key]
+            if not any(artefact_hash == lane.artefact.hash for _, artefact_hash in self._lanes):
+                del self._artefacts[lane.artefact.hash]
+        self._changed = True
+
+    def _count(self) -> None:
         counts = {"warming": 0, "stopping": 0, "running": 0, "paused": 0}
-        for lane in settled:
+        for lane in self:
             paused = sum(member.session.status is Status.PAUSED for member in lane.members.values())
             counts["paused"] += paused
             active = len(lane.members) - paused
             counts["warming" if lane.warming else "stopping" if lane.stopping else "running"] += active
         for state, count in counts.items():
             self._metrics.sessions_held.labels(state).set(count)
+
+
+def _key(lane: Lane) -> Key:
+    return lane.symbol, lane.artefact.hash

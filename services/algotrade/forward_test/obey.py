@@ -62,7 +62,7 @@ class Obedience:
         return Place(partition, max(bounds.earliest, bounds.end - limits.MAX_WARMUP_RECORDS), bounds.end)
 
     async def _stop(self, command: Command) -> None:
-        found = self._shards.lanes.members().get(command.session_id)
+        found = self._shards.lanes.find(command.session_id)
         if found is None:
             await self._pass(command)
             return
@@ -82,7 +82,7 @@ class Obedience:
 
     async def _steer(self, command: Command) -> None:
         """Pause, resume or flatten a session that goes on; where it is so already, change nothing."""
-        found = self._shards.lanes.members().get(command.session_id)
+        found = self._shards.lanes.find(command.session_id)
         if found is None or (step := _STEPS.get((command.kind, found[1].session.status))) is None:
             await self._pass(command)
             return

@@ -113,14 +113,9 @@ class Shards:
         """Store in one transaction; then, and only then, say so."""
         with self._metrics.session_commit_seconds.time():
             await self._ledger.commit(self._epochs, Commit(progress=tuple(progress), applied=tuple(applied)))
-        members = self.lanes.members()
         for one in progress:
             session = one.session
-            if (found := members.get(session.session_id)) is not None:
-                lane, member = found
-                member.keep(one, self._clock.now_ns())
-                if session.status.final:
-                    lane.drop(member)
+            self.lanes.keep(one)
             if session.status.final:
                 log.info(
                     "session.ended",

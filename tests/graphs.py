@@ -47,6 +47,17 @@ def at_prices(
     return drawing(nodes, wires)
 
 
+def on_closes(actions: Mapping[str, tuple[str, Json, float]], **nodes: Json) -> Json:
+    """Actions {id: (type, params, price)}, each of which fires where the close equals its price; and other nodes."""
+    made: Json = {"p": "price"}
+    wires = ""
+    for name, (kind, params, price) in actions.items():
+        made |= {f"at_{name}": ("compare", {"op": "==", "value": price}), name: (kind, params)}
+        wires += f" p>at_{name}.a at_{name}>{name}"
+    made |= {kind: (kind, params) for kind, params in nodes.items()}
+    return drawing(made, wires)
+
+
 def sma_cross(fast: int = 20, slow: int = 50, **buy: Any) -> Json:
     """The classic: all in when the fast mean crosses over the slow one, out when it crosses under."""
     nodes = {

@@ -24,6 +24,7 @@ function rowSettings(settings) {
   values.interval = BigInt(SECONDS[settings.interval] ?? 0) * 1_000_000_000n;
   values.fill_at_close = settings.fill === "close" ? 1 : 0;
   values.worst_path = settings.path === "worst" ? 1 : 0;
+  values.allow_short = settings.allow_short ? 1 : 0;
   values.closes_mask = settings.interval === "native" ? 2 : 0;
   return values;
 }

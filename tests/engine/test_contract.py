@@ -2,50 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from agreement import by_engine
+from by_hand import Runner, fills, rows
 from graphs import at_prices, drawing
-from oracle.backtest import Result, Row, backtest
-from oracle.broker import SCALE, units
-
-Runner = Callable[..., Result]
-
-DAY = 86_400 * 1_000_000_000
-
-
-def rows(*bars: tuple[Any, ...]) -> list[Row]:
-    """Daily rows from (open, high, low, close); one number means a bar that did not move."""
-    out: list[Row] = []
-    for i, bar in enumerate(bars):
-        o, h, low, c = (units(x) for x in (bar if len(bar) == 4 else bar * 4))
-        out.append((i * DAY, o, h, low, c, 1.0))
-    return out
-
-
-@pytest.fixture(params=[backtest, by_engine], ids=["oracle", "engine"])
-def run(request: pytest.FixtureRequest) -> Runner:
-    def call(document: Any, bars: list[Row], **settings: Any) -> Result:
-        result: Result = request.param(document, bars, {"initial_cash": "1000"} | settings)
-        return result
-
-    return call
-
-
-def fills(result: Result) -> list[tuple[Any, ...]]:
-    """(entry day, price, exit day, price, reason) of each trade, prices as written."""
-    return [
-        (
-            t.entry_ts // DAY,
-            t.entry_price / SCALE,
-            t.exit_ts and t.exit_ts // DAY,
-            t.exit_price and t.exit_price / SCALE,
-            t.exit_reason,
-        )
-        for t in result.trades
-    ]
+from oracle.backtest import Row
+from oracle.settings import SCALE, units
 
 
 def test_all_in_and_out_to_the_last_unit(run: Runner) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,32 +24,40 @@ from algotrade.engine.settings import RunSettings
 def check(events: Records, run: RunSettings) -> int:
     """Follow every fill with plain integers; the number of fills.
 
-    After each: cash + cost basis = initial cash + realised pnl − fee of the open entry, and nothing is negative.
+    After each: cash + cost basis = initial cash + realised pnl − fee of the open entry. A short's basis is below zero:
+    what it brought in. Every amount is rounded against the trader, by less than a unit.
     """
     cash, quantity, basis, entry_fee, realised, fills = run.initial_cash, 0, 0, 0, 0, 0
     assert list(events["number"]) == list(range(1, len(events) + 1)), "numbered 1, 2, 3 …"
     for event in (dict(zip(BARE, row, strict=True)) for row in events[BARE].tolist()):
+        filled = event["kind"] in (EventKind.ENTRY, EventKind.EXIT)
+        side = -1 if event["quantity"] < 0 else 1
+        pays = side if event["kind"] == EventKind.ENTRY else -side  # 1: buys
+        exact = abs(event["quantity"]) * event["price"]
+        if filled:
+            fills += 1
+            assert event["amount"] == (-(-exact // SCALE) if pays > 0 else exact // SCALE), "paid up, received down"
+            assert event["fee"] == -(-event["amount"] * run.fee_bps // (10_000 * SCALE)), "fees are rounded up"
+            cash -= pays * event["amount"] + event["fee"]
         if event["kind"] == EventKind.ENTRY:
             assert quantity == 0
-            cash -= event["amount"] + event["fee"]
-            quantity, basis, entry_fee = event["quantity"], event["amount"], event["fee"]
-            assert event["amount"] == -(-event["quantity"] * event["price"] // SCALE), "cost is rounded up"
+            quantity, basis, entry_fee = event["quantity"], pays * event["amount"], event["fee"]
         elif event["kind"] == EventKind.EXIT:
-            assert 0 < event["quantity"] <= quantity
+            assert 0 < side * event["quantity"] <= side * quantity
+            exact = basis * event["quantity"]
             if event["quantity"] == quantity:
                 assert (event["cost"], event["entry_fee"]) == (basis, entry_fee), "the last portion takes the rest"
-            assert event["amount"] == event["quantity"] * event["price"] // SCALE, "proceeds are rounded down"
-            assert event["pnl"] == event["amount"] - event["fee"] - event["cost"] - event["entry_fee"]
-            cash += event["amount"] - event["fee"]
+            else:
+                assert event["cost"] == -(-exact // quantity), "up, whichever side of zero"
+            assert event["pnl"] == -pays * event["amount"] - event["fee"] - event["cost"] - event["entry_fee"]
             realised += event["pnl"]
             quantity, basis = quantity - event["quantity"], basis - event["cost"]
             entry_fee -= event["entry_fee"]
-        if event["kind"] in (EventKind.ENTRY, EventKind.EXIT):
-            fills += 1
-            assert event["fee"] == -(-event["amount"] * run.fee_bps // (10_000 * SCALE)), "fees are rounded up"
         assert event["cash"] == cash
         assert cash + basis == run.initial_cash + realised - entry_fee
-        assert min(cash, quantity, basis, entry_fee) >= 0
+        assert entry_fee >= 0
+        if not run.allow_short:
+            assert min(cash, quantity, basis) >= 0
     return fills
 
 
@@ -66,12 +75,18 @@ def test_random_strategies_conserve_money(first: int) -> None:
     assert fills > 100
 
 
-def churn(mode: str, size: float, portion: float) -> dict[str, Any]:
-    """In above the mean, out below it in portions, with a stop: many fills of every kind."""
+def churn(mode: str, size: float, portion: float, *, both: bool = False) -> dict[str, Any]:
+    """In above the mean, out below it in portions, with a stop: many fills of every kind. ``both``: and the reverse."""
     nodes: dict[str, Any] = {"p": "price", "m": ("sma", {"timeperiod": 3}), "up": ("compare", {"op": ">"}), "dn": "not"}
     nodes |= {"b": ("buy", {"size_mode": mode, "size": size}), "x": ("sell", {"portion": portion})}
     nodes |= {"s": ("stop_loss", {"percent": 3}), "t": ("take_profit", {"percent": 4})}
-    return drawing(nodes, "p>m p>up.a m>up.b up>dn up>b dn>x")
+    if not both:
+        return drawing(nodes, "p>m p>up.a m>up.b up>dn up>b dn>x")
+    del nodes["x"]
+    nodes |= {"lag": ("lag", {"n": 2}), "on": ("compare", {"op": "<"}), "off": "not"}
+    nodes |= {"c": ("cover", {"portion": portion}), "tr": ("trailing_stop", {"percent": 2, "activation_percent": 1})}
+    nodes["sh"] = ("short", {"size_mode": mode, "size": size, "order_type": "stop", "limit_offset_percent": 0.5})
+    return drawing(nodes, "p>m p>up.a m>up.b up>dn p>lag m>on.a lag>on.b on>off up>b off>sh on>c")
 
 
 @st.composite
@@ -100,27 +115,31 @@ RUNS = st.builds(
 
 
 @pytest.mark.parametrize(
-    ("mode", "size", "portion"),
+    ("mode", "size", "portion", "both"),
     [
-        ("percent_equity", 100, 100),
-        ("percent_equity", 33.33333333, 30),
-        ("notional", 777.77777777, 12.34567891),
-        ("quantity", 0.12345678, 50),
+        ("percent_equity", 100, 100, False),
+        ("percent_equity", 33.33333333, 30, False),
+        ("notional", 777.77777777, 12.34567891, False),
+        ("quantity", 0.12345678, 50, False),
+        ("percent_equity", 100, 100, True),
+        ("percent_equity", 33.33333333, 30, True),
+        ("quantity", 0.12345678, 50, True),
+        ("risk_percent", 1.5, 12.34567891, True),
     ],
 )
-def test_any_prices_and_settings_conserve_money(mode: str, size: float, portion: float) -> None:
-    artefact = compiled(churn(mode, size, portion)).artefact
+def test_any_prices_and_settings_conserve_money(mode: str, size: float, portion: float, both: bool) -> None:
+    artefact = compiled(churn(mode, size, portion, both=both)).artefact
     assert artefact is not None
 
     @settings(max_examples=150, deadline=None)
     @given(tapes(), RUNS)
     def conserve(bars: Records, run: RunSettings) -> None:
+        run = replace(run, allow_short=both)
         result = backtest(artefact, bars, run)
         check(result.events, run)
         state = result.state
         assert result.final_equity == state.cash + state.quantity * state.last_price // SCALE
-        open_fee = state.entry_fee if state.quantity else 0
-        assert state.cash + state.cost == run.initial_cash + state.realized_pnl - open_fee
+        assert state.cash + state.cost == run.initial_cash + state.realized_pnl - state.entry_fee
 
     conserve()
 

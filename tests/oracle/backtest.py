@@ -6,19 +6,19 @@ fourth tick; a coarser one groups rows from the epoch and closes with the first 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from oracle.broker import SCALE, Broker, Entry, Exit, Settings, Trade, down, percent
-from oracle.document import ENTRIES, EXITS, Graph, Node, read
-from oracle.evaluate import Bar, Book, Evaluator, warmup
+from oracle.broker import SHORT, Trade
+from oracle.decide import Decisions
+from oracle.document import Graph, read
+from oracle.evaluate import Bar, Book
 from oracle.indicators import ROUNDING, UNDEFINED
+from oracle.settings import SCALE, Settings
 
 Row = tuple[int, int, int, int, int, float]
 Tick = tuple[int, int | None, float]  # time, price (None: a time marker), size
@@ -84,11 +84,13 @@ def trade_json(t: Trade) -> dict[str, Any]:
     }
 
 
-def four_prices(row: Row, path: str) -> list[int]:
-    """Open, the extreme that comes first, the other, close. Long only, so the worst path meets the low first."""
-    _, first, high, low, last, _ = row
-    high_first = high - first <= first - low and path != "worst"
-    return [first, high, low, last] if high_first else [first, low, high, last]
+def extremes(row: Row, path: str, side: int) -> tuple[int, int]:
+    """The second and third tick: the nearer extreme first, or under `worst` the one against what is held by then."""
+    _, first, high, low, _, _ = row
+    high_first = high - first <= first - low
+    if path == "worst" and side:
+        high_first = side == SHORT
+    return (high, low) if high_first else (low, high)
 
 
 def backtest(
@@ -110,33 +112,28 @@ def replay(
     return Run(read(document, parameters), Settings.parse(settings or {})).over_ticks(ticks)
 
 
-class Run:
+class Run(Decisions):
     """One graph, one broker, one pass over the rows or ticks."""
 
     def __init__(self, graph: Graph, settings: Settings) -> None:
-        self.graph, self.settings = graph, settings
-        self.broker = Broker(settings)
-        self.evaluator = Evaluator(graph)
-        self.warmup = warmup(graph)
+        super().__init__(graph, settings)
         self.building: Bar | None = None
         self.discard = False  # the bar being built began mid-interval
         self.since = 0  # time of the first record seen
-        self.last_ts = 0
-        self.peak = self.day_start = self.last_equity = settings.initial_cash
-        self.day: date | None = None
         self.equity: list[int] = []
-        self.set_percent_guards()
 
     def over(self, rows: Sequence[Row]) -> Result:
         native = self.settings.interval == "native"
         for row in rows:
-            prices = four_prices(row, self.settings.path)
+            ts, first, *_, last, _ = row
             if not native:
-                self.close_if_past(row[0])
-            for k, price in enumerate(prices):
-                self.broker.tick(row[0], price, real=k == 0)
+                self.close_if_past(ts)
+            self.broker.tick(ts, first, real=True)
+            held = self.broker.position
+            for price in (*extremes(row, self.settings.path, held.side if held else 0), last):
+                self.broker.tick(ts, price, real=False)
             self.grow(row)
-            self.last_ts = row[0]
+            self.last_ts = ts
             if native:
                 self.close()
         return self.result(rows[-1][4] if rows else 0)
@@ -203,16 +200,16 @@ class Run:
         self.peak = max(self.peak, equity)
         self.evaluator.close(bar, self.book(bar, equity))
         doubtful = self.sample_guards()
-        self.decide(bar)
-        if doubtful and (self.broker.position or self.broker.pending_entry):
+        self.decide(bar, equity)
+        broker = self.broker
+        if doubtful and (broker.position or broker.pending_entry or broker.waiting):
             self.evaluator.fragile.append((len(self.evaluator.bars) - 1, doubtful))
         self.last_equity = equity
         self.equity.append(self.broker.equity(bar.close))
 
     def roll_day(self, ts: int) -> None:
         """day_pnl counts from the equity at the last close of the previous day."""
-        seconds = ts // 1_000_000_000
-        today = datetime.fromtimestamp(seconds, UTC).astimezone(ZoneInfo(self.settings.day_timezone)).date()
+        today = self.broker.day(ts)
         if today != self.day:
             self.day, self.day_start = today, self.last_equity
 
@@ -233,90 +230,12 @@ class Run:
         if held is None:
             position = {"side": flat, "quantity": flat, "average_price": UNDEFINED}
             return Book(position | {"unrealized_pnl": flat, "bars_held": flat}, account)
-        pnl = held.quantity * bar.close // SCALE - held.basis  # the open fee is not in it
+        pnl = held.side * held.quantity * bar.close // SCALE - held.basis  # the open fee is not in it
         position = {
-            "side": (1.0, 0.0),
-            "quantity": (held.quantity / SCALE, 0.0),
+            "side": (float(held.side), 0.0),
+            "quantity": (held.side * held.quantity / SCALE, 0.0),
             "average_price": (held.price / SCALE, ROUNDING * held.price / SCALE),
             "unrealized_pnl": money(pnl),
             "bars_held": (float(held.closes), 0.0),
         }
         return Book(position, account)
-
-    # Decisions
-
-    def decide(self, bar: Bar) -> None:
-        warm = len(self.evaluator.bars) - 1 >= self.warmup
-        exits = [n for n in self.graph.of_type(*EXITS) if self.fires(n)]
-        entries = [n for n in self.graph.of_type(*ENTRIES) if self.fires(n)]
-        if exits:
-            # The largest portion wins, the first of equals; and no entry, even when flat.
-            if warm and self.broker.position is not None:
-                best = max(exits, key=share_of)
-                self.broker.pending_exit = Exit(best.id, best.type, share_of(best))
-        elif not warm:
-            self.broker.rejections["warming_up"] += len(entries)
-        else:
-            self.enter(entries)
-        if self.settings.fill == "close":
-            self.fill_now(bar)
-
-    def enter(self, entries: list[Node]) -> None:
-        if not entries:
-            return
-        if self.broker.position is not None:
-            self.broker.rejections["already_long"] += len(entries)
-            return
-        first, *rest = entries
-        self.broker.pending_entry = Entry(first.id, first.params["size_mode"], first.params["size"])
-        self.broker.rejections["already_long"] += len(rest)
-
-    def fill_now(self, bar: Bar) -> None:
-        """`fill: close`: at the close that was just seen, with the time of its last tick; guards live from the next."""
-        self.broker.market(self.last_ts, bar.close)
-
-    def fires(self, node: Node) -> bool:
-        return self.evaluator.truths[node.sources["when"][0]] is True
-
-    # Guards
-
-    def set_percent_guards(self) -> None:
-        for node in self.graph.of_type("stop_loss", "take_profit"):
-            if node.one("level") is None and "atr_multiple" not in node.params:
-                name = "stop_percent" if node.type == "stop_loss" else "target_percent"
-                setattr(self.broker.guards, name, percent(node.params["percent"]))
-
-    def sample_guards(self) -> str | None:
-        """Levels are sampled at every close, also for the position that is held; distances only count at an entry.
-
-        Gives the node, if any, whose level another order of floating-point operations could put a step elsewhere.
-        """
-        doubtful = None
-        for node in self.graph.of_type("stop_loss", "take_profit"):
-            kind = "stop" if node.type == "stop_loss" else "target"
-            if node.one("level") is not None:
-                level, doubt = self.evaluator.numbers[node.id, "level"]
-                if math.isnan(level):
-                    continue  # not consumed: the level of before stands
-                step = self.settings.price_step
-                rounded = down(math.floor(level * SCALE), step)
-                if doubt and rounded != down(math.floor((level - doubt) * SCALE), step):
-                    doubtful = node.id
-                if doubt and rounded != down(math.floor((level + doubt) * SCALE), step):
-                    doubtful = node.id
-                at = rounded if rounded > 0 else None
-                setattr(self.broker.guards, f"{kind}_level", at)
-                if self.broker.position is not None:
-                    setattr(self.broker.position, kind, at)
-            elif "atr_multiple" in node.params:
-                atr, doubt = self.evaluator.numbers[node.id, "atr"]
-                scale = float(node.params["atr_multiple"]) * SCALE
-                distance = None if math.isnan(atr) else atr * scale
-                if doubt and math.floor((atr - doubt) * scale) != math.floor((atr + doubt) * scale):
-                    doubtful = node.id
-                setattr(self.broker.guards, f"{kind}_distance", distance)
-        return doubtful
-
-
-def share_of(node: Node) -> Any:
-    return percent(node.params["portion"]) if node.type == "sell" else percent(100)

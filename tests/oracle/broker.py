@@ -1,91 +1,19 @@
 """The simulated exchange over ticks, in integers of 1e-8 and exact fractions.
 
-Long only: this is the part of the contract that the first catalogue reaches. Rounding is against the trader and never
-more than one step; every rule is written where it is used.
+Rounding is against the trader and never more than one step; every rule is written where it is used.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
-SCALE = 100_000_000
-DEFAULTS = {
-    "interval": "native",
-    "initial_cash": "10000",
-    "fee_bps": "10",
-    "slippage_bps": "0",
-    "fill": "next_tick",
-    "lot_step": "0.00000001",
-    "price_step": "0.00000001",
-    "min_notional": "0",
-    "max_position_percent": "100",
-    "path": "tradingview",
-    "day_timezone": "UTC",
-}
-
-
-def units(value: Any) -> int:
-    """An exact decimal as an integer of 1e-8."""
-    scaled = Decimal(str(value)) * SCALE
-    if scaled != scaled.to_integral_value():
-        raise ValueError(f"{value}: more than 8 decimals")
-    return int(scaled)
-
-
-def bps(value: Any) -> Fraction:
-    return Fraction(Decimal(str(value))) / 10_000
-
-
-def percent(value: Any) -> Fraction:
-    return Fraction(Decimal(str(value))) / 100
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Run settings; money, prices and quantities in 1e-8, rates as exact fractions of one."""
-
-    interval: str
-    initial_cash: int
-    fee: Fraction
-    slippage: Fraction
-    fill: str
-    lot_step: int
-    price_step: int
-    min_notional: int
-    max_position: Fraction
-    path: str
-    day_timezone: str
-
-    @staticmethod
-    def parse(given: Mapping[str, Any]) -> Settings:
-        s: dict[str, Any] = DEFAULTS | dict(given)
-        return Settings(
-            interval=s["interval"],
-            initial_cash=units(s["initial_cash"]),
-            fee=bps(s["fee_bps"]),
-            slippage=bps(s["slippage_bps"]),
-            fill=s["fill"],
-            lot_step=units(s["lot_step"]),
-            price_step=units(s["price_step"]),
-            min_notional=units(s["min_notional"]),
-            max_position=percent(s["max_position_percent"]),
-            path=s["path"],
-            day_timezone=s["day_timezone"],
-        )
-
-
-def down(value: Fraction | int, step: int = 1) -> int:
-    return math.floor(Fraction(value) / step) * step
-
-
-def up(value: Fraction | int, step: int = 1) -> int:
-    return math.ceil(Fraction(value) / step) * step
+from oracle.levels import LONG, SHORT, Guards, Position, moving_stops, stop_and_target, tightest
+from oracle.settings import SCALE, Settings, down, percent, units, up
 
 
 @dataclass
@@ -104,26 +32,22 @@ class Trade:
     side: str = "long"
 
 
-@dataclass
-class Position:
-    quantity: int
-    price: int  # of the entry fill, slippage included
-    basis: int  # cost of what is left, without fees
-    entry_fee: int  # of what is left
-    ts: int
-    closes: int = 0  # bars held
-    stop: int | None = None
-    target: int | None = None
-    opened: int = 0  # number of the tick of the fill; guards live from the next one
-
-
 @dataclass(frozen=True)
 class Entry:
-    """A market order to buy, decided at a close. `size` is exact: percent, or units of 1e-8."""
+    """An entry decided at a close. `size` is exact: percent, or units of 1e-8; a `level` is a price to wait for."""
 
     node_id: str
+    side: int
     mode: str
     size: Any
+    kind: str = "market"
+    level: int = 0
+    bar: int = 0
+    expire_bars: int | None = None
+    guards: tuple[float | None, float | None] = (
+        None,
+        None,
+    )  # distances of stop and target, frozen where it was decided
 
 
 @dataclass(frozen=True)
@@ -134,18 +58,6 @@ class Exit:
 
 
 @dataclass
-class Guards:
-    """How stop and target follow from an entry; a distance or level is what the deciding close showed."""
-
-    stop_percent: Fraction | None = None
-    target_percent: Fraction | None = None
-    stop_distance: float | None = None  # price units of 1e-8, not yet rounded
-    target_distance: float | None = None
-    stop_level: int | None = None
-    target_level: int | None = None
-
-
-@dataclass
 class Broker:
     settings: Settings
     cash: int = 0
@@ -153,38 +65,41 @@ class Broker:
     guards: Guards = field(default_factory=Guards)
     pending_entry: Entry | None = None
     pending_exit: Exit | None = None
+    waiting: Entry | None = None
+    max_position: Fraction = Fraction(1)
+    max_trades: int | None = None
+    blocked_day: date | None = None
     trades: list[Trade] = field(default_factory=list)
     rejections: Counter[str] = field(default_factory=Counter)
+    entries: Counter[date] = field(default_factory=Counter)
     realised: int = 0
     tick_number: int = 0
     largest: int = 0  # amount, quantity or balance so far
-    hit: tuple[str, Trade] | None = None  # a guard's exit on an interpolated tick of the row at hand
-    hit_levels: tuple[int | None, int | None] = (None, None)
+    hit: Trade | None = None  # a guard's exit on an interpolated tick of the row at hand
+    other: tuple[int | None, int | None] = (None, None)  # what the rest of that row may still reach: below, above
+    moved: bool = False  # an interpolated tick of the row at hand filled an entry or moved a stop
 
     def __post_init__(self) -> None:
         self.cash = self.settings.initial_cash
+        self.max_position = min(self.max_position, self.settings.max_position)
 
     # A tick
 
     def tick(self, ts: int, price: int, *, real: bool) -> None:
-        """Pending market orders first, then stop, then target."""
+        """Pending market orders first, then stops, then target; flat, an entry that waits for its price."""
         self.tick_number += 1
         if real:
-            self.hit = None
+            self.hit, self.moved = None, False
         self.look_for_the_other_way(price)
         self.market(ts, price)
         held = self.position
-        if held is None or held.opened == self.tick_number:
-            return
-        if held.stop is not None and price <= held.stop:
-            base = price if real else held.stop
-            self.guard_exit("stop_loss", ts, self.sell_price(base), real=real)
-        elif held.target is not None and price > held.target:
-            base = price if real else held.target
-            self.guard_exit("take_profit", ts, down(base, self.settings.price_step), real=real)
+        if held is None:
+            self.wait(ts, price, real=real)
+        elif held.opened != self.tick_number:
+            self.guard(held, ts, price, real=real)
 
     def market(self, ts: int, price: int) -> None:
-        """Fill what the last close decided; at most one of the two is pending."""
+        """Fill what the last close decided: the exit, then the entry."""
         leaving, entering = self.pending_exit, self.pending_entry
         self.pending_exit = self.pending_entry = None
         if leaving is not None and self.position is not None:
@@ -192,29 +107,72 @@ class Broker:
             if quantity == 0:
                 self.rejections["below_min_notional"] += 1
             else:
-                self.sell(quantity, ts, self.sell_price(price), leaving.reason)
+                self.leave(quantity, ts, self.market_price(-self.position.side, price), leaving.reason)
         if entering is not None:
-            self.enter(entering, ts, price)
+            self.enter(entering, ts, self.market_price(entering.side, price))
+
+    def wait(self, ts: int, price: int, *, real: bool) -> None:
+        """A limit fills where the price trades through it, without slippage; a stop where it is touched, with."""
+        order = self.waiting
+        if order is None:
+            return
+        beyond = order.side * (price - order.level)  # above 0: higher for a buy, lower for a short
+        if beyond >= 0 if order.kind == "stop" else beyond < 0:
+            self.waiting = None
+            base = price if real else order.level
+            limit = order.kind == "limit"
+            at = self.on_grid(base, order.side) if limit else self.market_price(order.side, base)
+            self.enter(order, ts, at)
+            self.moved = self.moved or not real
+
+    def guard(self, held: Position, ts: int, price: int, *, real: bool) -> None:
+        step = self.settings.price_step
+        stop = tightest(self.guards, held, self.cash, step)
+        if stop is not None and held.past(price, stop[0]):
+            base = price if real else stop[0]
+            self.guard_exit(held, stop[1], ts, self.market_price(-held.side, base), real=real)
+        elif held.target is not None and held.through(price, held.target):
+            base = self.on_grid(price, -held.side) if real else held.target
+            self.guard_exit(held, "take_profit", ts, base, real=real)
+        else:
+            before = moving_stops(self.guards, held, step)
+            held.best = max(held.best, price) if held.side == LONG else min(held.best, price)
+            after = moving_stops(self.guards, held, step)
+            tighter = max((held.side * level for level, _ in after), default=0)
+            if not real and tighter != max((held.side * level for level, _ in before), default=0):
+                self.moved = True
+
+    def guard_exit(self, held: Position, reason: str, ts: int, price: int, *, real: bool) -> None:
+        """An exit inside a row depends on its assumed path where that had moved something, or may reach the other."""
+        stop, target = tightest(self.guards, held, self.cash, self.settings.price_step), held.target
+        trade = self.leave(held.quantity, ts, price, reason)
+        if real:
+            return
+        if self.moved:
+            trade.ambiguous = True
+            return
+        self.hit = trade
+        at = stop[0] if stop is not None else None
+        if reason == "take_profit":
+            self.other = (at, None) if held.side == LONG else (None, at)
+        elif target is not None:
+            self.other = (None, target + 1) if held.side == LONG else (target - 1, None)
+        else:
+            self.other = (None, None)
 
     def look_for_the_other_way(self, price: int) -> None:
         """After a guard's exit inside a row: had the row gone the other way first, would the other guard have hit?"""
-        if self.hit is None:
-            return
-        reason, trade = self.hit
-        stop, target = self.hit_levels
-        other_hit = (
-            (target is not None and price > target) if reason == "stop_loss" else (stop is not None and price <= stop)
-        )
-        if other_hit:
-            trade.ambiguous = True
+        below, above = self.other
+        if self.hit is not None and ((below is not None and price <= below) or (above is not None and price >= above)):
+            self.hit.ambiguous = True
 
-    # Prices and sizes
+    # Prices and sizes; a side of 1 buys, -1 sells
 
-    def buy_price(self, base: int) -> int:
-        return up(base * (1 + self.settings.slippage), self.settings.price_step)
+    def market_price(self, side: int, base: int) -> int:
+        return self.on_grid(base * (1 + side * self.settings.slippage), side)
 
-    def sell_price(self, base: int) -> int:
-        return down(base * (1 - self.settings.slippage), self.settings.price_step)
+    def on_grid(self, price: Fraction | int, side: int) -> int:
+        return up(price, self.settings.price_step) if side > 0 else down(price, self.settings.price_step)
 
     def fee(self, notional: int) -> int:
         return up(notional * self.settings.fee)
@@ -225,66 +183,85 @@ class Broker:
             return self.position.quantity
         return down(self.position.quantity * share, self.settings.lot_step)
 
-    def quantity(self, order: Entry, price: int) -> int:
+    def quantity(self, order: Entry, price: int, stop: int | None) -> int | None:
+        """What to trade; None where a size by risk has no stop to go by."""
         lot = self.settings.lot_step
         if order.mode == "quantity":
             return down(units(order.size), lot)
         if order.mode == "notional":
             return down(Fraction(units(order.size) * SCALE, price), lot)
+        if order.mode == "risk_percent":
+            distance = order.side * (price - stop) if stop is not None else 0
+            if distance <= 0:
+                return None
+            by_risk = Fraction(down(self.cash * percent(order.size)) * SCALE, distance)
+            return down(min(by_risk, Fraction(greatest_cost(self.cash, self.fee) * SCALE, price)), lot)
         budget = min(down(self.cash * percent(order.size)), self.cash)
         cost = greatest_cost(budget, self.fee)
         return down(Fraction(cost * SCALE, price), lot)
 
     # Fills
 
-    def enter(self, order: Entry, ts: int, tick_price: int) -> None:
-        """Buy while flat; equity before the fill is cash."""
-        price = self.buy_price(tick_price)
-        quantity = self.quantity(order, price)
-        if quantity == 0:
-            self.rejections["insufficient_cash" if order.mode == "percent_equity" else "below_min_notional"] += 1
+    def enter(self, order: Entry, ts: int, price: int) -> None:
+        """Open a position while flat; equity before the fill is cash. A short is sized and checked like a long."""
+        day = self.day(ts)
+        self.guards.stop_distance, self.guards.target_distance = order.guards
+        stop, target = self.levels(order.side, price)
+        if reason := self.refusal(order, price, stop, day):
+            self.rejections[reason] += 1
             return
-        cost = up(Fraction(quantity * price, SCALE))
-        fee = self.fee(cost)
-        self.largest = max(self.largest, quantity, cost + fee)
-        if cost + fee > self.cash:
-            self.rejections["insufficient_cash"] += 1
-        elif cost < self.settings.min_notional:
-            self.rejections["below_min_notional"] += 1
-        elif cost > self.cash * self.settings.max_position:
-            self.rejections["position_limit"] += 1
+        quantity = self.quantity(order, price, stop)
+        assert quantity is not None
+        if order.side == LONG:
+            basis = up(Fraction(quantity * price, SCALE))
         else:
-            self.cash -= cost + fee
-            self.position = Position(quantity, price, cost, fee, ts, opened=self.tick_number)
-            self.set_guards(self.position)
-            self.check()
+            basis = -down(Fraction(quantity * price, SCALE))
+        fee = self.fee(abs(basis))
+        self.cash -= basis + fee
+        self.position = Position(order.side, quantity, price, basis, fee, ts, self.tick_number, price, 0, stop, target)
+        self.entries[day] += 1
+        self.largest = max(self.largest, self.cash)
+        self.check()
 
-    def set_guards(self, held: Position) -> None:
-        """Levels from the fill price, floored to the price step for a long, stop and target alike."""
-        g, step = self.guards, self.settings.price_step
-        held.stop, held.target = g.stop_level, g.target_level
-        if g.stop_percent is not None:
-            held.stop = down(held.price * (1 - g.stop_percent), step)
-        if g.target_percent is not None:
-            held.target = down(held.price * (1 + g.target_percent), step)
-        if g.stop_distance is not None:
-            held.stop = down(held.price - math.ceil(g.stop_distance), step)
-        if g.target_distance is not None:
-            held.target = down(held.price + math.floor(g.target_distance), step)
+    def levels(self, side: int, price: int) -> tuple[int | None, int | None]:
+        return stop_and_target(self.guards, side, price, self.settings.price_step)
 
-    def sell(self, quantity: int, ts: int, price: int, reason: str) -> Trade:
+    def refusal(self, order: Entry, price: int, stop: int | None, day: date) -> str | None:
+        if day == self.blocked_day:
+            return "daily_loss_limit"
+        if self.max_trades is not None and self.entries[day] >= self.max_trades:
+            return "max_trades_per_day"
+        if self.cash <= 0:
+            return "insufficient_cash"
+        quantity = self.quantity(order, price, stop)
+        if quantity is None:
+            return "no_stop"
+        if quantity == 0:
+            return "insufficient_cash" if order.mode == "percent_equity" else "below_min_notional"
+        value = up(Fraction(quantity * price, SCALE))
+        self.largest = max(self.largest, quantity, value + self.fee(value))
+        if value + self.fee(value) > self.cash:
+            return "insufficient_cash"
+        if value < self.settings.min_notional:
+            return "below_min_notional"
+        return "position_limit" if value > self.cash * self.max_position else None
+
+    def leave(self, quantity: int, ts: int, price: int, reason: str) -> Trade:
+        """Close a portion. A long's exit receives, rounded down; a short's pays, rounded up."""
         held = self.position
         assert held is not None
-        proceeds = down(Fraction(quantity * price, SCALE))
-        fee = self.fee(proceeds)
+        exact = Fraction(quantity * price, SCALE)
+        received = down(exact) if held.side == LONG else -up(exact)
+        fee = self.fee(abs(received))
         share = Fraction(quantity, held.quantity)
         basis, entry_fee = up(held.basis * share), up(held.entry_fee * share)  # the last portion takes the rest
-        pnl = proceeds - fee - basis - entry_fee
-        trade = Trade(quantity, held.ts, held.price, ts, price, entry_fee + fee, pnl, reason)
+        pnl = received - fee - basis - entry_fee
+        side = "long" if held.side == LONG else "short"
+        trade = Trade(quantity, held.ts, held.price, ts, price, entry_fee + fee, pnl, reason, side=side)
         self.trades.append(trade)
-        self.cash += proceeds - fee
+        self.cash += received - fee
         self.realised += pnl
-        self.largest = max(self.largest, self.cash, proceeds)
+        self.largest = max(self.largest, self.cash, abs(received) * (1 if held.side == LONG else 2))
         held.quantity -= quantity
         held.basis -= basis
         held.entry_fee -= entry_fee
@@ -293,32 +270,31 @@ class Broker:
         self.check()
         return trade
 
-    def guard_exit(self, reason: str, ts: int, price: int, *, real: bool) -> None:
-        held = self.position
-        assert held is not None
-        levels = (held.stop, held.target)
-        trade = self.sell(held.quantity, ts, price, reason)
-        if not real:
-            self.hit, self.hit_levels = (reason, trade), levels
-
     def check(self) -> None:
         """Money is conserved after every fill."""
         held = self.position
         basis, open_fee, quantity = (held.basis, held.entry_fee, held.quantity) if held else (0, 0, 1)
         assert self.cash + basis == self.settings.initial_cash + self.realised - open_fee
-        assert min(self.cash, basis, open_fee) >= 0
         assert quantity > 0
+        assert open_fee >= 0
+        if not self.settings.allow_short:
+            assert min(self.cash, basis) >= 0
 
     # What others read
 
     def equity(self, price: int) -> int:
-        return self.cash + (down(Fraction(self.position.quantity * price, SCALE)) if self.position else 0)
+        held = self.position
+        return self.cash + (down(Fraction(held.side * held.quantity * price, SCALE)) if held else 0)
+
+    def day(self, ts: int) -> date:
+        return datetime.fromtimestamp(ts // 1_000_000_000, UTC).astimezone(ZoneInfo(self.settings.day_timezone)).date()
 
     def open_trade(self) -> Trade | None:
         held = self.position
         if held is None:
             return None
-        return Trade(held.quantity, held.ts, held.price, None, None, held.entry_fee, None, None)
+        side = "long" if held.side == LONG else "short"
+        return Trade(held.quantity, held.ts, held.price, None, None, held.entry_fee, None, None, side=side)
 
 
 def greatest_cost(budget: int, fee: Any) -> int:
@@ -331,3 +307,6 @@ def greatest_cost(budget: int, fee: Any) -> int:
         else:
             high = middle - 1
     return low
+
+
+__all__ = ["LONG", "SHORT", "Broker", "Entry", "Exit", "Trade", "greatest_cost"]

@@ -41,8 +41,20 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "sell": ("when",),
     "close": ("when",),
     "hold": ("when",),
+    "short": ("when",),
+    "cover": ("when",),
+    "reverse": ("when",),
+    "notify": ("when",),
+    "no_entry": ("when",),
     "stop_loss": ("level",),
     "take_profit": ("level",),
+    "trailing_stop": BARS_ONLY,
+    "break_even": BARS_ONLY,
+    "time_stop": BARS_ONLY,
+    "max_position": BARS_ONLY,
+    "max_drawdown_halt": BARS_ONLY,
+    "daily_loss_limit": BARS_ONLY,
+    "max_trades_per_day": BARS_ONLY,
 }
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "macd": ("macd", "signal", "hist"),
@@ -50,6 +62,8 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "position": ("side", "quantity", "average_price", "unrealized_pnl", "bars_held"),
     "account": ("equity", "cash", "drawdown", "day_pnl"),
 }
+SIZE: dict[str, Any] = {"size_mode": "percent_equity", "size": 100}
+ENTRY: dict[str, Any] = {**SIZE, "order_type": "market", "limit_offset_percent": 0, "expire_bars": None}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "price": {"field": "close"},
     "time": {"field": "timestamp", "timezone": "UTC"},
@@ -61,15 +75,27 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "macd": {"fastperiod": 12, "slowperiod": 26, "signalperiod": 9},
     "bbands": {"timeperiod": 20, "nbdevup": 2, "nbdevdn": 2},
     "lag": {"n": 1},
-    "buy": {"size_mode": "percent_equity", "size": 100},
+    "buy": ENTRY,
+    "short": ENTRY,
+    "reverse": SIZE,
     "sell": {"portion": 100},
+    "cover": {"portion": 100},
+    "notify": {"message": "", "throttle_bars": 0},
     "stop_loss": {"timeperiod": 14},
     "take_profit": {"timeperiod": 14},
+    "trailing_stop": {"percent": 5, "activation_percent": 0},
+    "break_even": {"trigger_percent": 1},
+    "time_stop": {"bars": 10},
+    "max_position": {"percent": 100},
+    "max_drawdown_halt": {"percent": 20},
+    "daily_loss_limit": {"percent": 5},
+    "max_trades_per_day": {"n": 10},
 }
-ENTRIES = ("buy",)
-EXITS = ("sell", "close")
+ENTRIES = ("buy", "short")
+EXITS = ("sell", "cover", "close", "reverse", "time_stop", "max_drawdown_halt", "daily_loss_limit")
 GUARDS = ("stop_loss", "take_profit")
-ACTIONS = (*ENTRIES, *EXITS, *GUARDS, "hold")
+LIMITS = ("max_position", "max_drawdown_halt", "daily_loss_limit", "max_trades_per_day", "no_entry")
+ACTIONS = (*ENTRIES, *EXITS, *GUARDS, *LIMITS, "trailing_stop", "break_even", "hold", "notify")
 
 
 @dataclass

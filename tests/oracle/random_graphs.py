@@ -13,9 +13,10 @@ from typing import Any
 
 from graphs import drawing
 
-from oracle.broker import SCALE
 from oracle.document import INPUTS
+from oracle.random_actions import add_actions
 from oracle.random_bars import Tape, tape
+from oracle.settings import SCALE
 
 Json = dict[str, Any]
 NUMBERS = (
@@ -23,7 +24,6 @@ NUMBERS = (
     *("add", "sub", "sub", "mul", "div", "volume", "time", "constant", "position", "account"),
 )
 COARSER = {60: ("5m", "15m", "1h"), 300: ("15m", "1h"), 3_600: ("4h", "1d"), 86_400: ("1d",)}
-ENTRY_SIZES = ("percent_equity", "percent_equity", "notional", "quantity")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ def case(seed: int) -> Case:
     settings = draw_settings(rng, bars)
     maker = Maker(rng, bars, settings)
     document = maker.document()
+    if any(kind in ("short", "reverse") for kind, _ in maker.nodes.values()):
+        settings["allow_short"] = True
     return Case(seed, document, settings, maker.overrides, bars)
 
 
@@ -94,7 +96,7 @@ class Maker:
             self.truth()
         for _ in range(rng.choice((0, 0, 1, 2, 4))):
             self.logic()
-        self.actions()
+        add_actions(self)
         return drawing(self.nodes, " ".join(self.wires), self.parameters)
 
     def add(self, kind: str, params: Json | None = None, **inputs: str | list[str]) -> str:
@@ -262,48 +264,3 @@ class Maker:
             return
         count = min(len(self.truths), rng.choice((1, 2, 2, 3)))
         self.truths.append(self.add(kind, inputs=rng.sample(self.truths, count)))
-
-    # Actions
-
-    def actions(self) -> None:
-        rng = self.rng
-        kinds = (
-            ["buy"] * rng.choice((1, 1, 1, 2)) + ["sell"] * rng.choice((0, 1, 1, 2)) + ["close"] * rng.choice((0, 0, 1))
-        )
-        if len(kinds) == 1 and rng.random() < 0.8:
-            kinds.append("sell")
-        kinds += ["hold"] * rng.choice((0, 0, 0, 1))
-        rng.shuffle(kinds)
-        fresh = rng.sample(self.truths, len(self.truths))
-        lively = dict(zip(("buy", "sell"), self.opposites(), strict=True)) if rng.random() < 0.75 else {}
-        for kind in kinds:  # an exit that shares its condition with the entry silences it: seldom
-            when = fresh.pop() if fresh and rng.random() < 0.9 else rng.choice(self.truths)
-            self.add(kind, self.action(kind), when=lively.pop(kind, when))
-        for kind in ("stop_loss", "take_profit"):
-            if rng.random() < 0.45:
-                self.guard(kind)
-
-    def action(self, kind: str) -> Json:
-        rng = self.rng
-        if kind == "sell":
-            return rng.choice(({}, {}, {"portion": 50}, {"portion": 33.33}, {"portion": 12.5}))
-        if kind != "buy" or rng.random() < 0.3:
-            return {}
-        mode = rng.choice(ENTRY_SIZES)
-        if mode == "percent_equity":
-            return {"size_mode": mode, "size": rng.choice((100, 50, 99.5, 33.33333333))}
-        value = self.cash * rng.choice((0.1, 0.3, 0.5, 0.95, 1.0))
-        if mode == "notional":
-            return {"size_mode": mode, "size": round(value, 2)}
-        return {"size_mode": mode, "size": max(1e-8, min(1e9, round(value / self.price, 8 if self.price > 100 else 3)))}
-
-    def guard(self, kind: str) -> None:
-        rng = self.rng
-        shape = rng.choice(("percent", "percent", "atr", "level"))
-        if shape == "percent":
-            self.add(kind, {"percent": rng.choice((0.5, 1, 2, 2.5, 5, 0.12345678))})
-        elif shape == "atr":
-            params = {"atr_multiple": rng.choice((0.5, 1, 1.5, 3)), "timeperiod": rng.choice((1, 5, 14))}
-            self.add(kind, params)
-        else:
-            self.add(kind, level=self.pick("price", "price", "average"))

@@ -263,6 +263,19 @@ class _Checker:
             seen.setdefault(type.name, id)
             if type.name in ("stop_loss", "take_profit"):
                 self.exit_level(id)
+        if "stop_loss" not in seen:
+            self.sized_without_stop()
+
+    def sized_without_stop(self) -> None:
+        """A size by risk is measured by the distance to the stop."""
+        for id in self.types:
+            if self.nodes[id].params.get("size_mode") == "risk_percent":
+                self.error(
+                    "missing_stop",
+                    "size_mode risk_percent is measured by the distance to a stop_loss, and there is none",
+                    node_id=id,
+                    param="size_mode",
+                )
 
     def exit_level(self, id: str) -> None:
         """A stop or target has exactly one source for its level."""

@@ -10,25 +10,29 @@ from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from algotrade.engine import emit, graph, wasm
+from algotrade.engine.broker import Features
 from algotrade.engine.check import check
 from algotrade.engine.clocks import RUN, clocks_of, warmup_field
 from algotrade.engine.graph import Diagnostic, Parameter
 from algotrade.engine.interpreter import Interpreter
 from algotrade.engine.ir import Program
-from algotrade.engine.lower import Lowered, lower, shared_functions
+from algotrade.engine.lower import Lowered, lower, own_functions, shared_functions
 from algotrade.engine.node_type import Category, ParamKind
 from algotrade.engine.report import Report, report_of
 from algotrade.engine.site import parameter_slot
 from algotrade.engine.strategy import Bound, Strategy
 
 SECTION: Final = "algotrade"
-MANIFEST_VERSION: Final = 1
+MANIFEST_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class NodeEntry:
+    """A node; ``message``: what a notify node has to say."""
+
     id: str
     type: str
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +116,17 @@ def compile_strategy(document: str | bytes | Mapping[str, Any], *, probe: bool =
     if strategy is None:
         return Compilation(diagnostics)
     lowered = lower(strategy, probe=probe)
-    codes = emit.encode(lowered.program, _shared_code())
+    codes = emit.encode(lowered.program, _shared_code(lowered.features))
     manifest = _manifest(strategy, lowered, codes)
     raw = emit.module(lowered.program, codes, (SECTION, manifest.encode()))
     return Compilation(diagnostics, Artefact(raw, manifest), lowered.program, strategy)
 
 
-@lru_cache(maxsize=1)
-def _shared_code() -> tuple[wasm.Code, ...]:
-    """The functions that stand first in every module, encoded once; the graph's follow in a fixed order."""
-    functions = shared_functions()
-    names = [f.name for f in functions] + ["bars", "enter", "levels", "prepare"]
+@lru_cache(maxsize=16)
+def _shared_code(features: Features) -> tuple[wasm.Code, ...]:
+    """The functions that stand first in a module, encoded once for all of these features; the graph's follow."""
+    functions = shared_functions(features)
+    names = [*(f.name for f in functions), *own_functions(features)]
     indices = {name: index for index, name in enumerate(names)}
     return tuple(emit.encode_function(f, indices) for f in functions)
 
@@ -140,13 +144,13 @@ def _manifest(strategy: Strategy, lowered: Lowered, codes: Sequence[wasm.Code]) 
         stride=lowered.stride,
         heap=lowered.program.heap,
         fields={name: (type, offset) for name, (type, offset) in known.items()},
-        nodes=tuple(NodeEntry(node.id, node.type.name) for node in strategy.nodes),
+        nodes=tuple(NodeEntry(n.id, n.type.name, str(n.params.get("message") or "")) for n in strategy.nodes),
         parameters=strategy.parameters,
         # A parameter that no reachable code reads has no slot.
         slots={name: tuple(sorted(slot for slot in names if slot in known)) for name, names in slots.items()},
         probes=tuple((node, port, field) for (node, port), field in lowered.row.probes.items()),
-        events_per_bar=actions + 16,
-        has_short=any(node.type.name in ("short", "reverse") for node in strategy.nodes),
+        events_per_bar=actions * 2 + 24,
+        has_short=lowered.features.short,
         report=report_of(strategy, lowered, codes, _default_warmup(strategy, lowered)),
     )
 

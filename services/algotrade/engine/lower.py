@@ -1,7 +1,7 @@
 """From a checked strategy to IR: the functions of one graph, beside the broker's and the stepping's.
 
-Four functions depend on the graph: ``prepare`` begins a session, ``bars`` evaluates closed bars, ``enter`` fills the
-pending entry, ``levels`` sets stop and target.
+``prepare`` begins a session and ``bars`` evaluates closed bars; `decide.py` has what actions ask for there, and
+`filling.py` the graph's functions that the broker calls when an order fills.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from algotrade.engine import row as R
-from algotrade.engine.broker import ENTER, LEVELS, SIZE_MODES, broker
+from algotrade.engine.broker import ENTER, LEVELS, MOVE, Features, broker
 from algotrade.engine.calendar import calendar
 from algotrade.engine.clocks import Timeframes, clocks_of, lower_node, warmup_field, warmups
-from algotrade.engine.ir import F64, I32, Expr, Function, Program, View, const, select
-from algotrade.engine.node_type import Category
-from algotrade.engine.nodes.exits import set_level
-from algotrade.engine.records import Reason
+from algotrade.engine.decide import Decisions
+from algotrade.engine.filling import enter, features_of, levels, move, of_types, scope_outside
+from algotrade.engine.ir import F64, I32, Expr, Function, Program, View
 from algotrade.engine.site import Row, Scope, Series, Site
 from algotrade.engine.stepping import BARS, log_is_full, stepping, touches
-from algotrade.engine.strategy import CheckedNode, Strategy
+from algotrade.engine.strategy import Strategy
 
 HEAP_ALIGNMENT = 64
+PREPARE = "prepare"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +31,32 @@ class Lowered:
     program: Program
     row: Row
     stride: int
+    features: Features
 
 
-def shared_functions() -> list[Function]:
-    """What every module begins with."""
-    return [*broker().functions, *stepping().functions]
+def shared_functions(features: Features) -> list[Function]:
+    """What every module of these features begins with."""
+    return [*broker(features).functions, *stepping(features).functions]
+
+
+def own_functions(features: Features) -> list[str]:
+    """The names of the graph's functions, in the order in which they follow."""
+    return [BARS.name, ENTER.name, LEVELS.name, *([MOVE.name] if features.moving else []), PREPARE]
 
 
 def lower(strategy: Strategy, *, probe: bool = False) -> Lowered:
     """Turn a strategy into a program; ``probe``: keep every port's value in the row for `explain`."""
     row = Row()
-    bars = _Bars(strategy, row, probe=probe).function
-    own = [bars, _enter(strategy, row), _levels(strategy, row), _prepare(strategy, row)]
-    shared = shared_functions()
+    features = features_of(strategy)
+    own = [_Bars(strategy, row, probe=probe).function, enter(strategy, row, features), levels(strategy, row, features)]
+    own += [move(strategy, row, features)] if features.moving else []
+    own.append(_prepare(strategy, row, features))
+    shared = shared_functions(features)
     own.extend(_called({f.name for f in [*shared, *own]}, own))
     stride = row.finish()
     data = [(row.data_at, bytes(row.data))] if row.data else []
     end = row.data_at + len(row.data)
-    return Lowered(Program([*shared, *own], data, end + -end % HEAP_ALIGNMENT), row, stride)
+    return Lowered(Program([*shared, *own], data, end + -end % HEAP_ALIGNMENT), row, stride, features)
 
 
 def _called(known: set[str], callers: Iterable[Function]) -> list[Function]:
@@ -67,6 +75,7 @@ class _Bars:
 
     def __init__(self, strategy: Strategy, row: Row, *, probe: bool) -> None:
         self.strategy, self.row, self.probe = strategy, row, probe
+        self.features = features_of(strategy)
         self.f = f = Function(BARS.name, BARS.params, BARS.result, export=True)
         base, p, count, whole = f.args
         s, bar = View(f, base, R.ROW), View(f, p, R.BAR_FIELDS)
@@ -80,7 +89,7 @@ class _Bars:
             with f.when(self.noted):
                 self.remember(s, bar)
                 with f.when(s["fill_at_close"] & s["attention"].ne(0) & s["mode"].ne(R.GAP)):
-                    f.run(broker().market, base, s["last_ts"], close)
+                    f.run(broker(self.features).market, base, s["last_ts"], close)
                 with f.when(log_is_full() | s["mode"].eq(R.HALTED)):
                     f.ret(count - left + 1)
             f.set(p, p + R.BAR_FIELDS.size)
@@ -104,7 +113,7 @@ class _Bars:
         with f.when(s["attention"].ne(0) | touches(s, bar)):
             with f.when(taken.ne(0)):
                 s["last_price"] = View(f, p - R.BAR_FIELDS.size, R.BAR_FIELDS)["close"]
-            f.run(stepping().path, f.args[0], p)
+            f.run(stepping(self.features).path, f.args[0], p)
             with f.when(s["mode"].eq(R.HALTED)):
                 f.ret(taken)
             f.set(self.noted, 1)
@@ -113,12 +122,19 @@ class _Bars:
         f = self.f
         bars = f.let(s["bars"] + 1)
         s["bars"] = bars
-        scope = Scope(f, f.args[0], self.row, bar, bars)
+        scope = Scope(f, f.args[0], self.row, bar, bars, self.features)
         self.mark(s, scope)
         self.evaluate_nodes(scope)
         if self.probe:
             self.keep_values(scope)
-        self.decide(s, scope)
+        self.decide(scope)
+
+    def decide(self, scope: Scope) -> None:
+        def note() -> None:
+            self.f.set(self.noted, 1)
+            self.remember(scope.view, scope.bar)
+
+        Decisions(self.strategy, scope, note).emit()
 
     def evaluate_nodes(self, scope: Scope) -> None:
         clocks = clocks_of(self.strategy)
@@ -136,7 +152,7 @@ class _Bars:
         """
         f = self.f
         equity = f.let(s["cash"].to(F64) + s["quantity"].to(F64) * scope.price("close").value)
-        if any(node.type.name == "account" for node in self.strategy.nodes):
+        if of_types(self.strategy, ("account", "daily_loss_limit")):
             self.new_day(s, scope)
         s["equity"] = equity
         with f.when(equity > s["peak"]) as risen:
@@ -162,79 +178,11 @@ class _Bars:
             else:
                 scope.slot(I32, 0, name).set(value.state())
 
-    def decide(self, s: View, scope: Scope) -> None:
-        """Exits have been gathered; now entries in document order, then place what was decided."""
-        f, decision = self.f, scope.decision
-        for node in _entries(self.strategy):
-            with f.when(Site(scope, node).truth("when").true), f.when(decision.exit_portion.eq(0)):
-                self.entry(s, scope, node)
-        with f.when(decision.exit_portion.ne(0)):
-            free = (s["attention"] & R.EXIT_PENDING).eq(0)
-            with f.when(s["quantity"].ne(0) & free & scope.warming.op1("eqz")):
-                s["exit_portion"], s["exit_node"] = decision.exit_portion, decision.exit_node
-                s["exit_reason"] = Reason.NODE
-                s["attention"] = s["attention"] | R.EXIT_PENDING
-                f.set(self.noted, 1)
 
-    def entry(self, s: View, scope: Scope, node: CheckedNode) -> None:
-        f = self.f
-        busy = s["quantity"].ne(0) | (s["attention"] & (R.ENTRY_PENDING | R.EXIT_PENDING))
-        reason = f.var(I32, 0)
-        f.set(self.noted, 1)
-        self.remember(s, scope.bar)
-        with f.when(busy):
-            f.set(reason, Reason.ALREADY_LONG)
-        with f.when(s["mode"].ne(R.RUNNING)):
-            stale = s["mode"].eq(R.STALE) | s["mode"].eq(R.GAP)
-            f.set(reason, select(stale, const(I32, Reason.STALE_DATA), const(I32, Reason.HALTED)))
-        with f.when(scope.warming):
-            f.set(reason, Reason.WARMING_UP)
-        with f.when(reason.ne(0)) as rejected:
-            f.run(broker().reject, f.args[0], node.index, reason)
-        with f.otherwise(rejected):
-            s["entry_node"] = node.index + 1
-            s["attention"] = s["attention"] | R.ENTRY_PENDING
-
-
-def _entries(strategy: Strategy) -> list[CheckedNode]:
-    return [node for node in strategy.nodes if node.type.name == "buy"]
-
-
-def _risk(strategy: Strategy, names: Iterable[str]) -> list[CheckedNode]:
-    return [node for node in strategy.nodes if node.type.category is Category.RISK and node.type.name in names]
-
-
-def _scope(f: Function, row: Row) -> Scope:
-    """A scope outside a bar, for parameters and slots only."""
-    return Scope(f, f.args[0], row, View(f, f.args[0], R.ROW), const(I32, 0))
-
-
-def _enter(strategy: Strategy, row: Row) -> Function:
-    f = Function(ENTER.name, ENTER.params)
-    base, ts, price = f.args
-    scope = _scope(f, row)
-    wanted = f.let(scope.view["entry_node"])
-    for node in _entries(strategy):
-        site = Site(scope, node)
-        with f.when(wanted.eq(node.index + 1)):
-            mode = SIZE_MODES[site.choice("size_mode")]
-            f.run(broker().enter_long, base, ts, price, node.index, mode, site.decimal("size"))
-    return f
-
-
-def _levels(strategy: Strategy, row: Row) -> Function:
-    f = Function(LEVELS.name, LEVELS.params)
-    scope = _scope(f, row)
-    scope.view["stop"], scope.view["target"] = 0, 0
-    for node in _risk(strategy, ("stop_loss", "take_profit")):
-        set_level(Site(scope, node))
-    return f
-
-
-def _prepare(strategy: Strategy, row: Row) -> Function:
+def _prepare(strategy: Strategy, row: Row, features: Features) -> Function:
     """Begin a session: in a row of zeros with settings and parameters, its first state, its money and its warm-up."""
-    f = Function("prepare", [I32], export=True)
-    scope = _scope(f, row)
+    f = Function(PREPARE, [I32], export=True)
+    scope = scope_outside(f, row, features)
     s = scope.view
     s["since"], s["last_seq"], s["high_trigger"] = R.NO_LEVEL, -1, R.NO_LEVEL
     s["cash"] = s["initial_cash"]
@@ -242,6 +190,10 @@ def _prepare(strategy: Strategy, row: Row) -> Function:
         s[name] = s["initial_cash"].to(F64)
     for clock, bars in warmups(scope, clocks_of(strategy)).items():
         s[warmup_field(clock)] = bars
+    for node in of_types(strategy, ("max_position",)):
+        least = f.let(Site(scope, node).decimal("percent"))
+        with f.when(least < s["max_position_percent"]):
+            s["max_position_percent"] = least
     for name, value in row.initial.items():
         s[name] = value
     return f

@@ -35,12 +35,12 @@ EVENT: Final = np.dtype(
         ("ts", "<i8"),
         ("tick_seq", "<i8"),
         ("price", "<i8"),
-        ("quantity", "<i8"),
-        ("amount", "<i8"),  # cost of an entry, proceeds of an exit, before the fee
+        ("quantity", "<i8"),  # negative where the position is short
+        ("amount", "<i8"),  # what was paid or received, before the fee
         ("fee", "<i8"),
-        ("cost", "<i8"),  # exits: the share of the entry's cost
+        ("cost", "<i8"),  # exits: the share of the position's cost, negative for a short: what its entry brought in
         ("entry_fee", "<i8"),  # exits: the share of the entry's fee
-        ("pnl", "<i8"),  # exits: amount - fee - cost - entry_fee
+        ("pnl", "<i8"),  # exits: amount received, or less amount paid, - fee - cost - entry_fee
         ("cash", "<i8"),  # after the event
     ]
 )
@@ -54,6 +54,7 @@ class EventKind(IntEnum):
     REJECTION = 3
     AMBIGUOUS = 4  # the exit just before depended on the assumed path inside its bar
     HALT = 5
+    NOTICE = 6  # a notify node has something to say
 
 
 class Reason(IntEnum):
@@ -63,6 +64,9 @@ class Reason(IntEnum):
     STOP_LOSS = 1
     TAKE_PROFIT = 2
     FLATTEN = 3
+    TRAILING_STOP = 4
+    BREAK_EVEN = 5
+    FORCED_CLOSE = 6
     INSUFFICIENT_CASH = 16
     BELOW_MIN_NOTIONAL = 17
     POSITION_LIMIT = 18
@@ -70,6 +74,15 @@ class Reason(IntEnum):
     STALE_DATA = 20
     WARMING_UP = 21
     ALREADY_LONG = 22
+    ALREADY_SHORT = 23
+    SHORT_NOT_ALLOWED = 24
+    NO_ENTRY = 25
+    NO_STOP = 26  # the size is to follow from a stop, and there is none on the losing side of the price
+    NO_LEVEL = 27  # the price that an order should wait for is none
+    DAILY_LOSS_LIMIT = 28
+    MAX_TRADES_PER_DAY = 29
+    EXPIRED = 30
+    CANCELLED = 31  # by an exit decided while the entry waited for its price
     AMOUNT_OVERFLOW = 32
 
     @property

@@ -27,6 +27,9 @@ WHOLE_BPS: Final = 10_000 * 10**8
 ENTRY_PENDING: Final = 1
 EXIT_PENDING: Final = 2
 WATCH_PATH: Final = 4  # an exit happened on this bar's assumed path; see whether another order would have changed it
+PATH_MOVED: Final = 8  # this bar's assumed path has filled an entry or moved a stop: an exit on it depends on the path
+ON_PATH: Final = WATCH_PATH | PATH_MOVED
+PENDING: Final = ENTRY_PENDING | EXIT_PENDING
 
 # Values of `mode`.
 RUNNING: Final = 0
@@ -70,27 +73,39 @@ SETTINGS: Final[Mapping[str, Type]] = {
     "bar_length": "i64",  # nanoseconds from a bar's start to its end, for coarser clocks; 0 where each tick is a bar
     "fill_at_close": "i32",
     "worst_path": "i32",
+    "allow_short": "i32",
     "day_zone": "i32",  # address of the day's time zone table, see calendar.py
     "day_zone_length": "i32",
 }
 
 STATE: Final[Mapping[str, Type]] = {
     "cash": "i64",
-    "quantity": "i64",
-    "cost": "i64",  # what the open position cost, without its fee
+    "quantity": "i64",  # negative when short
+    "cost": "i64",  # what the open position cost, without its fee; negative for a short: what it brought in
     "entry_fee": "i64",
     "average_price": "i64",
     "entry_ts": "i64",
     "realized_pnl": "i64",
     "fees_paid": "i64",
-    "stop": "i64",  # 0: none
+    "stop": "i64",  # the level that counts, 0: none
     "target": "i64",  # 0: none
+    "set_stop": "i64",  # the stop_loss node's own level, 0: none
+    "moving_stop": "i64",  # the tightest level of those that follow the price, 0: none
+    "next_move": "i64",  # at this price, or beyond it in the position's favour, they have to be looked at
+    "best_price": "i64",  # the most favourable since the entry
+    "order_level": "i64",  # the price that an entry waits for, 0: none waits
+    "order_low": "i64",  # it fills at prices at or below this
+    "order_high": "i64",  # or at or above this
     "watched_low": "i64",
     "watched_high": "i64",
     "exit_portion": "i64",
     "entry_node": "i32",
     "exit_node": "i32",
     "exit_reason": "i32",
+    "entry_short": "i32",
+    "stop_reason": "i32",
+    "moving_reason": "i32",
+    "order_bar": "i32",  # how many bars had closed when the waiting entry was decided
     "warmup": "i32",
     "bars": "i32",
     "entry_bar": "i32",  # how many bars had closed when the position was entered
@@ -102,6 +117,11 @@ STATE: Final[Mapping[str, Type]] = {
     "day": "i64",
     "day_equity": "f64",  # at the last close before this day
     "day_known": "i32",
+    "ended": "i32",  # max_drawdown_halt has ended all trading
+    "blocked": "i32",  # daily_loss_limit has ended trading for the day below
+    "trades_today": "i32",  # entries on the day below
+    "blocked_day": "i64",
+    "trades_day": "i64",
 }
 
 

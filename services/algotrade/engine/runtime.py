@@ -10,9 +10,9 @@ import numpy as np
 
 from algotrade.engine import fixed, native
 from algotrade.engine import row as R
+from algotrade.engine.binding import bind
 from algotrade.engine.calendar import ENTRY_BYTES, zone_table
 from algotrade.engine.compile import Artefact
-from algotrade.engine.graph import Parameter, is_number
 from algotrade.engine.limits import (
     BARS_PER_CALL,
     EVENTS_PER_LOG,
@@ -44,14 +44,16 @@ _COMMON: Final = np.dtype(
     }
 )
 
-__all__ = ["EXITS_ONLY", "GAP", "HALTED", "RUNNING", "STALE", "SessionState", "Sessions"]
+__all__ = ["EXITS_ONLY", "GAP", "HALTED", "RUNNING", "STALE", "SessionState", "Sessions", "bind"]
 
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
     """A session's ledger, exact: integers in units of 1e-8, times in nanoseconds.
 
-    ``equity`` is cash + quantity · last price, rounded down; ``average_price`` and ``entry_ts`` are 0 while flat;
+    ``quantity`` and ``cost`` are negative when short. ``equity`` is cash + quantity · last price, rounded down;
+    ``average_price``, ``entry_ts``, ``stop`` and ``target`` are 0 while flat; ``order_level`` is the price that an
+    entry waits for, or 0;
     ``max_drawdown`` is the deepest fall of the equity at closes from its peak, 0 to 1.
     """
 
@@ -67,6 +69,7 @@ class SessionState:
     equity: int
     stop: int
     target: int
+    order_level: int
     bars: int
     warmup_bars: int
     last_ts: int
@@ -157,9 +160,11 @@ class Sessions:
         return sorted(self._native)
 
     def add(self, settings: RunSettings, parameters: Mapping[str, Any] | None = None) -> int:
-        """Start a session; its slot. Raises SettingsError for what the strategy does not allow."""
+        """Start a session; its slot. Raises SettingsError for what the strategy and the settings do not allow."""
         values = bind(self.artefact.manifest.parameters, parameters or {})
         settings.check_timeframes(self.artefact.report.timeframes)
+        if self.artefact.manifest.has_short and not settings.allow_short:
+            raise SettingsError("allow_short", "the strategy sells short")
         if len(self._native) >= MAX_SESSIONS_PER_PROGRAM:
             raise MemoryError(f"at most {MAX_SESSIONS_PER_PROGRAM} sessions share an artefact")
         zone, zone_length = self._zone(settings.day_timezone)
@@ -247,10 +252,13 @@ class Sessions:
         return values
 
     def decided(self, slot: int) -> set[int]:
-        """The indices of the nodes whose orders wait for the next tick."""
+        """The indices of the nodes whose orders wait for the next tick, or for their price."""
         row = self._row(slot)
         waiting = {R.ENTRY_PENDING: "entry_node", R.EXIT_PENDING: "exit_node"}
-        return {int(row[name]) - 1 for bit, name in waiting.items() if int(row["attention"]) & bit} - {-1}
+        decided = {int(row[name]) - 1 for bit, name in waiting.items() if int(row["attention"]) & bit}
+        if row["order_level"]:
+            decided.add(int(row["entry_node"]) - 1)
+        return decided - {-1}
 
     # ------------------------------------------------------------------ records
 
@@ -344,6 +352,7 @@ def _state(row: Records) -> SessionState:
         equity=get["cash"] + get["quantity"] * get["last_price"] // fixed.SCALE,
         stop=get["stop"] if held else 0,
         target=get["target"] if held else 0,
+        order_level=get["order_level"],
         bars=get["bars"],
         warmup_bars=get["warmup"],
         last_ts=get["last_ts"],
@@ -352,29 +361,6 @@ def _state(row: Records) -> SessionState:
         mode=get["mode"],
         max_drawdown=get["max_drawdown"],
     )
-
-
-def bind(known: tuple[Parameter, ...], given: Mapping[str, Any]) -> dict[str, int | float]:
-    """Every parameter's value, its default where none is given. Raises SettingsError naming the parameter."""
-    by_name = {parameter.name: parameter for parameter in known}
-    for name in given:
-        if name not in by_name:
-            raise SettingsError(name, "the strategy has no such parameter")
-    return {name: _value(parameter, given.get(name, parameter.default)) for name, parameter in by_name.items()}
-
-
-def _value(parameter: Parameter, value: Any) -> int | float:
-    if isinstance(value, str):
-        try:
-            value = int(value) if parameter.type == "int" else float(value)
-        except ValueError:
-            raise SettingsError(parameter.name, f"{value!r} is not {parameter.type}") from None
-    if not is_number(value, integer=parameter.type == "int"):
-        raise SettingsError(parameter.name, f"{value!r} is not {parameter.type}")
-    low, high = parameter.min, parameter.max
-    if (low is not None and value < low) or (high is not None and value > high):
-        raise SettingsError(parameter.name, f"{value} is outside {low} to {high}")
-    return int(value) if parameter.type == "int" else float(value)
 
 
 def _row_settings(settings: RunSettings) -> dict[str, int]:
@@ -390,6 +376,7 @@ def _row_settings(settings: RunSettings) -> dict[str, int]:
         "bar_length": settings.bar_length_ns,
         "fill_at_close": int(settings.fill == "close"),
         "worst_path": int(settings.path == "worst"),
+        "allow_short": int(settings.allow_short),
         "closes_always": CLOSES_BAR if settings.interval == "tick" else 0,
         "closes_mask": CLOSES_BAR if INTERVALS[settings.interval] == 0 else 0,
     }

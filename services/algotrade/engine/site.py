@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from algotrade.engine import row as R
+from algotrade.engine.broker.features import PLAIN, Features
 from algotrade.engine.fixed import SCALE, from_number
 from algotrade.engine.ir import (
     F64,
@@ -188,29 +189,20 @@ class Truth:
 Value = Series | Truth
 
 
-@dataclass(slots=True)
-class Decision:
-    """What the exits of one bar have asked for so far: the largest portion, and whose it is (index + 1)."""
-
-    exit_portion: Var
-    exit_node: Var
-
-
 class Scope:
     """One function body in which a whole graph is evaluated at a bar's close."""
 
-    def __init__(self, f: Function, base: Expr, row: Row, bar: View, bars: Expr) -> None:
-        self.f, self.base, self.row, self.bar, self.bars = f, base, row, bar, bars
+    def __init__(self, f: Function, base: Expr, row: Row, bar: View, bars: Expr, features: Features = PLAIN) -> None:
+        self.f, self.base, self.row, self.bar, self.bars, self.features = f, base, row, bar, bars, features
         self.view = View(f, base, row.struct)
         self.values: dict[tuple[str, str], Value] = {}
         self.fresh: dict[tuple[str, str], Truth] = {}  # for actions: true only as their own clock closes a bar
         self.warming: Expr = bars <= self.view["warmup"]
         self._prices: dict[str, Series] = {}
-        self.decision = Decision(f.var(I64, 0), f.var(I32, 0))
 
     def on_clock(self, bar: View, bars: Expr) -> Scope:
         """The same body over the bars of another clock."""
-        return Scope(self.f, self.base, self.row, bar, bars)
+        return Scope(self.f, self.base, self.row, bar, bars, self.features)
 
     def slot(self, type: Type, initial: Number = 0, name: str | None = None) -> Slot:
         return Slot(self.view, self.row.add(type, initial, name))

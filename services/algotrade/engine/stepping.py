@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from algotrade.engine import row as R
-from algotrade.engine.broker import Broker, broker
+from algotrade.engine.broker import PLAIN, Broker, Features, broker
 from algotrade.engine.ir import F64, I32, I64, Expr, Function, View, const, select
 from algotrade.engine.records import CLOSES_BAR, INTERPOLATED, MARKER, Reason
 
@@ -32,13 +32,14 @@ class Stepping:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
+        self.features = broker.features
         self.path = self._path()
         self.close_bar = _close_bar()
         self.tick = self._tick()
         self.ticks = self._ticks()
         self.tick_all = self._tick_all()
         self.regroup = self._regroup()
-        self.flatten = _flatten()
+        self.flatten = self._flatten()
         self.refuse = self._refuse()
 
     @property
@@ -53,10 +54,10 @@ class Stepping:
         s["last_ts"] = bar["ts"]
         self._point(f, bar["open"], 0)
         with f.when(touches(s, bar)):
-            first, second = _extremes(f, s, bar)
+            first, second = self._extremes(f, s, bar)
             for price in (first, second, bar["close"]):
                 self._point(f, price, INTERPOLATED)
-            s["attention"] = s["attention"] & (R.ENTRY_PENDING | R.EXIT_PENDING)
+            s["attention"] = s["attention"] & R.PENDING
         return f
 
     def _point(self, f: Function, price: Expr, flags: int) -> None:
@@ -139,7 +140,7 @@ class Stepping:
         with f.while_(left.ne(0)):
             ts = f.let(bar["ts"])
             f.run(self.tick, row, ts, bar["open"], 0.0, 0)
-            first, second = _extremes(f, s, bar)
+            first, second = self._extremes(f, s, bar)
             f.run(self.tick, row, ts, first, 0.0, INTERPOLATED)
             f.run(self.tick, row, ts, second, 0.0, INTERPOLATED)
             f.run(self.tick, row, ts, bar["close"], bar["volume"], INTERPOLATED | CLOSES_BAR)
@@ -155,18 +156,32 @@ class Stepping:
         f = Function("refuse", [I32], export=True)
         row, s = f.args[0], View(f, f.args[0], R.ROW)
         with f.when(s["attention"] & R.ENTRY_PENDING):
-            s["attention"] = s["attention"] & (R.EXIT_PENDING | R.WATCH_PATH)
+            s["attention"] = s["attention"] & (R.EXIT_PENDING | R.ON_PATH)
             f.run(self.broker.reject, row, s["entry_node"] - 1, Reason.STALE_DATA)
         return f
 
+    def _extremes(self, f: Function, s: View, bar: View) -> tuple[Expr, Expr]:
+        """The second and third tick of a bar: nearer extreme first, or under ``worst`` the one against the position."""
+        high, low, start = f.let(bar["high"]), f.let(bar["low"]), f.let(bar["open"])
+        nearer, held = high - start <= start - low, s["quantity"]
+        against = s["worst_path"] & held.ne(0)
+        high_first = f.let(nearer & against.op1("eqz"))
+        if self.features.short:
+            high_first = f.let(select(against, held < 0, nearer))
+        return select(high_first, high, low), select(high_first, low, high)
 
-def _extremes(f: Function, s: View, bar: View) -> tuple[Expr, Expr]:
-    """The second and third tick of a bar: nearer extreme first, or under ``worst`` the one against the position."""
-    high, low, start = f.let(bar["high"]), f.let(bar["low"]), f.let(bar["open"])
-    nearer = high - start <= start - low
-    against = s["worst_path"] & s["quantity"].ne(0)
-    high_first = f.let(nearer & against.op1("eqz"))
-    return select(high_first, high, low), select(high_first, low, high)
+    def _flatten(self) -> Function:
+        """Leave the position at the next tick and forget an entry that waits: (row)."""
+        f = Function("flatten", [I32], export=True)
+        s = View(f, f.args[0], R.ROW)
+        s["attention"] = s["attention"] & (R.EXIT_PENDING | R.ON_PATH)
+        if self.features.resting:
+            s["order_level"] = 0
+            f.run(self.broker.triggers, f.args[0])
+        with f.when(s["quantity"].ne(0)):
+            s["exit_portion"], s["exit_node"], s["exit_reason"] = R.WHOLE_PERCENT, 0, Reason.FLATTEN
+            s["attention"] = s["attention"] | R.EXIT_PENDING
+        return f
 
 
 def _open_bar(f: Function, s: View, ts: Expr, price: Expr) -> None:
@@ -196,17 +211,6 @@ def _close_bar() -> Function:
     return f
 
 
-def _flatten() -> Function:
-    """Sell everything at the next tick and forget a pending entry: (row)."""
-    f = Function("flatten", [I32], export=True)
-    s = View(f, f.args[0], R.ROW)
-    s["attention"] = s["attention"] & (R.EXIT_PENDING | R.WATCH_PATH)
-    with f.when(s["quantity"].ne(0)):
-        s["exit_portion"], s["exit_node"], s["exit_reason"] = R.WHOLE_PERCENT, 0, Reason.FLATTEN
-        s["attention"] = s["attention"] | R.EXIT_PENDING
-    return f
-
-
-@lru_cache(maxsize=1)
-def stepping() -> Stepping:
-    return Stepping(broker())
+@lru_cache(maxsize=16)
+def stepping(features: Features = PLAIN) -> Stepping:
+    return Stepping(broker(features))

@@ -15,9 +15,10 @@ _USED: Final = ("kind", "node", "reason", "ts", "price", "quantity", "fee", "ent
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """Amounts in units of 1e-8, times in nanoseconds. ``fees`` and ``pnl`` are net of both ends.
+    """Amounts in units of 1e-8, times in nanoseconds; ``side`` is long or short and ``quantity`` never negative.
 
-    An open trade has no exit and no pnl, and its fees are those of the entry.
+    ``fees`` are those of both ends, ``pnl`` is net of them. An open trade has no exit and no pnl, and its fees are
+    those of the entry.
     """
 
     side: str
@@ -51,16 +52,17 @@ class TradeBook:
             if kind == EventKind.REJECTION:
                 self.rejections[Reason(reason).label] += 1
             elif kind == EventKind.ENTRY:
-                self.open = Trade("long", quantity, ts, price, None, None, fee, None, None)
+                side = "short" if quantity < 0 else "long"
+                self.open = Trade(side, abs(quantity), ts, price, None, None, fee, None, None)
             elif kind == EventKind.EXIT:
                 entry = self.open
                 assert entry is not None
                 why = exit_reason(self._nodes, node, reason)
                 changed[len(self.closed)] = trade = Trade(
-                    entry.side, quantity, entry.entry_ts, entry.entry_price, ts, price, fee + entry_fee, pnl, why
+                    entry.side, abs(quantity), entry.entry_ts, entry.entry_price, ts, price, fee + entry_fee, pnl, why
                 )
                 self.closed.append(trade)
-                left = entry.quantity - quantity
+                left = entry.quantity - abs(quantity)
                 self.open = replace(entry, quantity=left, fees=entry.fees - entry_fee) if left else None
             elif kind == EventKind.AMBIGUOUS:
                 self.closed[-1] = changed[len(self.closed) - 1] = replace(self.closed[-1], ambiguous=True)

@@ -10,8 +10,6 @@ from algotrade.engine.records import EventKind, Reason, Records
 from algotrade.engine.trades import Trade, TradeBook, exit_reason
 from algotrade.forward_test.session import Event, Held, SessionTrade
 
-LONG = "long"
-
 
 @dataclass(frozen=True, slots=True)
 class Happening:
@@ -88,16 +86,20 @@ class Book:
             self._count(int(raw["pnl"]))
         del self._trades.closed[:-1]
         trade = self._trade(self._exit_sequence, changed[0]) if changed else None
-        return Happening(self._event(raw, kind, sequence), trade, self.open, self.totals.realized_pnl)
+        held = self.open
+        told = trade or (held if kind is EventKind.ENTRY else None)
+        event = self._event(raw, kind, sequence, told.side if told else "")
+        return Happening(event, trade, held, self.totals.realized_pnl)
 
-    def _event(self, raw: Records, kind: EventKind, sequence: int) -> Event:
+    def _event(self, raw: Records, kind: EventKind, sequence: int, side: str) -> Event:
         node, reason = int(raw["node"]), int(raw["reason"])
         why = ""
         if kind is EventKind.EXIT:
             why = exit_reason(self._nodes, node, reason)
         elif kind in (EventKind.REJECTION, EventKind.HALT):
             why = Reason(reason).label
-        traded = kind in (EventKind.ENTRY, EventKind.EXIT, EventKind.AMBIGUOUS)
+        elif kind is EventKind.NOTICE:
+            why = self._nodes[node].message
         return Event(
             session_id=self._session_id,
             sequence=sequence,
@@ -106,9 +108,9 @@ class Book:
             tick_sequence=int(raw["tick_seq"]),
             node_id=self._nodes[node].id if node >= 0 else "",
             reason=why,
-            side=LONG if traded else "",
+            side=side,
             price=int(raw["price"]),
-            quantity=int(raw["quantity"]),
+            quantity=abs(int(raw["quantity"])),
             amount=int(raw["amount"]),
             fee=int(raw["fee"]),
             pnl=int(raw["pnl"]) if kind is EventKind.EXIT else None,

@@ -189,16 +189,16 @@ class Lane:
         del self.members[member.slot]
 
     def flatten(self, member: Member) -> None:
-        """Sell a session's position at the next tick; an entry that waits for it is given up."""
+        """Leave a session's position at the next tick; an entry that waits is given up."""
         self._sessions.flatten(member.slot)
 
     def sell_out(self, member: Member) -> None:
-        """Sell a session's position at the next tick, and let it enter no other."""
+        """Leave a session's position at the next tick, and let it enter no other."""
         self.flatten(member)
         self._sessions.set_mode(member.slot, EXITS_ONLY)
 
     def pause(self, member: Member) -> None:
-        """Let a session enter no position; an entry that waits for its tick is given up, exits are not."""
+        """Let a session enter no position; an entry that waits is given up, exits are not."""
         if not self.state(member).quantity:
             self.flatten(member)
         self._sessions.set_mode(member.slot, EXITS_ONLY)

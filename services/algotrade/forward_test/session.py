@@ -83,7 +83,7 @@ class Session:
 
     @property
     def unrealized_pnl(self) -> int:
-        """What the open position would bring at the last price, less what it cost and its entry's fees."""
+        """What leaving the open position at the last price would gain, less its entry's fees and before the exit's."""
         return self.equity - self.settings.initial_cash - self.realized_pnl
 
     @property
@@ -94,7 +94,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, for good. ``sequence`` counts from 1 in its session, without holes."""
+    """Something that happened, for good. ``sequence`` counts from 1 in its session, without holes.
+
+    ``reason`` of a notice is its message. ``quantity`` is never negative: ``side`` tells what it is of.
+    """
 
     session_id: str
     sequence: int
@@ -114,7 +117,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SessionTrade:
-    """A closed trade, or with exit fields of None the open one. ``sequence``: of the exit, or else of the entry."""
+    """A closed trade, or with exit fields of None the open one. ``sequence``: of the exit, or else of the entry.
+
+    ``quantity`` is never negative.
+    """
 
     session_id: str
     sequence: int
@@ -128,6 +134,11 @@ class SessionTrade:
     pnl: int | None
     exit_reason: str | None
     ambiguous: bool
+
+    @property
+    def signed_quantity(self) -> int:
+        """Negative when short."""
+        return -self.quantity if self.side == "short" else self.quantity
 
     @property
     def trade_id(self) -> str:

@@ -1,4 +1,4 @@
-"""What the bus is told: fills, balances after them, decisions without a fill, commands, changes of status."""
+"""What the bus is told: fills, balances after them, decisions without a fill, notices, commands, changes of status."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _of(session: Session, happening: Happening) -> list[Outgoing]:
     execution = events_pb2.TradeExecution(**origin)
     if happening.trade is not None:
         execution.trade.CopyFrom(trade_message(happening.trade))
-    held = happening.open.quantity if happening.open else 0
+    held = happening.open.signed_quantity if happening.open else 0
     update = events_pb2.PortfolioUpdate(
         **head,
         sequence=event.sequence,

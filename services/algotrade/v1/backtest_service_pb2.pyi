@@ -964,7 +964,7 @@ class BacktestTrade(_message.Message):
     side: _forward_test_service_pb2.TradeSide.ValueType
     """Its direction."""
     quantity: _builtins.str
-    """Quantity, a decimal string."""
+    """Quantity, a decimal string; never negative."""
     entry_price: _builtins.str
     """Price of the entry, a decimal string."""
     exit_price: _builtins.str

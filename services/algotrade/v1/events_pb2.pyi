@@ -166,7 +166,7 @@ class StrategySignal(_message.Message):
     """The session's name."""
     @_builtins.property
     def event(self) -> _forward_test_service_pb2.SessionEvent:
-        """The event: a rejection, an ambiguity or a halt."""
+        """The event: a rejection, an ambiguity, a halt or a notice."""
 
     def __init__(
         self,

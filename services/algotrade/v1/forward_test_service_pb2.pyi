@@ -98,11 +98,13 @@ class _SessionEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sess
     SESSION_EVENT_KIND_EXIT: _SessionEventKind.ValueType  # 2
     """A fill that closed the position or a part of it."""
     SESSION_EVENT_KIND_REJECTION: _SessionEventKind.ValueType  # 3
-    """An order that was not accepted; reason says why."""
+    """An order that was not accepted, or a waiting one that was given up; reason says why."""
     SESSION_EVENT_KIND_AMBIGUOUS: _SessionEventKind.ValueType  # 4
     """The trade's exits inside one bar depended on the assumed path."""
     SESSION_EVENT_KIND_HALT: _SessionEventKind.ValueType  # 5
     """The session halted; reason says why."""
+    SESSION_EVENT_KIND_NOTICE: _SessionEventKind.ValueType  # 6
+    """The strategy has something to say; reason is the message of the notify node."""
 
 class SessionEventKind(_SessionEventKind, metaclass=_SessionEventKindEnumTypeWrapper):
     """SessionEventKind is what an event tells."""
@@ -114,11 +116,13 @@ SESSION_EVENT_KIND_ENTRY: SessionEventKind.ValueType  # 1
 SESSION_EVENT_KIND_EXIT: SessionEventKind.ValueType  # 2
 """A fill that closed the position or a part of it."""
 SESSION_EVENT_KIND_REJECTION: SessionEventKind.ValueType  # 3
-"""An order that was not accepted; reason says why."""
+"""An order that was not accepted, or a waiting one that was given up; reason says why."""
 SESSION_EVENT_KIND_AMBIGUOUS: SessionEventKind.ValueType  # 4
 """The trade's exits inside one bar depended on the assumed path."""
 SESSION_EVENT_KIND_HALT: SessionEventKind.ValueType  # 5
 """The session halted; reason says why."""
+SESSION_EVENT_KIND_NOTICE: SessionEventKind.ValueType  # 6
+"""The strategy has something to say; reason is the message of the notify node."""
 Global___SessionEventKind: _TypeAlias = SessionEventKind  # noqa: Y015
 
 class _TradeSide:
@@ -1152,13 +1156,13 @@ class SessionEvent(_message.Message):
     node_id: _builtins.str
     """The node that ordered it; empty where none did."""
     reason: _builtins.str
-    """Why: the exit's cause, or the reason of a rejection or halt."""
+    """Why: the exit's cause, the reason of a rejection or halt, or a notice's message."""
     side: _builtins.str
-    """Side of the position: long or short; empty where none is."""
+    """Side of the position that was entered or left: long or short; empty where none is."""
     price: _builtins.str
     """Price of the fill, a decimal string."""
     quantity: _builtins.str
-    """Quantity of the fill, a decimal string."""
+    """Quantity of the fill, a decimal string; never negative, side tells what it is of."""
     amount: _builtins.str
     """Value of the fill: price times quantity, rounded against the trader, a decimal string."""
     fee: _builtins.str
@@ -1262,7 +1266,7 @@ class Trade(_message.Message):
     side: Global___TradeSide.ValueType
     """Its direction."""
     quantity: _builtins.str
-    """Quantity, a decimal string."""
+    """Quantity, a decimal string; never negative."""
     entry_price: _builtins.str
     """Price of the entry, a decimal string."""
     exit_price: _builtins.str

@@ -50,7 +50,7 @@ def _position(site: Site) -> dict[str, Value]:
         return scope.series(value, always=True)
 
     return {
-        "side": always(held.ne(0).to(F64)),
+        "side": always((held > 0).to(F64) - (held < 0).to(F64)),
         "quantity": always(quantity),
         "average_price": scope.series(select(held.ne(0), price, const(F64, NAN))),
         "unrealized_pnl": always((close - price) * quantity),
@@ -134,8 +134,8 @@ NODES = (
         _position,
         (),
         (
-            Port("side", summary="1 long, 0 flat"),
-            Port("quantity"),
+            Port("side", summary="1 long, -1 short, 0 flat"),
+            Port("quantity", summary="negative when short"),
             Port("average_price"),
             Port("unrealized_pnl"),
             Port("bars_held", summary="1 at the first close after the entry"),

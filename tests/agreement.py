@@ -109,7 +109,7 @@ def interpreted(compilation: Compilation, case: Case) -> Outcome:
     artefact, program = compilation.artefact, compilation.program
     assert artefact is not None
     assert program is not None
-    with patch.object(native, "Instance", lambda _: InterpretedInstance(program)):
+    with patch.object(native, "Instance", lambda *_: InterpretedInstance(program)):
         return wasm(artefact, case)
 
 

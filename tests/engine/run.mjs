@@ -22,6 +22,7 @@ function rowSettings(settings) {
   const names = ["initial_cash", "fee_bps", "slippage_bps", "lot_step", "price_step", "min_notional", "max_position_percent"];
   const values = Object.fromEntries(names.map((name) => [name, units(settings[name])]));
   values.interval = BigInt(SECONDS[settings.interval] ?? 0) * 1_000_000_000n;
+  values.bar_length = settings.interval === "native" ? units(settings.native_seconds) * 10n : values.interval;
   values.fill_at_close = settings.fill === "close" ? 1 : 0;
   values.worst_path = settings.path === "worst" ? 1 : 0;
   values.allow_short = settings.allow_short ? 1 : 0;

@@ -184,7 +184,7 @@ def test_bars_ticks_and_the_interpreter_agree() -> None:
     assert compilation.program is not None
     run_settings = RunSettings.parse({"interval": "1m"})
     by_bars, by_ticks = Sessions(compilation.artefact), Sessions(compilation.artefact)
-    with patch.object(native, "Instance", lambda _: InterpretedInstance(compilation.program)):
+    with patch.object(native, "Instance", lambda *_: InterpretedInstance(compilation.program)):
         interpreted = Sessions(compilation.artefact)
     for sessions in (by_bars, by_ticks, interpreted):
         sessions.add(run_settings)

@@ -21,6 +21,7 @@ def test_what_streams_what_reads_and_what_is_public():
         "StreamBars",
         "StreamSession",
         "WatchBacktest",
+        "StreamNotifications",
     }
     assert {path.rpartition("/")[2] for path, method in found.items() if method.public} == {
         "Register",

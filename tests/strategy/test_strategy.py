@@ -17,13 +17,16 @@ from sqlalchemy import text
 from algotrade.engine.compile import Artefact, compile_strategy
 from algotrade.engine.nodes import CATALOGUE
 from algotrade.platform import limits
+from algotrade.platform.bus import Message
 from algotrade.platform.errors import info, violations
+from algotrade.platform.topics import STRATEGY_COMPILATIONS
 from algotrade.strategy.__main__ import build
 from algotrade.strategy.compile import Compiler
 from algotrade.strategy.postgres import PostgresStrategyStore
 from algotrade.strategy.store import StoredArtefact
 from algotrade.v1 import strategy_service_pb2 as pb
 from algotrade.v1 import types_pb2
+from algotrade.v1.events_pb2 import StrategyCompilation
 from algotrade.v1.strategy_service_pb2_grpc import StrategyServiceStub
 
 GRAPH = json.dumps(sma_cross(3, 7) | {"name": "Crossing"}, indent=1)
@@ -359,12 +362,40 @@ async def test_deleting_the_account_deletes_its_strategies(ada, database):
         assert await count(database, table) == 0
 
 
-async def test_compiling_what_was_just_deleted_finds_nothing(ada, database, open_account):
-    store = PostgresStrategyStore(database)
+async def test_compiling_what_was_just_deleted_finds_nothing(ada, database, bus, open_account):
+    store = PostgresStrategyStore(database, bus)
     artefact = StoredArtefact("cd" * 32, b"", {})
     with pytest.raises(Exception, match="no such strategy"):
-        await store.keep_artefact(await open_account(), NOBODY, 1, artefact)
+        await store.keep_artefact(await open_account(), NOBODY, 1, artefact, Message(NOBODY, b""))
     assert await count(database, "artefacts") == 0
+    assert await bus.read(STRATEGY_COMPILATIONS, 0, 0, 10) == []
+
+
+async def test_each_compilation_of_a_version_is_told(ada, bus):
+    strategy = (await create(ada, name="mine")).strategy
+    await ada.UpdateStrategy(
+        pb.UpdateStrategyRequest(
+            strategy_id=strategy.strategy_id, graph='{"nodes": []}', update_mask={"paths": ["graph"]}
+        )
+    )
+    await ada.UpdateStrategy(
+        pb.UpdateStrategyRequest(strategy_id=strategy.strategy_id, name="yours", update_mask={"paths": ["name"]})
+    )
+    for version in (1, 2):
+        await ada.CompileStrategy(pb.CompileStrategyRequest(strategy_id=strategy.strategy_id, version=version))
+    records = await bus.read(STRATEGY_COMPILATIONS, 0, 0, 10)
+    told = [StrategyCompilation.FromString(record.payload) for record in records]
+    assert {(record.key, one.strategy_id) for record, one in zip(records, told, strict=True)} == {
+        (strategy.strategy_id, strategy.strategy_id)
+    }
+    assert [(one.version, one.artefact_hash, one.errors > 0) for one in told] == [
+        (1, strategy.artefact_hash, False),
+        (2, "", True),
+        (1, strategy.artefact_hash, False),
+        (2, "", True),
+    ]
+    assert [one.strategy_name for one in told] == ["mine", "mine", "yours", "yours"]
+    assert told[1].first_finding
 
 
 # The catalogue

@@ -236,14 +236,14 @@ async def test_a_module_is_read_once_and_only_by_its_owners(ada, bob, saved, dat
     assert (error.code(), info(error).reason) == (grpc.StatusCode.NOT_FOUND, "ARTEFACT_NOT_FOUND")
 
 
-async def test_the_memory_of_artefacts_is_bounded(database, open_account, server, connect):
+async def test_the_memory_of_artefacts_is_bounded(database, bus, open_account, server, connect):
     user_id = await open_account()
     stub = StrategyServiceStub(connect(server, user_id))
     hashes = []
     for slow in (7, 8, 9):
         graph = json.dumps(sma_cross(3, slow))
         hashes.append((await stub.CreateStrategy(pb.CreateStrategyRequest(graph=graph))).strategy.artefact_hash)
-    store = PostgresStrategyStore(database)
+    store = PostgresStrategyStore(database, bus)
     found = [await store.artefact(artefact_hash) for artefact_hash in hashes]
     sizes = [len(artefact.module) + REPORT_BYTES for artefact in found]
     cache = ArtefactCache(store, Metrics(), sizes[1] + sizes[2])

@@ -14,6 +14,7 @@ from algotrade.cli.failure import CommandError
 from algotrade.forward_test.build import build as build_forward_test
 from algotrade.identity.__main__ import build as build_identity
 from algotrade.market_data.build import build as build_market_data
+from algotrade.notification.build import build as build_notification
 from algotrade.platform.bars_file import BarFileError
 from algotrade.platform.gateway import Gateway, GatewayError
 from algotrade.platform.gateway.render import Address
@@ -27,6 +28,7 @@ SERVICES: Final[tuple[Builder, ...]] = (
     build_strategy,
     build_backtest,
     build_forward_test,
+    build_notification,
 )
 OWN_ADDRESSES: Final = ("grpc_address", "http_address")
 ENVOY_ADDRESSES: Final = ("gateway_address", "envoy_admin_address")

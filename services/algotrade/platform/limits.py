@@ -57,3 +57,9 @@ MAX_BACKTEST_BARS: Final = 4_000_000  # a user, in different data
 MAX_WARMUP_RECORDS: Final = 100_000  # of a partition that a session reads before it begins
 MAX_JUDGED_TRADES: Final = 100_000  # of a session, when its metrics are asked for
 MAX_MARKS_A_TURN: Final = 500  # that the worker tells realtime-updates at once; the rest have their turn next
+
+# Notifications
+MAX_NOTIFICATIONS: Final = 5_000  # kept a user, the newest
+MAX_NOTIFICATION_CHANNELS: Final = 50  # a user
+MAX_NOTIFICATION_RULES: Final = 100  # a user
+MAX_WAITING_DELIVERIES: Final = 500  # a user; what comes on top is not sent

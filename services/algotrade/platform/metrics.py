@@ -26,6 +26,7 @@ class Metrics:
         self._database_and_bus()
         self._market()
         self._sessions_and_runs()
+        self._notifications()
 
     def _calls(self) -> None:
         self.started = self._counter("grpc_server_started_total", "RPCs started.", *_METHOD)
@@ -82,6 +83,20 @@ class Metrics:
         self.backtests = self._gauge("algotrade_backtests", "Backtests not yet ended.", "state")
         self.artefact_reads = self._counter(
             "algotrade_artefact_reads_total", "Artefacts asked for, by whether they were in memory.", "result"
+        )
+
+    def _notifications(self) -> None:
+        self.notifications = self._counter("algotrade_notifications_total", "Notifications stored.", "kind")
+        self.notification_records_unreadable = self._counter(
+            "algotrade_notification_records_unreadable_total",
+            "Records passed over: not what their topic holds.",
+            "topic",
+        )
+        self.notification_places_lost = self._counter(
+            "algotrade_notification_places_lost_total", "Places in the log that were given up for the oldest.", "topic"
+        )
+        self.deliveries = self._counter(
+            "algotrade_notification_deliveries_total", "Deliveries tried, by outcome.", "outcome"
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -111,6 +111,23 @@ POLICY: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListPositions": (Access.USER, Tier.READ),
         "GetMetrics": (Access.USER, Tier.READ),
     },
+    "algotrade.v1.NotificationService": {
+        "StreamNotifications": (Access.USER, Tier.STREAM),
+        "ListNotifications": (Access.USER, Tier.READ),
+        "MarkRead": (Access.USER, Tier.WRITE),
+        "CreateChannel": (Access.USER, Tier.WRITE),
+        "GetChannel": (Access.USER, Tier.READ),
+        "ListChannels": (Access.USER, Tier.READ),
+        "UpdateChannel": (Access.USER, Tier.WRITE),
+        "DeleteChannel": (Access.USER, Tier.WRITE),
+        "TestChannel": (Access.USER, Tier.COMPUTE),
+        "CreateRule": (Access.USER, Tier.WRITE),
+        "GetRule": (Access.USER, Tier.READ),
+        "ListRules": (Access.USER, Tier.READ),
+        "UpdateRule": (Access.USER, Tier.WRITE),
+        "DeleteRule": (Access.USER, Tier.WRITE),
+        "ListDeliveries": (Access.USER, Tier.READ),
+    },
 }
 
 

@@ -92,6 +92,16 @@ class Settings(BaseSettings):
     mark_seconds: Annotated[float, Field(ge=0)] = 0.25  # a stream's marks are at least so far apart
     realtime_seconds: Annotated[float, Field(ge=0)] = 0.5  # … and those of a session on realtime-updates
 
+    # Notifications
+    rejections_together_seconds: Annotated[float, Field(ge=0)] = 3600.0  # of one cause they are one entry for so long
+    channel_schemes: tuple[str, ...] = (
+        *("discord", "slack", "tgram", "pover", "mailto", "mailtos"),
+        *("json", "jsons", "form", "forms", "xml", "xmls"),
+    )  # where channels may lead, as Apprise names it
+    channel_private_hosts: bool = False  # whether to this machine and its network too
+    delivery_seconds: Seconds = 10.0  # a try takes no longer
+    delivery_threads: Annotated[int, Field(ge=1, le=64)] = 4  # tries at once, in this process; one a user
+
     # Backtest
     backtest_threads: Annotated[int, Field(ge=1, le=64)] = 4  # runs at once, in this process
     backtests_per_user: Annotated[int, Field(ge=1, le=64)] = 2  # … of one user, in all processes

@@ -20,7 +20,8 @@ from algotrade.v1 import strategy_service_pb2_grpc as pb_grpc
 @asynccontextmanager
 async def build(platform: Platform) -> AsyncIterator[Mount]:
     """Build the service on a platform."""
-    servicer = StrategyServicer(Compiler(), PostgresStrategyStore(platform.database), platform.clock, platform.metrics)
+    store = PostgresStrategyStore(platform.database, platform.bus)
+    servicer = StrategyServicer(Compiler(), store, platform.clock, platform.metrics)
     yield Mount(
         pb.DESCRIPTOR.services_by_name["StrategyService"],
         partial(pb_grpc.add_StrategyServiceServicer_to_server, servicer),

@@ -34,8 +34,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.platform import limits
+from algotrade.platform.bus import Message, TransactionalBus
 from algotrade.platform.errors import NotFound, ResourceExhausted
 from algotrade.platform.once import Once, earlier_answer, lock_user
+from algotrade.platform.topics import STRATEGY_COMPILATIONS
 from algotrade.strategy.store import Change, StoredArtefact, StoredStrategy, StoredVersion
 
 METADATA = MetaData()
@@ -69,14 +71,20 @@ ARTEFACTS = Table(
 class PostgresStrategyStore:
     """The tables `strategies`, `strategy_versions` and `artefacts`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        """Take the pool to read and write through."""
+    def __init__(self, engine: AsyncEngine, bus: TransactionalBus) -> None:
+        """Take the pool to read and write through, and where compilations are told."""
         self._engine = engine
+        self._bus = bus
 
     async def create(
-        self, user_id: str, strategy: StoredStrategy, artefact: StoredArtefact | None, once: Once | None
+        self,
+        user_id: str,
+        strategy: StoredStrategy,
+        artefact: StoredArtefact | None,
+        once: Once | None,
+        told: Message,
     ) -> bytes | None:
-        """Insert strategy, version and artefact in one transaction, under a lock on the account."""
+        """Insert strategy, version and artefact and tell in one transaction, under a lock on the account."""
         async with self._engine.begin() as connection:
             await lock_user(connection, user_id)
             if once is not None and (answer := await earlier_answer(connection, once)) is not None:
@@ -95,6 +103,8 @@ class PostgresStrategyStore:
                 )
             )
             await _insert_version(connection, strategy)
+            receipt = await self._bus.publish_in(connection, STRATEGY_COMPILATIONS, [told])
+        self._bus.announce(receipt)
         return None
 
     async def get(self, user_id: str, strategy_id: str, version: int) -> StoredStrategy:
@@ -144,8 +154,10 @@ class PostgresStrategyStore:
         change: Change,
         now: datetime,
         once: Callable[[StoredStrategy], Once | None],
+        told: Callable[[StoredStrategy], Message],
     ) -> StoredStrategy | bytes:
-        """Update and insert in one transaction, under a lock on the account: two saves get two numbers."""
+        """Update, insert and tell in one transaction, under a lock on the account: two saves get two numbers."""
+        receipt = None
         async with self._engine.begin() as connection:
             await lock_user(connection, user_id)
             query = _strategies(user_id, literal("").label("graph")).where(
@@ -168,6 +180,9 @@ class PostgresStrategyStore:
                 if change.artefact is not None:
                     await _insert_artefact(connection, change.artefact)
                 await _insert_version(connection, replace(changed, graph=change.graph))
+                receipt = await self._bus.publish_in(connection, STRATEGY_COMPILATIONS, [told(changed)])
+        if receipt is not None:
+            self._bus.announce(receipt)
         return changed
 
     async def delete(self, user_id: str, strategy_id: str) -> None:
@@ -177,8 +192,10 @@ class PostgresStrategyStore:
             if (await connection.execute(statement)).first() is None:
                 raise _no_strategy(strategy_id)
 
-    async def keep_artefact(self, user_id: str, strategy_id: str, version: int, artefact: StoredArtefact) -> str:
-        """Insert the artefact; name it in the version where that names none yet."""
+    async def keep_artefact(
+        self, user_id: str, strategy_id: str, version: int, artefact: StoredArtefact, told: Message
+    ) -> str:
+        """Insert the artefact; name it in the version where that names none yet; tell."""
         mine = select(STRATEGIES.c.strategy_id).where(
             STRATEGIES.c.strategy_id == UUID(strategy_id), STRATEGIES.c.user_id == UUID(user_id)
         )
@@ -194,7 +211,13 @@ class PostgresStrategyStore:
             found: str | None = pinned.scalar_one_or_none()
             if found is None:  # deleted since it was read; nothing is kept for it
                 raise _no_strategy(strategy_id)
+            receipt = await self._bus.publish_in(connection, STRATEGY_COMPILATIONS, [told])
+        self._bus.announce(receipt)
         return found
+
+    async def tell(self, told: Message) -> None:
+        """Publish."""
+        await self._bus.publish(STRATEGY_COMPILATIONS, [told])
 
     async def owns_artefact(self, user_id: str, artefact_hash: str) -> bool:
         """Look for a version of one of the user's strategies that names it."""

@@ -12,6 +12,7 @@ from grpc.aio import ServicerContext
 from algotrade.engine import fixed
 from algotrade.engine.graph import Diagnostic
 from algotrade.platform import limits, paging
+from algotrade.platform.bus import Message
 from algotrade.platform.caller import principal
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.errors import NotFound
@@ -21,6 +22,7 @@ from algotrade.strategy.artefacts import ArtefactCache
 from algotrade.strategy.catalogue import node_types
 from algotrade.strategy.compile import Compiled, Compiler
 from algotrade.strategy.store import Change, StoredArtefact, StoredStrategy, StrategyStore
+from algotrade.strategy.tell import compilation
 from algotrade.strategy.template import Template, templates
 from algotrade.strategy.trial import TestRunner, Trial
 from algotrade.v1 import strategy_service_pb2 as pb
@@ -73,7 +75,8 @@ class StrategyServicer(pb_grpc.StrategyServiceServicer):
             strategy=_strategy(strategy, with_graph=False), diagnostics=_diagnostics(compiled)
         )
         once = Once.of(user_id, CREATE_STRATEGY, request, answer)
-        earlier = await self._store.create(user_id, strategy, compiled.artefact, once)
+        told = compilation(user_id, strategy, compiled, now)
+        earlier = await self._store.create(user_id, strategy, compiled.artefact, once, told)
         return answer if earlier is None else pb.CreateStrategyResponse.FromString(earlier)
 
     async def GetStrategy(self, request: pb.GetStrategyRequest, context: Context) -> pb.GetStrategyResponse:
@@ -114,7 +117,7 @@ class StrategyServicer(pb_grpc.StrategyServiceServicer):
 
     async def UpdateStrategy(self, request: pb.UpdateStrategyRequest, context: Context) -> pb.UpdateStrategyResponse:
         """Change the fields that the mask names; a graph becomes the next version."""
-        user_id, masked = principal().user_id, set(request.update_mask.paths)
+        user_id, masked, now = principal().user_id, set(request.update_mask.paths), self._now()
         compiled = await self._compiler.compile(request.graph) if "graph" in masked else None
         name = request.name.strip() if "name" in masked else None
         if name == "":
@@ -126,6 +129,10 @@ class StrategyServicer(pb_grpc.StrategyServiceServicer):
             artefact=compiled.artefact if compiled else None,
         )
 
+        def told(strategy: StoredStrategy) -> Message:
+            assert compiled is not None  # noqa: S101  (a graph was compiled, else there is no new version)
+            return compilation(user_id, strategy, compiled, now)
+
         def answer(strategy: StoredStrategy) -> pb.UpdateStrategyResponse:
             found = _diagnostics(compiled) if compiled else []
             return pb.UpdateStrategyResponse(strategy=_strategy(strategy, with_graph=False), diagnostics=found)
@@ -134,8 +141,9 @@ class StrategyServicer(pb_grpc.StrategyServiceServicer):
             user_id,
             request.strategy_id,
             change,
-            self._now(),
+            now,
             lambda strategy: Once.of(user_id, UPDATE_STRATEGY, request, answer(strategy)),
+            told,
         )
         return pb.UpdateStrategyResponse.FromString(changed) if isinstance(changed, bytes) else answer(changed)
 
@@ -180,8 +188,11 @@ class StrategyServicer(pb_grpc.StrategyServiceServicer):
         strategy = await self._store.get(user_id, request.strategy_id, request.version)
         compiled = await self._compiler.compile(strategy.graph)
         artefact = compiled.artefact
-        if artefact is not None:
-            pinned = await self._store.keep_artefact(user_id, strategy.strategy_id, strategy.version, artefact)
+        told = compilation(user_id, strategy, compiled, self._now())
+        if artefact is None:
+            await self._store.tell(told)
+        else:
+            pinned = await self._store.keep_artefact(user_id, strategy.strategy_id, strategy.version, artefact, told)
             if pinned != artefact.hash:
                 artefact = await self._owned_artefact(user_id, pinned)
         return pb.CompileStrategyResponse(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from algotrade.platform.bus import Message
 from algotrade.platform.once import Once
 
 
@@ -62,12 +63,17 @@ class StrategyStore(Protocol):
     """Keeps strategies with their versions; an artefact is kept once, whoever compiled it."""
 
     async def create(
-        self, user_id: str, strategy: StoredStrategy, artefact: StoredArtefact | None, once: Once | None
+        self,
+        user_id: str,
+        strategy: StoredStrategy,
+        artefact: StoredArtefact | None,
+        once: Once | None,
+        told: Message,
     ) -> bytes | None:
-        """Keep a new strategy. Where the request was answered before, change nothing and return that answer.
+        """Keep a new strategy and tell strategy-compilations of it, both or neither.
 
-        Raises AlreadyExists for a request_id with another body, ResourceExhausted for one strategy too many, NotFound
-        where the account is gone.
+        Where the request was answered before, change nothing and return that answer. Raises AlreadyExists for a
+        request_id with another body, ResourceExhausted for one strategy too many, NotFound where the account is gone.
         """
         ...
 
@@ -90,8 +96,11 @@ class StrategyStore(Protocol):
         change: Change,
         now: datetime,
         once: Callable[[StoredStrategy], Once | None],
+        told: Callable[[StoredStrategy], Message],
     ) -> StoredStrategy | bytes:
         """Change a strategy and return its newest version, without the graph; a graph becomes the next version.
+
+        Of that strategy-compilations is told what ``told`` makes of it.
 
         ``once`` makes the request's record from what came of it. Where the request was answered before, change nothing
         and return that answer. Raises NotFound, AlreadyExists for a request_id with another body, ResourceExhausted
@@ -103,8 +112,14 @@ class StrategyStore(Protocol):
         """Delete a strategy with its versions. Raises NotFound. Artefacts stay: others may have compiled to them."""
         ...
 
-    async def keep_artefact(self, user_id: str, strategy_id: str, version: int, artefact: StoredArtefact) -> str:
-        """Keep what a version compiled to, and return the hash that the version has: the first one, for ever."""
+    async def keep_artefact(
+        self, user_id: str, strategy_id: str, version: int, artefact: StoredArtefact, told: Message
+    ) -> str:
+        """Keep what a version compiled to, tell of it, and return the version's hash: the first one, for ever."""
+        ...
+
+    async def tell(self, told: Message) -> None:
+        """Tell strategy-compilations of a version of which there is nothing new to keep."""
         ...
 
     async def owns_artefact(self, user_id: str, artefact_hash: str) -> bool:

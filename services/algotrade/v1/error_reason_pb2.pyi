@@ -108,6 +108,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
     ERROR_REASON_DATA_NOT_FOUND: _ErrorReason.ValueType  # 102
     """NOT_FOUND: no backtest of the caller has data of that hash. Metadata: data_hash."""
+    ERROR_REASON_CHANNEL_NOT_FOUND: _ErrorReason.ValueType  # 120
+    """NOT_FOUND: the caller has no such channel. Metadata: channel_id."""
+    ERROR_REASON_RULE_NOT_FOUND: _ErrorReason.ValueType  # 121
+    """NOT_FOUND: the caller has no such rule. Metadata: rule_id."""
+    ERROR_REASON_CHANNEL_URL_INVALID: _ErrorReason.ValueType  # 122
+    """INVALID_ARGUMENT: nothing can be sent to that address. Metadata: cause: unreadable, scheme_not_allowed
+    or host_not_allowed.
+    """
+    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 123
+    """INVALID_ARGUMENT: the cursor was not made by this call."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo in an error's details, written without the prefix
@@ -200,4 +210,14 @@ ERROR_REASON_BARS_INVALID: ErrorReason.ValueType  # 101
 """INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
 ERROR_REASON_DATA_NOT_FOUND: ErrorReason.ValueType  # 102
 """NOT_FOUND: no backtest of the caller has data of that hash. Metadata: data_hash."""
+ERROR_REASON_CHANNEL_NOT_FOUND: ErrorReason.ValueType  # 120
+"""NOT_FOUND: the caller has no such channel. Metadata: channel_id."""
+ERROR_REASON_RULE_NOT_FOUND: ErrorReason.ValueType  # 121
+"""NOT_FOUND: the caller has no such rule. Metadata: rule_id."""
+ERROR_REASON_CHANNEL_URL_INVALID: ErrorReason.ValueType  # 122
+"""INVALID_ARGUMENT: nothing can be sent to that address. Metadata: cause: unreadable, scheme_not_allowed
+or host_not_allowed.
+"""
+ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 123
+"""INVALID_ARGUMENT: the cursor was not made by this call."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -4,6 +4,7 @@ isort:skip_file
 Payloads of the event bus. Deliveries repeat; the keys named on each message tell a repeat."""
 
 from algotrade.v1 import forward_test_service_pb2 as _forward_test_service_pb2
+from algotrade.v1 import notification_service_pb2 as _notification_service_pb2
 from algotrade.v1 import types_pb2 as _types_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -702,3 +703,33 @@ class RealtimeInterest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RealtimeInterest: _TypeAlias = RealtimeInterest  # noqa: Y015
+
+@_typing.final
+class UserNotification(_message.Message):
+    """UserNotification is a record of user-notifications, keyed by user_id: something came into an inbox. It wakes who waits;
+    what counts is the inbox itself.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose inbox."""
+    @_builtins.property
+    def notification(self) -> _notification_service_pb2.Notification:
+        """What came."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        notification: _notification_service_pb2.Notification | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserNotification: _TypeAlias = UserNotification  # noqa: Y015

@@ -1,0 +1,120 @@
+"""Collects what the bus tells into inboxes: reads topics from stored places, stores what they say, tells of it.
+
+Places and notifications are stored together, so a crash loses and repeats nothing. What is told afterwards only wakes
+who waits; where it is lost they find the notification at their next look. A record that cannot be read is counted and
+passed over. A place that is no longer in the log, or not yet, is given up for the oldest that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Final
+
+from algotrade.notification.audience import Audience
+from algotrade.notification.compose import TOPICS, Unreadable, notice_of
+from algotrade.notification.messages import notification_message
+from algotrade.notification.notice import Notice
+from algotrade.notification.store import Batch, Intake, Moved, Taken
+from algotrade.platform.bus import Bus, Message, OffsetOutOfRange, Record
+from algotrade.platform.log import logger
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.topics import USER_NOTIFICATIONS, Topic
+from algotrade.v1.events_pb2 import UserNotification
+
+log = logger(__name__)
+
+RECORDS_A_TURN: Final = 500
+RETRY_SECONDS: Final = 1.0
+
+
+class Collector:
+    """The reader of every topic that inboxes are filled from."""
+
+    def __init__(
+        self, intake: Intake, bus: Bus, audience: Audience, metrics: Metrics, wanted: Callable[[], None]
+    ) -> None:
+        """Take where things go; ``wanted`` is called when there is something to send outside."""
+        self._intake = intake
+        self._bus = bus
+        self._audience = audience
+        self._metrics = metrics
+        self._wanted = wanted
+        self._failures: dict[str, BaseException] = {}
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why a topic is not read just now."""
+        return next(iter(self._failures.values()), None)
+
+    async def run(self) -> None:
+        """Read every topic, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for topic in TOPICS:
+                tasks.create_task(self._follow(topic), name=f"collect-{topic.name}")
+
+    async def _follow(self, topic: Topic) -> None:
+        while True:
+            try:
+                places = await self._places(topic)
+                self._failures.pop(topic.name, None)
+                async with aclosing(self._bus.subscribe(topic, places, RECORDS_A_TURN)) as batches:
+                    async for records in batches:
+                        await self.take(topic, records)
+            except OffsetOutOfRange as error:
+                lost = max(0, error.bounds.earliest - error.offset)
+                log.error("collect.place_lost", topic=topic.name, partition=error.partition, lost=lost)  # noqa: TRY400
+                self._metrics.notification_places_lost.labels(topic.name).inc()
+                await self._intake.jump(topic.name, error.partition, error.offset, error.bounds.earliest)
+            except Moved as moved:
+                log.info("collect.moved", why=str(moved))  # another process has read on
+            except Exception as error:
+                self._failures[topic.name] = error
+                log.warning("collect.failed", topic=topic.name, error=type(error).__name__, exc_info=error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _places(self, topic: Topic) -> Mapping[int, int]:
+        found = dict(await self._intake.positions(topic.name))
+        for partition in range(topic.partitions):
+            if partition not in found:
+                found[partition] = (await self._bus.bounds(topic, partition)).earliest
+                await self._intake.begin(topic.name, partition, found[partition])
+        return found
+
+    async def take(self, topic: Topic, records: Sequence[Record]) -> None:
+        """Store what consecutive records of a partition say, then tell of it. Raises Moved."""
+        notices: list[tuple[int, Notice]] = []
+        for record in records:
+            try:
+                notice = notice_of(topic.name, record.payload)
+            except Unreadable as error:
+                log.error("collect.unreadable", topic=topic.name, offset=record.offset, error=str(error))  # noqa: TRY400
+                self._metrics.notification_records_unreadable.labels(topic.name).inc()
+                continue
+            if notice is not None:
+                notices.append((record.offset, notice))
+        first, after = records[0].offset, records[-1].offset + 1
+        taken = await self._intake.take(Batch(topic.name, records[0].partition, first, after, tuple(notices)))
+        if taken.deliveries:
+            self._wanted()
+        if taken.notifications:
+            await self._tell(taken)
+
+    async def _tell(self, taken: Taken) -> None:
+        for notification in taken.notifications:
+            self._metrics.notifications.labels(notification.notice.kind.name.lower()).inc()
+            self._audience.tell(notification.notice.user_id)
+        messages = [
+            Message(
+                one.notice.user_id,
+                UserNotification(
+                    user_id=one.notice.user_id, notification=notification_message(one)
+                ).SerializeToString(),
+            )
+            for one in taken.notifications
+        ]
+        try:
+            await self._bus.publish(USER_NOTIFICATIONS, messages)
+        except Exception as error:
+            log.warning("collect.not_told", error=type(error).__name__)

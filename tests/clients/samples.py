@@ -225,6 +225,7 @@ _MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
     "ForwardTestService.StreamSession": _traded,
     "ForwardTestService.ListTrades": _traded,
     "ForwardTestService.GetMetrics": _traded,
+    "ForwardTestService.VerifyParity": _traded,
 }
 SAMPLED: Final = {*_STATIC, *_MADE}
 # These end the login or the token that others of the same user go on with.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
 
@@ -48,8 +48,8 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     gate = asyncio.Event()
     read = Worker._read
 
-    async def gated(worker: Worker, lane: Lane, *args: Any) -> Any:
-        return None if lane.warming and not gate.is_set() else await read(worker, lane, *args)
+    async def gated(worker: Worker, front: Sequence[Lane], *args: Any) -> Any:
+        return None if front[0].warming and not gate.is_set() else await read(worker, front, *args)
 
     monkeypatch.setattr(Worker, "_read", gated)
     return gate

@@ -26,10 +26,14 @@ from algotrade.engine.trades import Trade, TradeBook
 from algotrade.forward_test import follow, lane
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.follow import Worker
+from algotrade.forward_test.postgres import PostgresSessionStore
 from algotrade.forward_test.postgres_ledger import PostgresLedger
+from algotrade.forward_test.postgres_proofs import PostgresProofs
 from algotrade.forward_test.session import Applied, Commit
 from algotrade.forward_test.shards import SHARDS
+from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Fenced
+from algotrade.forward_test.verify import Verdict, Verifier
 from algotrade.platform.bus import Message
 from algotrade.platform.bus_postgres import PostgresBus
 from algotrade.platform.process import Platform
@@ -323,13 +327,13 @@ async def test_a_session_whose_row_is_spoilt_is_halted(trader: Any, feed: Manual
     assert spoilt.last_tick_sequence == 30
 
 
-async def test_a_session_whose_place_is_no_longer_kept_is_halted(
+async def test_a_session_whose_place_is_no_longer_kept_waits_to_be_resumed(
     trader: Any, feed: ManualFeed, platform: Platform
 ) -> None:
     """While no worker runs, what follows its last row is trimmed: what it would have done, nobody knows."""
     ada = await trader()
     session = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
-    ticks = walk(7, 60)
+    ticks = walk(7, 90)
     feed.push("AAA", ticks[:20])
     await run_out(platform, ada, session, 20)
     for start in range(20, 60, 10):
@@ -337,11 +341,37 @@ async def test_a_session_whose_place_is_no_longer_kept_is_halted(
         await logged(platform, start + 10)
     fresh = PostgresBus(platform.database, platform.metrics, 0.02)  # without records in memory
     await fresh.trim([replace(MARKET_DATA_UPDATES, retention_records=1)])
-    async with working(new_worker(replace(platform, bus=fresh), PostgresLedger(platform.database))):
-        session = await ada.reached(session, lambda found: found.status == pb.SESSION_STATUS_HALTED)
-    assert session.halt_reason == "position_lost"
-    assert session.last_tick_sequence == 20
-    events, _ = expected(ticks[:20])
-    (*before, halt) = await ada.events(session, session.last_sequence)
-    assert len(before) == len(events)
-    assert (halt.kind, halt.reason, halt.sequence) == (pb.SESSION_EVENT_KIND_HALT, "position_lost", len(events) + 1)
+    worker = new_worker(replace(platform, bus=fresh), PostgresLedger(platform.database))
+    async with working(worker):
+        session = await ada.at_tick(session, 60)
+        assert (session.status, session.segment) == (pb.SESSION_STATUS_PAUSED, 2)
+        events, _ = expected(ticks[:20])
+        (*before, lost) = (await ada.events(session, len(events) + 1))[: len(events) + 1]
+        assert len(before) == len(events)
+        assert (lost.kind, lost.reason, lost.sequence, lost.tick_sequence) == (
+            pb.SESSION_EVENT_KIND_LOST,
+            "position_lost",
+            len(events) + 1,
+            20,
+        )
+        while_paused = await ada.events(session, session.last_sequence, after=lost.sequence)
+        assert not [event for event in while_paused if event.kind == pb.SESSION_EVENT_KIND_ENTRY]
+        assert "halted" in {event.reason for event in while_paused}
+        await ada.sessions.ResumeSession(pb.ResumeSessionRequest(session_id=session.session_id))
+        feed.push("AAA", ticks[60:])
+        session = await ada.at_tick(session, 90)
+        assert session.status == pb.SESSION_STATUS_RUNNING
+        since = await ada.events(session, session.last_sequence, after=while_paused[-1].sequence)
+        assert pb.SESSION_EVENT_KIND_ENTRY in {event.kind for event in since}
+        last = await ada.sessions.VerifyParity(pb.VerifyParityRequest(session_id=session.session_id))
+    assert last.certificate.verdict == pb.PARITY_VERDICT_IDENTICAL, last  # this process still has the ticks in memory
+    first, second = last.certificate.segments
+    assert (first.events, first.last_sequence) == (lost.sequence, lost.sequence)
+    assert (second.reason, second.first_tick_sequence) == ("position_lost", 51)
+    assert (second.events, second.last_sequence) == (session.last_sequence - lost.sequence, session.last_sequence)
+    verifier = Verifier(PostgresProofs(platform.database), Source(fresh), seconds=30, at_once=1)
+    stored = await PostgresSessionStore(platform.database).get(ada.user_id, session.session_id)
+    assert stored is not None
+    certificate = await verifier.verify(stored)
+    verdicts = [segment.verdict for segment in certificate.segments]
+    assert (verdicts, certificate.verdict) == ([Verdict.INCOMPLETE, Verdict.IDENTICAL], Verdict.INCOMPLETE)

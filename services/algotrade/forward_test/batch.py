@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final
 
@@ -42,32 +42,76 @@ class Reading:
         return self._batches[count]
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The feed becomes something else (a FeedState), after so many ticks of a stretch, noticed at a time."""
+
+    after: int
+    state: int
+    event_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a reader takes of its symbol in a batch, and the reader after it."""
+
+    ticks: Records
+    turns: tuple[Turn, ...]
+    reader: FeedReader
+
+    def parts(self) -> Iterator[tuple[Records, Turn | None]]:
+        """Yield the ticks up to each turn with it, and last those behind the last turn."""
+        start = 0
+        for turn in self.turns:
+            yield self.ticks[start : turn.after], turn
+            start = turn.after
+        yield self.ticks[start:], None
+
+
 class Batch:
     """Consecutive records that lanes take at once."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
-        """Take one record or more."""
+    def __init__(self, records: Sequence[Record], end: int | None = None) -> None:
+        """Take records, one at least unless it is said where they end."""
         self._records = records
-        self._taken: dict[tuple[str, int, int], tuple[Records, FeedReader]] = {}
+        self.end = records[-1].offset + 1 if end is None else end  # the offset behind them
+        self._taken: dict[tuple[str, int, int, int], Stretch] = {}
 
-    @property
-    def end(self) -> int:
-        """The offset behind the last record."""
-        return self._records[-1].offset + 1
-
-    def ticks(self, symbol: str, reader: FeedReader) -> tuple[Records, FeedReader]:
-        """Return a symbol's ticks that a reader has not taken yet, and the reader after them. Raises RecordError."""
-        key = (symbol, reader.sequence, reader.epoch)
+    def stretch(self, symbol: str, reader: FeedReader) -> Stretch:
+        """Return what a reader has not taken yet of a symbol. Raises RecordError."""
+        key = (symbol, reader.sequence, reader.epoch, reader.state)
         if key not in self._taken:
-            after = replace(reader)
-            parts = [_take(after, record) for record in self._records if record.key == symbol]
-            self._taken[key] = np.concatenate([np.zeros(0, TICK), *parts]), after
-        ticks, after = self._taken[key]
-        return ticks, replace(after)
+            self._taken[key] = self._read(symbol, replace(reader))
+        taken = self._taken[key]
+        return replace(taken, reader=replace(taken.reader))
+
+    def _read(self, symbol: str, reader: FeedReader) -> Stretch:
+        parts, turns, count = [np.zeros(0, TICK)], [], 0
+        for record in self._records:
+            if record.key != symbol:
+                continue
+            state = reader.state
+            update = _update(record)
+            parts.append(_take(reader, update, record))
+            count += len(parts[-1])
+            if reader.state != state:
+                turns.append(Turn(count, reader.state, update.feed_state.event_time.ToNanoseconds()))
+        return Stretch(np.concatenate(parts), tuple(turns), reader)
 
 
-def _take(reader: FeedReader, record: Record) -> Records:
+def _update(record: Record) -> MarketDataUpdate:
     try:
-        return reader.take(MarketDataUpdate.FromString(record.payload))
-    except (DecodeError, ValueError) as error:
-        raise RecordError(f"{record.topic}[{record.partition}] {record.offset}: {error}") from error
+        return MarketDataUpdate.FromString(record.payload)
+    except DecodeError as error:
+        raise _unreadable(record, error) from error
+
+
+def _take(reader: FeedReader, update: MarketDataUpdate, record: Record) -> Records:
+    try:
+        return reader.take(update)
+    except ValueError as error:
+        raise _unreadable(record, error) from error
+
+
+def _unreadable(record: Record, error: Exception) -> RecordError:
+    return RecordError(f"{record.topic}[{record.partition}] {record.offset}: {error}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from algotrade.engine.compile import NodeEntry
 from algotrade.engine.records import EventKind, Reason, Records
 from algotrade.engine.trades import Trade, TradeBook, exit_reason
-from algotrade.forward_test.session import Event, Held, SessionTrade
+from algotrade.forward_test.session import Event, Held, OwnKind, SessionTrade
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,23 @@ class Book:
         """Take the session's next events (EVENT records)."""
         return [self._one(events[index : index + 1]) for index in range(len(events))]
 
+    @property
+    def last_trade(self) -> SessionTrade | None:
+        """The trade that was closed last."""
+        return self._trade(self._exit_sequence, self._trades.closed[-1]) if self._trades.closed else None
+
     def halt(self, reason: str, event_ns: int, tick_sequence: int, cash: int) -> Happening:
         """End the session for a reason of the worker's own; it will not be stepped again."""
+        return self.note(EventKind.HALT, reason, event_ns, tick_sequence, cash)
+
+    def note(self, kind: EventKind | OwnKind, reason: str, event_ns: int, tick_sequence: int, cash: int) -> Happening:
+        """Number an event that the engine knows nothing of; the engine's next one follows it."""
         self.last_sequence += 1
+        self.warmup_events -= 1
         event = Event(
             self._session_id,
             self.last_sequence,
-            EventKind.HALT,
+            kind,
             event_ns,
             tick_sequence,
             node_id="",

@@ -15,12 +15,15 @@ from algotrade.forward_test.marks import Marks
 from algotrade.forward_test.postgres import PostgresSessionStore
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_outbox import PostgresOutbox
+from algotrade.forward_test.postgres_proofs import PostgresProofs
 from algotrade.forward_test.relay import Relay
 from algotrade.forward_test.servicer import ForwardTestServicer
 from algotrade.forward_test.shards import SHARDS
+from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Ledger
 from algotrade.forward_test.stream import Streamer
 from algotrade.forward_test.upstream import Upstream
+from algotrade.forward_test.verify import Verifier
 from algotrade.platform.channel import open_channel
 from algotrade.platform.log import logger
 from algotrade.platform.process import Platform
@@ -84,7 +87,9 @@ async def build(
         heartbeat_seconds=settings.heartbeat_seconds,
         mark_seconds=settings.mark_seconds,
     )
-    servicer = ForwardTestServicer(lifecycle, store, streamer)
+    proofs, source = PostgresProofs(platform.database), Source(platform.bus)
+    verifier = Verifier(proofs, source, seconds=settings.verify_seconds, at_once=settings.verifications)
+    servicer = ForwardTestServicer(lifecycle, store, streamer, verifier)
     working = asyncio.create_task(worker.run(), name="forward-test-worker")
     working.add_done_callback(_report)
     relaying = asyncio.create_task(relay.run(), name="forward-test-relay")

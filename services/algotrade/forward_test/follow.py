@@ -23,7 +23,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from algotrade.engine.native import TrapError
 from algotrade.forward_test.batch import Batch, Reading, RecordError
 from algotrade.forward_test.changes import Changes
-from algotrade.forward_test.lane import Lane, Member, most_ticks
+from algotrade.forward_test.lane import Lane, most_ticks
+from algotrade.forward_test.member import Member
 from algotrade.forward_test.obey import Obedience
 from algotrade.forward_test.session import Progress, Status
 from algotrade.forward_test.shards import Shards
@@ -173,11 +174,10 @@ class Worker:
                 batch = await self._read(front, reads)
             except OffsetOutOfRange as error:
                 for lane in front:
-                    if lane.skip_to(error.bounds.earliest):
-                        moved.append(lane)
-                    else:
+                    moved.append(lane)
+                    if not lane.skip_to(error.bounds.earliest):
                         log.error("lane.lost", symbol=lane.symbol, error=str(error))  # noqa: TRY400
-                        progress += [lane.halted(member, "position_lost") for member in lane.members.values()]
+                        progress += lane.lose(error.bounds)
                 continue
             if batch is not None:
                 moved += front
@@ -218,11 +218,13 @@ class Worker:
     async def _step(self, front: Sequence[Lane], batch: Batch) -> list[Progress]:
         """Step the lanes of a front in one call; return what must be stored of them now."""
         try:
-            ticks = batch.ticks(front[0].symbol, front[0].reader)[0]
+            stretch = batch.stretch(front[0].symbol, front[0].reader)
         except RecordError as error:
             return _unreadable(front, error)
+        if stretch.turns:
+            return [one for lane in front for one in await self._advance(lane, batch)]
         with self._metrics.session_step_seconds.time():
-            done = self._lanes.fleet.step([lane.berth for lane in front], ticks)
+            done = self._lanes.fleet.step([lane.berth for lane in front], stretch.ticks)
         progress: list[Progress] = []
         for index, lane in enumerate(front):
             if index in done.trapped:

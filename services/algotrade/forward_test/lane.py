@@ -6,8 +6,9 @@ catches up, and joins the others when it has come to where they are. One that is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -16,63 +17,53 @@ from algotrade.engine import fixed
 from algotrade.engine.compile import Artefact
 from algotrade.engine.fleet import Fleet, FleetSessions
 from algotrade.engine.records import MARKER, Records
-from algotrade.engine.runtime import EXITS_ONLY, RUNNING, Sessions, SessionState
-from algotrade.forward_test.batch import Batch
-from algotrade.forward_test.book import Book, Happening
+from algotrade.engine.runtime import EXITS_ONLY, GAP, RUNNING, STALE, Sessions, SessionState
+from algotrade.forward_test.batch import Batch, Turn
+from algotrade.forward_test.book import Book
 from algotrade.forward_test.changes import Mark
-from algotrade.forward_test.session import Command, Held, Place, Progress, Session, Status
-from algotrade.forward_test.tell import outgoing_of, outgoing_status
+from algotrade.forward_test.member import Member, progress_of, reader_of
+from algotrade.forward_test.session import POSITION_LOST, Held, OwnKind, Place, Progress, Status
+from algotrade.platform.bus import Bounds
 from algotrade.platform.ticks import FeedReader
+from algotrade.v1 import types_pb2
 
-Front = tuple[int, int, str, int, int]
+Front = tuple[int, int, str, int, int, int]
+FEED_STATES: Final[Mapping[int, str]] = {
+    types_pb2.FEED_STATE_LIVE: "live",
+    types_pb2.FEED_STATE_GAP: "gap",
+    types_pb2.FEED_STATE_STALE: "stale",
+}
+_FEED_MODES: Final[Mapping[int, int]] = {types_pb2.FEED_STATE_GAP: GAP, types_pb2.FEED_STATE_STALE: STALE}
 SESSION_TICKS: Final = 2**17  # sessions times ticks of a step: about a millisecond in the module
-
-
-@dataclass(slots=True, eq=False)
-class Member:
-    """A session in a lane."""
-
-    session: Session  # as in its row, or as the next commit will have it
-    book: Book
-    slot: int
-    stored_ns: int  # when its row was last written
-    place: Place  # as in its row
-    state: bytes | None  # as in its row
-    lane: Lane | None = None  # None only for one that could not be brought back
-    happenings: list[Happening] = field(default_factory=list)  # since the last commit
-
-    def caused_by(self, command: Command) -> None:
-        """Let what happens from here on carry a command's correlation id."""
-        self.session = replace(self.session, correlation_id=command.correlation_id)
-
-    def keep(self, stored: Progress, now_ns: int) -> None:
-        """Take note of what was committed."""
-        self.session, self.place, self.state, self.stored_ns = stored.session, stored.place, stored.state, now_ns
-        self.happenings.clear()
-
-    @property
-    def last_tick(self) -> tuple[int, int]:
-        """Time and sequence of the newest tick it has seen."""
-        return self.lane.last_tick if self.lane else (0, 0)
 
 
 class Lane:
     """Sessions of one artefact at one place."""
 
     def __init__(
-        self, artefact: Artefact, symbol: str, place: Place, last_tick_sequence: int, fleet: Fleet | None = None
+        self,
+        artefact: Artefact,
+        symbol: str,
+        place: Place,
+        reader: FeedReader,
+        fleet: Fleet | None = None,
+        witness: Callable[[Records], None] = lambda ticks: None,
     ) -> None:
-        """Begin empty, in a fleet where one is given that has room. Records of other symbols are passed over."""
+        """Begin empty, in a fleet where one is given that has room. Records of other symbols are passed over.
+
+        ``witness`` sees the ticks that a lane without a fleet is stepped over.
+        """
         self.artefact = artefact
         self.symbol = symbol
         self.partition = place.partition
         self.offset = place.offset
         self.orders_from = place.orders_from
         self.alone_until = 0  # joins no other before this offset: one of its sessions may trap
-        self.last_tick = (0, last_tick_sequence)  # time and sequence of the newest tick that it was stepped over
+        self.last_tick = (0, reader.sequence)  # time and sequence of the newest tick that it was stepped over
         self.trapped = False  # one of its sessions has, and left a state half done
         self.members: dict[int, Member] = {}
-        self._reader = FeedReader(last_tick_sequence, place.feed_epoch)
+        self._reader = reader
+        self._witness = witness
         self._fleet = fleet
         self._sessions = _sessions(artefact, fleet)
 
@@ -81,7 +72,8 @@ class Lane:
         """What it reads next, where it can be stepped together with others that read the same; else None."""
         if not self._settled or not isinstance(self._sessions, FleetSessions):
             return None
-        return (self.partition, self.offset, self.symbol, self._reader.sequence, self._reader.epoch)
+        read = self._reader
+        return (self.partition, self.offset, self.symbol, read.sequence, read.epoch, read.state)
 
     @property
     def berth(self) -> FleetSessions:
@@ -122,7 +114,8 @@ class Lane:
             self._sessions.restore(slot, held.state)
         elif self.warming or session.status is Status.PAUSED:
             self._sessions.set_mode(slot, EXITS_ONLY)
-        member = Member(session, Book(held, self.artefact.manifest.nodes), slot, now_ns, held.place, held.state, self)
+        book = Book(held, self.artefact.manifest.nodes)
+        member = Member(session, book, slot, now_ns, held.place, held.begin_offset, held.state, self)
         if not self.last_tick[0]:
             self.last_tick = (self._sessions.state(slot).last_ts, self.last_tick[1])
         self.members[slot] = member
@@ -142,8 +135,8 @@ class Lane:
     def accepts(self, held: Held) -> bool:
         """Whether a session can go on here from its row."""
         session, place = held.session, held.place
-        mine = (self.symbol, self.artefact.hash, self.place, self.tick_sequence)
-        theirs = (session.symbol, session.artefact_hash, place, session.last_tick_sequence)
+        mine = (self.symbol, self.artefact.hash, self.place, self._reader)
+        theirs = (session.symbol, session.artefact_hash, place, reader_of(held))
         free = not self.stopping and self.offset >= self.alone_until
         return mine == theirs and free and session.status is not Status.STOPPING
 
@@ -154,7 +147,7 @@ class Lane:
 
     def alone(self, member: Member) -> Lane:
         """Move a session into a new lane at this place."""
-        lane = Lane(self.artefact, self.symbol, self.place, self._reader.sequence, self._fleet)
+        lane = Lane(self.artefact, self.symbol, self.place, replace(self._reader), self._fleet)
         lane.last_tick = self.last_tick
         self._move(member, lane)
         return lane
@@ -206,7 +199,12 @@ class Lane:
     def resume(self, member: Member) -> None:
         """Let a session enter positions, or if it warms up, as soon as it has."""
         if not self.warming:
-            self._sessions.set_mode(member.slot, RUNNING)
+            self._sessions.set_mode(member.slot, self._mode(Status.RUNNING))
+
+    def _mode(self, status: Status) -> int:
+        """Return what a session of a status may do on the feed as it is."""
+        settled = EXITS_ONLY if status in (Status.PAUSED, Status.STOPPING) else RUNNING
+        return _FEED_MODES.get(self._reader.state, settled)
 
     def advance(self, batch: Batch) -> bool:
         """Move behind a batch that begins here; note what happened. Tell whether the warm-up has just ended.
@@ -214,23 +212,53 @@ class Lane:
         Raises TrapError; then the lane is of no more use.
         """
         warming = self.warming
-        ticks, self._reader = batch.ticks(self.symbol, self._reader)
+        stretch = batch.stretch(self.symbol, self._reader)
         self.offset = batch.end
-        if self.stopping:
-            ticks = until_priced(ticks)
-        if len(ticks):
-            events = self._sessions.step(ticks)
-            self.last_tick = int(ticks["ts"][-1]), int(ticks["seq"][-1])
-            if not warming:
-                self._note(events)
+        for ticks, turn in stretch.parts():
+            if self._step(ticks, warming=warming):
+                break
+            if turn is not None:
+                self._turn(turn, warming=warming)
+        self._reader = stretch.reader
         begun = warming and not self.warming
         if begun:
             self._begin()
         return begun
 
+    def _step(self, ticks: Records, *, warming: bool) -> bool:
+        """Step over ticks of a feed in one state; tell whether the one session that was to be sold out now is."""
+        stopping = self.stopping and self._reader.state != types_pb2.FEED_STATE_GAP
+        if stopping:
+            ticks = until_priced(ticks)
+        if not len(ticks):
+            return False
+        self._witness(ticks)
+        events = self._sessions.step(ticks)
+        self.last_tick = int(ticks["ts"][-1]), int(ticks["seq"][-1])
+        if not warming:
+            self._note(events)
+        return stopping and not ticks["flags"][-1] & MARKER
+
+    def _turn(self, turn: Turn, *, warming: bool) -> None:
+        """Let the sessions trade as the feed's new state allows, and note it."""
+        self._reader.state = turn.state
+        for member in () if warming else tuple(self.members.values()):
+            if self._sessions.is_halted(member.slot):
+                continue
+            if turn.state in _FEED_MODES:
+                member.happenings += member.book.fold(self._sessions.refuse(member.slot))
+            self._sessions.set_mode(member.slot, self._mode(member.session.status))
+            self._tell(member, OwnKind.FEED, FEED_STATES[turn.state], turn.event_ns)
+
+    def _tell(self, member: Member, kind: OwnKind, reason: str, event_ns: int) -> None:
+        """Number an event that is not the engine's."""
+        cash = self.state(member).cash
+        member.happenings.append(member.book.note(kind, reason, event_ns, self.last_tick[1], cash))
+
     def stepped(self, batch: Batch, events: Records | None) -> None:
-        """Take note that it was stepped over a batch together with the others of its front."""
-        ticks, self._reader = batch.ticks(self.symbol, self._reader)
+        """Take note that it was stepped, with the others of its front, over a batch in which the feed did not turn."""
+        stretch = batch.stretch(self.symbol, self._reader)
+        ticks, self._reader = stretch.ticks, stretch.reader
         self.offset = batch.end
         if len(ticks):
             self.last_tick = int(ticks["ts"][-1]), int(ticks["seq"][-1])
@@ -251,16 +279,37 @@ class Lane:
             return False
         begun = self.warming and offset == self.orders_from
         self.offset = offset
+        for member in self.members.values():
+            member.begin_offset = offset
         if begun:
             self._begin()
         return True
+
+    def lose(self, bounds: Bounds) -> list[Progress]:
+        """Go on where the log begins now that it no longer holds what follows; return what to store of the sessions.
+
+        What they missed nobody knows, so they enter nothing until they are told to go on.
+        """
+        if self.warming:
+            self.offset = self.orders_from
+            self._begin()
+        lost_from, self.offset = self.offset, bounds.earliest
+        self.orders_from = min(self.orders_from, self.offset)
+        found = []
+        for member in self.members.values():
+            self.pause(member)
+            self._tell(member, OwnKind.LOST, POSITION_LOST, self.state(member).last_ts)
+            status = Status.STOPPING if member.session.status is Status.STOPPING else Status.PAUSED
+            progress = self.progress(member, status)
+            session = replace(progress.session, segment=member.session.segment + 1)
+            found.append(replace(progress, session=session, lost_from=lost_from))
+        return found
 
     def _begin(self) -> None:
         """End the warm-up: what happens from here on counts, and is numbered from here on."""
         for slot, member in self.members.items():
             member.book.warmup_events = self._sessions.state(slot).last_event
-            paused = member.session.status is Status.PAUSED
-            self._sessions.set_mode(slot, EXITS_ONLY if paused else RUNNING)
+            self._sessions.set_mode(slot, self._mode(member.session.status))
 
     def state(self, member: Member) -> SessionState:
         """Return a session's ledger as it is in memory."""
@@ -290,14 +339,16 @@ class Lane:
             bars=state.bars,
             last_sequence=book.last_sequence,
             last_tick_sequence=member.last_tick[1],
+            feed_state=self._reader.state,
         )
-        return _progress(session, self.place, self._sessions.snapshot(member.slot), member)
+        place = replace(self.place, orders_from=min(member.place.orders_from, self.offset))
+        return progress_of(session, place, self._sessions.snapshot(member.slot), member)
 
     def told(self, member: Member, status: Status) -> Progress:
         """Return what to store of a session that was told something. A warm-up leaves nothing but the status."""
         if not self.warming:
             return self.progress(member, status)
-        return _progress(replace(member.session, status=status), member.place, member.state, member)
+        return progress_of(replace(member.session, status=status), member.place, member.state, member)
 
     def halted(self, member: Member, reason: str) -> Progress:
         """Return what to store of a session that can no longer be stepped: its last stored row, and why."""
@@ -306,40 +357,13 @@ class Lane:
         session = replace(
             member.session, status=Status.HALTED, halt_reason=reason, last_sequence=member.book.last_sequence
         )
-        return _progress(session, member.place, member.state, member)
+        return progress_of(session, member.place, member.state, member)
 
     def _note(self, events: Records) -> None:
         """Give each session its events."""
         for slot in np.unique(events["slot"]).tolist():
             if (member := self.members.get(slot)) is not None:
                 member.happenings += member.book.fold(events[events["slot"] == slot])
-
-
-def _progress(session: Session, place: Place, state: bytes | None, member: Member) -> Progress:
-    trades = {one.trade.sequence: one.trade for one in member.happenings if one.trade is not None}
-    outgoing = outgoing_of(session, member.happenings)
-    if session.status is not member.session.status:
-        outgoing.append(outgoing_status(session, member.last_tick[0]))
-    return Progress(
-        session=session,
-        place=place,
-        state=state,
-        warmup_events=member.book.warmup_events,
-        totals=member.book.totals,
-        open=member.book.open,
-        events=tuple(one.event for one in member.happenings),
-        trades=tuple(trades.values()),
-        outgoing=tuple(outgoing),
-    )
-
-
-def unreadable(held: Held, reason: str) -> Progress:
-    """Return what to store of a session that cannot be brought back from its row."""
-    book = Book(held, ())
-    member = Member(held.session, book, -1, 0, held.place, held.state)
-    member.happenings = [book.halt(reason, 0, held.session.last_tick_sequence, held.session.cash)]
-    session = replace(held.session, status=Status.HALTED, halt_reason=reason, last_sequence=book.last_sequence)
-    return _progress(session, held.place, held.state, member)
 
 
 def _sessions(artefact: Artefact, fleet: Fleet | None) -> Sessions:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from algotrade.engine.compile import Artefact
 from algotrade.engine.fleet import Fleet
 from algotrade.engine.native import TrapError
-from algotrade.forward_test.lane import Front, Lane, Member
+from algotrade.forward_test.lane import Front, Lane
+from algotrade.forward_test.member import Member, reader_of
 from algotrade.forward_test.session import Held, Progress, Status
 from algotrade.forward_test.store import Ledger
 from algotrade.platform.clock import Clock
@@ -89,7 +90,7 @@ class Lanes:
         try:
             if lane is None:
                 artefact = await self._artefact(session.artefact_hash)
-                lane = Lane(artefact, session.symbol, held.place, session.last_tick_sequence, self.fleet)
+                lane = Lane(artefact, session.symbol, held.place, reader_of(held), self.fleet)
                 lane.alone_until = alone_until
                 member = lane.hold(held, self._clock.now_ns())
                 self.add(lane)

@@ -173,6 +173,13 @@ class Lifecycle:
         """Tell whether the same request was obeyed before. Raises AlreadyExists where it was another."""
         return once is not None and await self._store.answered(once) is not None
 
+    async def started(self, user_id: str, session_id: str) -> Session:
+        """Return a session of a user that has been started. Raises NotFound, FailedPrecondition."""
+        session = await self.get(user_id, session_id)
+        if session.status is Status.CREATED:
+            raise _wrong_status(session, "be verified")
+        return session
+
     async def _tell(self, session: Session, kind: CommandKind, once: Once | None) -> Session:
         """Store a command, or find it stored by the same request; return the session after it."""
         command = _command(session, kind, once)

@@ -16,7 +16,8 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from algotrade.engine import fixed
-from algotrade.forward_test.lane import Lane, Member
+from algotrade.forward_test.lane import Lane
+from algotrade.forward_test.member import Member
 from algotrade.forward_test.messages import STATUSES, mark_message
 from algotrade.platform import limits
 from algotrade.platform.bus import Bus, Message

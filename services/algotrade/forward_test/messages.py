@@ -52,6 +52,8 @@ def session_message(session: Session) -> pb.Session:
         bars=session.bars,
         last_sequence=session.last_sequence,
         last_tick_sequence=session.last_tick_sequence,
+        feed_state=types_pb2.FeedState.ValueType(session.feed_state),
+        segment=session.segment,
         create_time=_moment(session.create_time),
         start_time=_moment(session.start_time),
         stop_time=_moment(session.stop_time),

@@ -9,6 +9,7 @@ import structlog
 
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.lane import Lane
+from algotrade.forward_test.member import Member
 from algotrade.forward_test.session import Applied, Command, CommandKind, Commit, Place, Session, Status
 from algotrade.forward_test.shards import Shards
 from algotrade.platform import limits
@@ -33,8 +34,6 @@ class Obedience:
         with structlog.contextvars.bound_contextvars(correlation_id=command.correlation_id):
             if command.kind is CommandKind.START:
                 await self._start(command)
-            elif command.kind in (CommandKind.STOP_FLATTEN, CommandKind.STOP_KEEP):
-                await self._stop(command)
             else:
                 await self._steer(command)
             log.info("command.applied", session_id=command.session_id, kind=command.kind)
@@ -47,7 +46,7 @@ class Obedience:
             return
         session = replace(session, correlation_id=command.correlation_id)
         place = await self._first_place(session)
-        applied = Applied(command.session_id, command.command_id, place.partition, place.orders_from)
+        applied = Applied(command.session_id, command.command_id, place.partition, place.orders_from, None, 1)
         await self._shards.write(Commit(starts=((session, place),), applied=(applied,)))
         for held in await self._shards.rows([session.session_id]):
             await self._shards.hold(held)
@@ -61,50 +60,60 @@ class Obedience:
             return Place(partition, bounds.earliest, bounds.earliest)
         return Place(partition, max(bounds.earliest, bounds.end - limits.MAX_WARMUP_RECORDS), bounds.end)
 
-    async def _stop(self, command: Command) -> None:
-        found = self._shards.lanes.find(command.session_id)
-        if found is None:
-            await self._pass(command)
-            return
-        lane, member = found
-        status = Status.STOPPED
-        if command.kind is CommandKind.STOP_FLATTEN and lane.state(member).quantity:
-            if member.session.status is Status.STOPPING:
-                await self._pass(command)
-                return
-            member.caused_by(command)
-            if len(lane.members) > 1:
-                lane = lane.alone(member)
-                self._shards.lanes.add(lane)
-            lane.sell_out(member)
-            status = Status.STOPPING
-        await self._shards.commit([lane.progress(member, status)], [_applied(command, lane)])
-
     async def _steer(self, command: Command) -> None:
-        """Pause, resume or flatten a session that goes on; where it is so already, change nothing."""
+        """Do what a session that goes on is told; where that changes nothing, change nothing."""
         found = self._shards.lanes.find(command.session_id)
-        if found is None or (step := _STEPS.get((command.kind, found[1].session.status))) is None:
+        status = None if found is None else after(command.kind, *found)
+        if found is None or status is None:
             await self._pass(command)
             return
         lane, member = found
-        act, status = step
+        if status is Status.STOPPING and len(lane.members) > 1:
+            lane = lane.alone(member)
+            self._shards.lanes.add(lane)
         member.caused_by(command)
-        act(lane, member)
-        await self._shards.commit([lane.told(member, status)], [_applied(command, lane)])
+        act(command.kind, lane, member)
+        progress = lane.progress(member, status) if status.ending else lane.told(member, status)
+        await self._shards.commit([progress], [_applied(command, lane, member)])
 
     async def _pass(self, command: Command) -> None:
         """Note a command that has come too late to change anything."""
         await self._shards.write(Commit(applied=(Applied(command.session_id, command.command_id),)))
 
 
-# What a command does to a session by its status, and its status afterwards; any other pair changes nothing.
-_STEPS: Final = {
-    (CommandKind.PAUSE, Status.RUNNING): (Lane.pause, Status.PAUSED),
-    (CommandKind.RESUME, Status.PAUSED): (Lane.resume, Status.RUNNING),
-    (CommandKind.FLATTEN, Status.RUNNING): (Lane.flatten, Status.RUNNING),
-    (CommandKind.FLATTEN, Status.PAUSED): (Lane.flatten, Status.PAUSED),
+# What becomes of a session that goes on, by its status; any other pair changes nothing.
+_AFTER: Final = {
+    (CommandKind.PAUSE, Status.RUNNING): Status.PAUSED,
+    (CommandKind.RESUME, Status.PAUSED): Status.RUNNING,
+    (CommandKind.FLATTEN, Status.RUNNING): Status.RUNNING,
+    (CommandKind.FLATTEN, Status.PAUSED): Status.PAUSED,
 }
 
 
-def _applied(command: Command, lane: Lane) -> Applied:
-    return Applied(command.session_id, command.command_id, lane.partition, lane.offset, lane.tick_sequence)
+def after(kind: CommandKind, lane: Lane, member: Member) -> Status | None:
+    """Return a session's status after a command; None where the command changes nothing."""
+    if kind is CommandKind.STOP_KEEP:
+        return Status.STOPPED
+    if kind is CommandKind.STOP_FLATTEN:
+        if not lane.state(member).quantity:
+            return Status.STOPPED
+        return None if member.session.status is Status.STOPPING else Status.STOPPING
+    return _AFTER.get((kind, member.session.status))
+
+
+def act(kind: CommandKind, lane: Lane, member: Member) -> None:
+    """Do to a session in memory what a command says that changes something."""
+    match kind:
+        case CommandKind.PAUSE:
+            lane.pause(member)
+        case CommandKind.RESUME:
+            lane.resume(member)
+        case CommandKind.FLATTEN:
+            lane.flatten(member)
+        case CommandKind.STOP_FLATTEN if lane.state(member).quantity:
+            lane.sell_out(member)
+
+
+def _applied(command: Command, lane: Lane, member: Member) -> Applied:
+    segment = member.session.segment
+    return Applied(command.session_id, command.command_id, lane.partition, lane.offset, lane.tick_sequence, segment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -10,9 +11,11 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from algotrade.forward_test import postgres_bases as bases
 from algotrade.forward_test import rows
 from algotrade.forward_test.postgres_outbox import add_outgoing
 from algotrade.forward_test.session import (
+    POSITION_LOST,
     Command,
     CommandKind,
     Commit,
@@ -49,7 +52,7 @@ _START_COLUMNS: Final = {
 _START: Final = text(f"""
     UPDATE forward_test_sessions AS s SET
         status = 'running', started_at = now(), correlation_id = r.correlation_id, log_partition = r.log_partition,
-        log_offset = r.log_offset, orders_from = r.orders_from
+        log_offset = r.log_offset, orders_from = r.orders_from, begin_offset = r.log_offset
     FROM {rows.unnest("r", _START_COLUMNS)} WHERE s.session_id = r.session_id AND s.status = 'created'
 """)
 _PROGRESS_COLUMNS: Final = {
@@ -69,7 +72,11 @@ _PROGRESS_COLUMNS: Final = {
     "last_sequence": "bigint",
     "last_tick_sequence": "bigint",
     "log_offset": "bigint",
+    "orders_from": "bigint",
+    "begin_offset": "bigint",
     "feed_epoch": "bigint",
+    "feed_state": "smallint",
+    "segment": "integer",
     "warmup_events": "bigint",
     "state": "bytea",
 }
@@ -81,7 +88,9 @@ _PROGRESS: Final = text(f"""
         winning_trades = r.winning_trades, total_pnl = {rows.decimal("r.total_pnl")},
         peak_balance = {rows.decimal("r.peak_balance")}, max_drawdown = {rows.decimal("r.max_drawdown")},
         bars = r.bars, last_sequence = r.last_sequence, last_tick_sequence = r.last_tick_sequence,
-        log_offset = r.log_offset, feed_epoch = r.feed_epoch, warmup_events = r.warmup_events, state = r.state,
+        log_offset = r.log_offset, orders_from = r.orders_from, begin_offset = r.begin_offset,
+        feed_epoch = r.feed_epoch, feed_state = r.feed_state, segment = r.segment,
+        warmup_events = r.warmup_events, state = r.state,
         stopped_at = CASE WHEN r.status IN ('stopped', 'halted') THEN coalesce(s.stopped_at, now()) END
     FROM {rows.unnest("r", _PROGRESS_COLUMNS)} WHERE s.session_id = r.session_id
 """)
@@ -136,10 +145,12 @@ _APPLIED_COLUMNS: Final = {
     "log_partition": "integer",
     "log_offset": "bigint",
     "tick_sequence": "bigint",
+    "segment": "integer",
 }
 _APPLIED: Final = text(f"""
     UPDATE session_commands AS c SET
-        applied = true, log_partition = r.log_partition, log_offset = r.log_offset, tick_sequence = r.tick_sequence
+        applied = true, log_partition = r.log_partition, log_offset = r.log_offset, tick_sequence = r.tick_sequence,
+        segment = r.segment
     FROM {rows.unnest("r", _APPLIED_COLUMNS)} WHERE c.session_id = r.session_id AND c.command_id = r.command_id
 """)
 
@@ -266,11 +277,14 @@ async def _write(connection: AsyncConnection, commit: Commit) -> None:
         (
             _APPLIED,
             _APPLIED_COLUMNS,
-            [(a.session_id, a.command_id, a.partition, a.offset, a.tick_sequence) for a in commit.applied],
+            [astuple(applied) for applied in commit.applied],
         ),
     ):
         if values:
             await connection.execute(statement, rows.arrays(columns, values))
+    if lost := [one for one in progress if one.lost_from is not None]:
+        values = [bases.values(one, opens=True, reason=POSITION_LOST, ended=one.lost_from) for one in lost]
+        await connection.execute(bases.INSERT, rows.arrays(bases.COLUMNS, values))
     if flat := [UUID(one.session.session_id) for one in progress if one.events and not one.open]:
         await connection.execute(_CLOSED, {"session_ids": flat})
     await add_outgoing(connection, [message for one in progress for message in one.outgoing])
@@ -295,7 +309,11 @@ def _progress(one: Progress) -> tuple[Any, ...]:
         session.last_sequence,
         session.last_tick_sequence,
         one.place.offset,
+        one.place.orders_from,
+        one.begin_offset,
         one.place.feed_epoch,
+        session.feed_state,
+        session.segment,
         one.warmup_events,
         one.state,
     )

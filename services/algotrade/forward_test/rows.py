@@ -40,6 +40,7 @@ def arrays(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> dict[st
 SESSION: Final = f"""
     s.session_id, s.user_id, s.session_name, s.strategy_id, s.strategy_version, s.artefact_hash, s.symbol,
     s.settings, s.parameters, s.from_first_tick, s.created_at, s.warmup_bars, CAST(s.status AS text) AS status,
+    s.feed_state, s.segment,
     s.halt_reason, s.total_trades, s.winning_trades, s.bars, s.last_sequence, s.last_tick_sequence, s.correlation_id,
     s.started_at, s.stopped_at, {units("s.current_balance", "cash")}, s.equity * 100000000 AS equity,
     {units("s.last_price")},
@@ -48,7 +49,7 @@ SESSION: Final = f"""
     """
 SESSIONS: Final = "forward_test_sessions AS s LEFT JOIN portfolio_positions AS p USING (session_id)"
 HELD: Final = f"""
-    s.log_partition, s.log_offset, s.orders_from, s.feed_epoch, s.warmup_events, s.state,
+    s.log_partition, s.log_offset, s.orders_from, s.begin_offset, s.feed_epoch, s.warmup_events, s.state,
     {units("s.peak_balance")}, {units("s.max_drawdown")}, p.entry_ns AS open_ns, {units("p.fees", "open_fees")},
     p.entry_sequence AS open_sequence
     """
@@ -91,6 +92,8 @@ def session(row: Row[Any]) -> Session:
         bars=row.bars,
         last_sequence=row.last_sequence,
         last_tick_sequence=row.last_tick_sequence,
+        feed_state=row.feed_state,
+        segment=row.segment,
         correlation_id=row.correlation_id,
         start_time=row.started_at,
         stop_time=row.stopped_at,
@@ -102,6 +105,7 @@ def held(row: Row[Any], last_trade: SessionTrade | None) -> Held:
     return Held(
         session=session(row),
         place=Place(row.log_partition, row.log_offset, row.orders_from, row.feed_epoch),
+        begin_offset=row.begin_offset,
         state=state(row),
         warmup_events=row.warmup_events,
         totals=Totals(row.total_trades, row.winning_trades, row.total_pnl, row.peak_balance, row.max_drawdown),

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from grpc.aio import ServicerContext
 
+from algotrade.forward_test.certificate import certificate_message
 from algotrade.forward_test.changes import Mark
 from algotrade.forward_test.figures import figures_of, record_of
 from algotrade.forward_test.lifecycle import Lifecycle
@@ -26,6 +27,7 @@ from algotrade.forward_test.messages import (
 from algotrade.forward_test.session import Event, Session
 from algotrade.forward_test.store import SessionStore
 from algotrade.forward_test.stream import Item, Streamer
+from algotrade.forward_test.verify import Verifier
 from algotrade.platform import paging
 from algotrade.platform.caller import principal
 from algotrade.v1 import forward_test_service_pb2 as pb
@@ -44,8 +46,9 @@ TRADES_PAGE: Final = (100, 1000)
 class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
     """Translates between messages and who decides, who keeps, who follows."""
 
-    def __init__(self, lifecycle: Lifecycle, store: SessionStore, streamer: Streamer) -> None:
+    def __init__(self, lifecycle: Lifecycle, store: SessionStore, streamer: Streamer, verifier: Verifier) -> None:
         """Take them."""
+        self._verifier = verifier
         self._lifecycle = lifecycle
         self._store = store
         self._streamer = streamer
@@ -129,6 +132,11 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
             metrics=[metric_message(one) for one in figures],
             last_sequence=record.session.last_sequence,
         )
+
+    async def VerifyParity(self, request: pb.VerifyParityRequest, context: Context) -> pb.VerifyParityResponse:
+        """Replay a session's past and compare what is stored of it."""
+        session = await self._lifecycle.started(principal().user_id, request.session_id)
+        return pb.VerifyParityResponse(certificate=certificate_message(await self._verifier.verify(session)))
 
     async def StreamSession(
         self, request: pb.StreamSessionRequest, context: Context

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from uuid import UUID, uuid5
 
 from algotrade.engine.settings import RunSettings
 from algotrade.platform.bus import partition_of
 from algotrade.platform.topics import FORWARD_TEST_EVENTS
+from algotrade.v1 import types_pb2
 
 
 class Status(StrEnum):
@@ -31,6 +32,11 @@ class Status(StrEnum):
         """Whether nothing can happen any more."""
         return self in (Status.STOPPED, Status.HALTED)
 
+    @property
+    def ending(self) -> bool:
+        """Whether it has ended, or will with the tick it waits for."""
+        return self.final or self is Status.STOPPING
+
 
 class CommandKind(StrEnum):
     """What a session can be told."""
@@ -41,6 +47,16 @@ class CommandKind(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     FLATTEN = "flatten"
+
+
+POSITION_LOST = "position_lost"  # why a segment ends: the log no longer holds what follows
+
+
+class OwnKind(IntEnum):
+    """Events that the engine does not report, numbered beside its `EventKind`."""
+
+    FEED = 20  # the feed is live, stale or has a gap; the reason says which
+    LOST = 21  # ticks were lost to the session
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,8 @@ class Session:
     bars: int = 0
     last_sequence: int = 0
     last_tick_sequence: int = 0
+    feed_state: int = types_pb2.FEED_STATE_LIVE  # what the feed was last said to be
+    segment: int = 1  # rises where ticks were lost to it: from there on it is replayed from a new beginning
     correlation_id: str = ""  # of the call that last told it something: what it does carries it
     start_time: datetime | None = None
     stop_time: datetime | None = None
@@ -101,7 +119,7 @@ class Event:
 
     session_id: str
     sequence: int
-    kind: int  # engine.records.EventKind
+    kind: int  # engine.records.EventKind or OwnKind
     event_ns: int
     tick_sequence: int
     node_id: str
@@ -176,6 +194,7 @@ class Applied:
     partition: int | None = None
     offset: int | None = None
     tick_sequence: int | None = None
+    segment: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +215,47 @@ class Held:
     """A session as its worker finds it: everything needed to go on where the last commit left it.
 
     ``state`` is None until the first checkpoint: then the session begins at its place anew.
-    ``warmup_events``: how many events the engine numbered before the first that counts.
+    ``begin_offset``: the first record it read, warm-up included; None where nobody noted it.
+    ``warmup_events``: what the engine's event numbers are ahead of the session's: how many it gave before the first
+    that counts, less the session's own events (`OwnKind`) since.
     """
 
     session: Session
     place: Place
+    begin_offset: int | None
     state: bytes | None
     warmup_events: int
     totals: Totals
     open: SessionTrade | None
     last_trade: SessionTrade | None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A row as it was. One that opens a segment says why, and where the segment before it had ended."""
+
+    held: Held
+    opens: bool
+    reason: str
+    ended_offset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A command that was applied: in a segment, before the record at an offset."""
+
+    kind: CommandKind
+    segment: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """All that a session's past is replayed from, as of one moment; ``held`` is its row in whatever status."""
+
+    held: Held
+    commands: tuple[Past, ...]
+    bases: tuple[Base, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +271,20 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One session's step forward: its new row, and what happened since the old one."""
+    """One session's step forward: its new row, and what happened since the old one.
+
+    ``lost_from``: the offset from which on records were lost to it, where with this step a new segment begins.
+    """
 
     session: Session
     place: Place
+    begin_offset: int | None
     state: bytes | None
     warmup_events: int
     totals: Totals
     open: SessionTrade | None
+    last_trade: SessionTrade | None = None
+    lost_from: int | None = None
     events: tuple[Event, ...] = ()
     trades: tuple[SessionTrade, ...] = ()  # closed, or marked ambiguous since
     outgoing: tuple[Outgoing, ...] = ()

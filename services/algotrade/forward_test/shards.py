@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from algotrade.forward_test.changes import Changes
-from algotrade.forward_test.lane import unreadable
 from algotrade.forward_test.lanes import Lanes, Unreadable
+from algotrade.forward_test.member import unreadable
 from algotrade.forward_test.session import Applied, Command, Commit, Held, Progress, Session
 from algotrade.forward_test.store import Fenced, Ledger
 from algotrade.platform.clock import SECOND_NS, Clock

@@ -21,6 +21,7 @@ from algotrade.forward_test.session import (
     Session,
     SessionTrade,
     Status,
+    Trail,
 )
 from algotrade.platform.once import Once
 
@@ -139,6 +140,26 @@ class Ledger(Protocol):
 
     async def commit(self, epochs: Mapping[int, int], commit: Commit) -> None:
         """Store everything or nothing. Raises Fenced where an epoch {shard: epoch} is no longer the newest."""
+        ...
+
+
+class Proofs(Protocol):
+    """What a replay of a session's past is made from, and what it is compared with."""
+
+    async def trail(self, session: Session) -> Trail:
+        """Return a session's row, commands and bases as of one moment. Raises KeyError where it has gone."""
+        ...
+
+    async def module(self, artefact_hash: str) -> bytes:
+        """Return the bytes of an artefact that a session runs. Raises KeyError."""
+        ...
+
+    async def events(self, session: Session, after: int, count: int) -> list[Event]:
+        """List events behind a sequence, in order."""
+        ...
+
+    async def closed(self, session: Session, after: int, count: int) -> list[SessionTrade]:
+        """List closed trades behind a sequence, in order."""
         ...
 
 

@@ -39,17 +39,25 @@ def from_batch(batch: types_pb2.TickBatch) -> Records:
 class FeedReader:
     """Reads one symbol's updates off the log: drops what a fenced writer or a repeated delivery brings.
 
-    ``sequence`` is that of the last tick taken, ``epoch`` the highest seen.
+    ``sequence`` is that of the last tick taken, ``epoch`` the highest seen, ``state`` what the feed was last said to be
+    (a FeedState).
     """
 
     sequence: int = 0
     epoch: int = 0
+    state: int = types_pb2.FEED_STATE_LIVE
 
     def take(self, update: events_pb2.MarketDataUpdate) -> Records:
-        """Return the ticks of an update that were not taken before, maybe none."""
-        if update.epoch < self.epoch or not update.HasField("ticks"):
+        """Return the ticks of an update that were not taken before, maybe none. ValueError for columns that differ."""
+        if update.epoch < self.epoch:
             return np.zeros(0, TICK)
         self.epoch = update.epoch
+        if update.HasField("feed_state"):
+            change = update.feed_state
+            if change.state and change.after_sequence >= self.sequence:  # an older one comes again
+                self.state = change.state
+        if not update.HasField("ticks"):
+            return np.zeros(0, TICK)
         ticks = from_batch(update.ticks)
         fresh = ticks[max(0, self.sequence + 1 - update.ticks.first_sequence) :]
         if len(fresh):

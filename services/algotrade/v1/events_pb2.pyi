@@ -167,7 +167,7 @@ class StrategySignal(_message.Message):
     """The session's name."""
     @_builtins.property
     def event(self) -> _forward_test_service_pb2.SessionEvent:
-        """The event: a rejection, an ambiguity, a halt or a notice."""
+        """The event: a rejection, an ambiguity, a halt, a notice, a change of the feed's state, or ticks lost."""
 
     def __init__(
         self,

@@ -45,6 +45,62 @@ STOP_MODE_KEEP: StopMode.ValueType  # 2
 """Keep it as it is."""
 Global___StopMode: _TypeAlias = StopMode  # noqa: Y015
 
+class _ParityVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ParityVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParityVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PARITY_VERDICT_UNSPECIFIED: _ParityVerdict.ValueType  # 0
+    """Not set."""
+    PARITY_VERDICT_IDENTICAL: _ParityVerdict.ValueType  # 1
+    """All that is stored is what the ticks give."""
+    PARITY_VERDICT_DIVERGED: _ParityVerdict.ValueType  # 2
+    """Something that is stored differs."""
+    PARITY_VERDICT_INCOMPLETE: _ParityVerdict.ValueType  # 3
+    """Nothing differs as far as it could be replayed, but ticks that the session saw are no longer kept."""
+
+class ParityVerdict(_ParityVerdict, metaclass=_ParityVerdictEnumTypeWrapper):
+    """ParityVerdict is what a replay found."""
+
+PARITY_VERDICT_UNSPECIFIED: ParityVerdict.ValueType  # 0
+"""Not set."""
+PARITY_VERDICT_IDENTICAL: ParityVerdict.ValueType  # 1
+"""All that is stored is what the ticks give."""
+PARITY_VERDICT_DIVERGED: ParityVerdict.ValueType  # 2
+"""Something that is stored differs."""
+PARITY_VERDICT_INCOMPLETE: ParityVerdict.ValueType  # 3
+"""Nothing differs as far as it could be replayed, but ticks that the session saw are no longer kept."""
+Global___ParityVerdict: _TypeAlias = ParityVerdict  # noqa: Y015
+
+class _ParityPart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ParityPartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParityPart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PARITY_PART_UNSPECIFIED: _ParityPart.ValueType  # 0
+    """Not set."""
+    PARITY_PART_EVENT: _ParityPart.ValueType  # 1
+    """An event."""
+    PARITY_PART_TRADE: _ParityPart.ValueType  # 2
+    """A closed trade."""
+    PARITY_PART_STATE: _ParityPart.ValueType  # 3
+    """What the session holds at the end: its ledger, its totals, its indicators."""
+
+class ParityPart(_ParityPart, metaclass=_ParityPartEnumTypeWrapper):
+    """ParityPart is what differs."""
+
+PARITY_PART_UNSPECIFIED: ParityPart.ValueType  # 0
+"""Not set."""
+PARITY_PART_EVENT: ParityPart.ValueType  # 1
+"""An event."""
+PARITY_PART_TRADE: ParityPart.ValueType  # 2
+"""A closed trade."""
+PARITY_PART_STATE: ParityPart.ValueType  # 3
+"""What the session holds at the end: its ledger, its totals, its indicators."""
+Global___ParityPart: _TypeAlias = ParityPart  # noqa: Y015
+
 class _SessionStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -105,6 +161,10 @@ class _SessionEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sess
     """The session halted; reason says why."""
     SESSION_EVENT_KIND_NOTICE: _SessionEventKind.ValueType  # 6
     """The strategy has something to say; reason is the message of the notify node."""
+    SESSION_EVENT_KIND_FEED: _SessionEventKind.ValueType  # 20
+    """The feed changed its state; reason is live, stale or gap."""
+    SESSION_EVENT_KIND_LOST: _SessionEventKind.ValueType  # 21
+    """Ticks were lost to the session, reason says why: it is paused, and goes on entering positions when it is resumed."""
 
 class SessionEventKind(_SessionEventKind, metaclass=_SessionEventKindEnumTypeWrapper):
     """SessionEventKind is what an event tells."""
@@ -123,6 +183,10 @@ SESSION_EVENT_KIND_HALT: SessionEventKind.ValueType  # 5
 """The session halted; reason says why."""
 SESSION_EVENT_KIND_NOTICE: SessionEventKind.ValueType  # 6
 """The strategy has something to say; reason is the message of the notify node."""
+SESSION_EVENT_KIND_FEED: SessionEventKind.ValueType  # 20
+"""The feed changed its state; reason is live, stale or gap."""
+SESSION_EVENT_KIND_LOST: SessionEventKind.ValueType  # 21
+"""Ticks were lost to the session, reason says why: it is paused, and goes on entering positions when it is resumed."""
 Global___SessionEventKind: _TypeAlias = SessionEventKind  # noqa: Y015
 
 class _TradeSide:
@@ -881,6 +945,280 @@ class GetMetricsResponse(_message.Message):
 Global___GetMetricsResponse: _TypeAlias = GetMetricsResponse  # noqa: Y015
 
 @_typing.final
+class VerifyParityRequest(_message.Message):
+    """VerifyParityRequest is the argument of VerifyParity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyParityRequest: _TypeAlias = VerifyParityRequest  # noqa: Y015
+
+@_typing.final
+class VerifyParityResponse(_message.Message):
+    """VerifyParityResponse is the answer of VerifyParity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def certificate(self) -> Global___ParityCertificate:
+        """What came of it."""
+
+    def __init__(
+        self,
+        *,
+        certificate: Global___ParityCertificate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyParityResponse: _TypeAlias = VerifyParityResponse  # noqa: Y015
+
+@_typing.final
+class ParityCertificate(_message.Message):
+    """ParityCertificate says what a session's past was compared with, and what came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ARTEFACT_HASH_FIELD_NUMBER: _builtins.int
+    DATA_HASH_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    DIVERGENCE_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_TICK_SEQUENCE_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session."""
+    artefact_hash: _builtins.str
+    """SHA-256 of the module that ran, and that was replayed."""
+    data_hash: _builtins.str
+    """SHA-256 of the ticks that were replayed, in their order: time, price, size, sequence and flags of each, as the
+    module reads them.
+    """
+    verdict: Global___ParityVerdict.ValueType
+    """The worst verdict of the segments."""
+    last_sequence: _builtins.int
+    """Sequence of the newest event the session had when it was looked at."""
+    last_tick_sequence: _builtins.int
+    """Sequence of the newest tick it had seen."""
+    @_builtins.property
+    def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParitySegment]:
+        """The segments, oldest first; those behind a divergence are not looked at and left out."""
+
+    @_builtins.property
+    def divergence(self) -> Global___ParityDivergence:
+        """The first thing that differs; absent where nothing does."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        artefact_hash: _builtins.str = ...,
+        data_hash: _builtins.str = ...,
+        verdict: Global___ParityVerdict.ValueType = ...,
+        segments: _abc.Iterable[Global___ParitySegment] | None = ...,
+        divergence: Global___ParityDivergence | None = ...,
+        last_sequence: _builtins.int = ...,
+        last_tick_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "data_hash", b"data_hash", "divergence", b"divergence", "last_sequence", b"last_sequence", "last_tick_sequence", b"last_tick_sequence", "segments", b"segments", "session_id", b"session_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParityCertificate: _TypeAlias = ParityCertificate  # noqa: Y015
+
+@_typing.final
+class ParitySegment(_message.Message):
+    """ParitySegment is a part of a session without a hole in its ticks: where ticks are lost, a new one begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BEGIN_OFFSET_FIELD_NUMBER: _builtins.int
+    END_OFFSET_FIELD_NUMBER: _builtins.int
+    TICKS_FIELD_NUMBER: _builtins.int
+    FIRST_TICK_SEQUENCE_FIELD_NUMBER: _builtins.int
+    FIRST_TICK_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TICK_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_TICK_TIME_FIELD_NUMBER: _builtins.int
+    BARS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    segment: _builtins.int
+    """Number of the segment, from 1."""
+    reason: _builtins.str
+    """Why it began: begin for the first, else position_lost."""
+    begin_offset: _builtins.int
+    """Offset in the log of the first record that was replayed, warm-up included."""
+    end_offset: _builtins.int
+    """Offset behind the last."""
+    ticks: _builtins.int
+    """Ticks and time markers that were replayed, warm-up included."""
+    first_tick_sequence: _builtins.int
+    """Sequence of the first of them; 0 without any."""
+    last_tick_sequence: _builtins.int
+    """Sequence of the last of them; 0 without any."""
+    bars: _builtins.int
+    """Bars that were closed."""
+    events: _builtins.int
+    """Events that were compared."""
+    trades: _builtins.int
+    """Closed trades that were compared."""
+    last_sequence: _builtins.int
+    """Sequence of the last event that was compared."""
+    verdict: Global___ParityVerdict.ValueType
+    """What came of it."""
+    @_builtins.property
+    def first_tick_time(self) -> _timestamp_pb2.Timestamp:
+        """Event time of the first of them."""
+
+    @_builtins.property
+    def last_tick_time(self) -> _timestamp_pb2.Timestamp:
+        """Event time of the last of them."""
+
+    def __init__(
+        self,
+        *,
+        segment: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        begin_offset: _builtins.int = ...,
+        end_offset: _builtins.int = ...,
+        ticks: _builtins.int = ...,
+        first_tick_sequence: _builtins.int = ...,
+        first_tick_time: _timestamp_pb2.Timestamp | None = ...,
+        last_tick_sequence: _builtins.int = ...,
+        last_tick_time: _timestamp_pb2.Timestamp | None = ...,
+        bars: _builtins.int = ...,
+        events: _builtins.int = ...,
+        trades: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+        verdict: Global___ParityVerdict.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_tick_time", b"first_tick_time", "last_tick_time", b"last_tick_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "begin_offset", b"begin_offset", "end_offset", b"end_offset", "events", b"events", "first_tick_sequence", b"first_tick_sequence", "first_tick_time", b"first_tick_time", "last_sequence", b"last_sequence", "last_tick_sequence", b"last_tick_sequence", "last_tick_time", b"last_tick_time", "reason", b"reason", "segment", b"segment", "ticks", b"ticks", "trades", b"trades", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParitySegment: _TypeAlias = ParitySegment  # noqa: Y015
+
+@_typing.final
+class ParityDivergence(_message.Message):
+    """ParityDivergence is the first thing that differs between what is stored and what the ticks give."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    BAR_TIME_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    TICK_SEQUENCE_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    UNEXPECTED_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    segment: _builtins.int
+    """The segment."""
+    part: Global___ParityPart.ValueType
+    """What differs."""
+    sequence: _builtins.int
+    """Sequence of the event, or of the event that closed the trade; of the newest event for a state."""
+    tick_sequence: _builtins.int
+    """Sequence of its tick."""
+    node_id: _builtins.str
+    """The node that ordered it; empty where none did."""
+    missing: _builtins.bool
+    """The replay has it and nothing is stored."""
+    unexpected: _builtins.bool
+    """It is stored and the replay has nothing of the kind."""
+    @_builtins.property
+    def bar_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the bar in which it happened, or the tick's own time where bars are ticks; absent for a state."""
+
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """Event time of its tick; absent for a state."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParityDifference]:
+        """The fields that differ."""
+
+    def __init__(
+        self,
+        *,
+        segment: _builtins.int = ...,
+        part: Global___ParityPart.ValueType = ...,
+        sequence: _builtins.int = ...,
+        bar_time: _timestamp_pb2.Timestamp | None = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        tick_sequence: _builtins.int = ...,
+        node_id: _builtins.str = ...,
+        missing: _builtins.bool = ...,
+        unexpected: _builtins.bool = ...,
+        differences: _abc.Iterable[Global___ParityDifference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bar_time", b"bar_time", "event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bar_time", b"bar_time", "differences", b"differences", "event_time", b"event_time", "missing", b"missing", "node_id", b"node_id", "part", b"part", "segment", b"segment", "sequence", b"sequence", "tick_sequence", b"tick_sequence", "unexpected", b"unexpected"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParityDivergence: _TypeAlias = ParityDivergence  # noqa: Y015
+
+@_typing.final
+class ParityDifference(_message.Message):
+    """ParityDifference is a field that differs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Its name, such as price."""
+    expected: _builtins.str
+    """Its value by the replay; empty where there is none."""
+    stored: _builtins.str
+    """Its value as stored; empty where there is none."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        expected: _builtins.str = ...,
+        stored: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "field", b"field", "stored", b"stored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParityDifference: _TypeAlias = ParityDifference  # noqa: Y015
+
+@_typing.final
 class SessionMetric(_message.Message):
     """SessionMetric is one figure with its unit and the definition it is computed by."""
 
@@ -1031,6 +1369,8 @@ class Session(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     STOP_TIME_FIELD_NUMBER: _builtins.int
+    FEED_STATE_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Id of the session, made by the server."""
     name: _builtins.str
@@ -1071,6 +1411,10 @@ class Session(_message.Message):
     """Sequence of the newest event; 0 before the first."""
     last_tick_sequence: _builtins.int
     """Sequence of the newest tick it has seen; 0 before the first."""
+    feed_state: _types_pb2.FeedState.ValueType
+    """What the feed was last said to be: while it is not LIVE, entries are rejected as `stale_data`."""
+    segment: _builtins.int
+    """Rises where ticks were lost to the session; see VerifyParity."""
     @_builtins.property
     def settings(self) -> _types_pb2.RunSettings:
         """The rules of the run, with defaults filled in."""
@@ -1119,10 +1463,12 @@ class Session(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         stop_time: _timestamp_pb2.Timestamp | None = ...,
+        feed_state: _types_pb2.FeedState.ValueType = ...,
+        segment: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings", "start_time", b"start_time", "stop_time", b"stop_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "average_price", b"average_price", "bars", b"bars", "cash", b"cash", "create_time", b"create_time", "equity", b"equity", "halt_reason", b"halt_reason", "last_price", b"last_price", "last_sequence", b"last_sequence", "last_tick_sequence", b"last_tick_sequence", "name", b"name", "parameters", b"parameters", "quantity", b"quantity", "realized_pnl", b"realized_pnl", "session_id", b"session_id", "settings", b"settings", "start_time", b"start_time", "status", b"status", "stop_time", b"stop_time", "strategy_id", b"strategy_id", "strategy_version", b"strategy_version", "symbol", b"symbol", "total_trades", b"total_trades", "warmup_bars", b"warmup_bars", "winning_trades", b"winning_trades"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "average_price", b"average_price", "bars", b"bars", "cash", b"cash", "create_time", b"create_time", "equity", b"equity", "feed_state", b"feed_state", "halt_reason", b"halt_reason", "last_price", b"last_price", "last_sequence", b"last_sequence", "last_tick_sequence", b"last_tick_sequence", "name", b"name", "parameters", b"parameters", "quantity", b"quantity", "realized_pnl", b"realized_pnl", "segment", b"segment", "session_id", b"session_id", "settings", b"settings", "start_time", b"start_time", "status", b"status", "stop_time", b"stop_time", "strategy_id", b"strategy_id", "strategy_version", b"strategy_version", "symbol", b"symbol", "total_trades", b"total_trades", "warmup_bars", b"warmup_bars", "winning_trades", b"winning_trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -100,6 +100,11 @@ class ForwardTestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsResponse.FromString,
                 _registered_method=True)
+        self.VerifyParity = channel.unary_unary(
+                '/algotrade.v1.ForwardTestService/VerifyParity',
+                request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.VerifyParityRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.VerifyParityResponse.FromString,
+                _registered_method=True)
 
 
 class ForwardTestServiceServicer:
@@ -222,6 +227,16 @@ class ForwardTestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyParity(self, request, context):
+        """VerifyParity replays a session's past from the ticks it saw, with its own module, settings, parameters and commands,
+        and compares every event and trade that is stored, and what it holds now. It may take as long as any call may.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS for one that was never started,
+        RESOURCE_EXHAUSTED LIMIT_REACHED for one that takes longer than the server allows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ForwardTestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -289,6 +304,11 @@ def add_ForwardTestServiceServicer_to_server(servicer, server):
                     servicer.GetMetrics,
                     request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsResponse.SerializeToString,
+            ),
+            'VerifyParity': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyParity,
+                    request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.VerifyParityRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.VerifyParityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -643,6 +663,33 @@ class ForwardTestService:
             '/algotrade.v1.ForwardTestService/GetMetrics',
             algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsRequest.SerializeToString,
             algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyParity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.ForwardTestService/VerifyParity',
+            algotrade_dot_v1_dot_forward__test__service__pb2.VerifyParityRequest.SerializeToString,
+            algotrade_dot_v1_dot_forward__test__service__pb2.VerifyParityResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -97,6 +97,12 @@ class ForwardTestServiceStub:
     """GetMetrics returns what a session's trades and equity come to, as last stored.
     Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
     """
+    VerifyParity: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.VerifyParityRequest, _forward_test_service_pb2.VerifyParityResponse]
+    """VerifyParity replays a session's past from the ticks it saw, with its own module, settings, parameters and commands,
+    and compares every event and trade that is stored, and what it holds now. It may take as long as any call may.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS for one that was never started,
+    RESOURCE_EXHAUSTED LIMIT_REACHED for one that takes longer than the server allows.
+    """
 
 @_typing.type_check_only
 class ForwardTestServiceAsyncStub(ForwardTestServiceStub):
@@ -166,6 +172,12 @@ class ForwardTestServiceAsyncStub(ForwardTestServiceStub):
     GetMetrics: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetMetricsRequest, _forward_test_service_pb2.GetMetricsResponse]  # type: ignore[assignment]
     """GetMetrics returns what a session's trades and equity come to, as last stored.
     Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
+    """
+    VerifyParity: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.VerifyParityRequest, _forward_test_service_pb2.VerifyParityResponse]  # type: ignore[assignment]
+    """VerifyParity replays a session's past from the ticks it saw, with its own module, settings, parameters and commands,
+    and compares every event and trade that is stored, and what it holds now. It may take as long as any call may.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS for one that was never started,
+    RESOURCE_EXHAUSTED LIMIT_REACHED for one that takes longer than the server allows.
     """
 
 class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -311,6 +323,18 @@ class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_forward_test_service_pb2.GetMetricsResponse, _abc.Awaitable[_forward_test_service_pb2.GetMetricsResponse]]:
         """GetMetrics returns what a session's trades and equity come to, as last stored.
         Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyParity(
+        self,
+        request: _forward_test_service_pb2.VerifyParityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forward_test_service_pb2.VerifyParityResponse, _abc.Awaitable[_forward_test_service_pb2.VerifyParityResponse]]:
+        """VerifyParity replays a session's past from the ticks it saw, with its own module, settings, parameters and commands,
+        and compares every event and trade that is stored, and what it holds now. It may take as long as any call may.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS for one that was never started,
+        RESOURCE_EXHAUSTED LIMIT_REACHED for one that takes longer than the server allows.
         """
 
 def add_ForwardTestServiceServicer_to_server(servicer: ForwardTestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -13,6 +13,7 @@ from algotrade.cli.compile import compile_
 from algotrade.cli.explain import explain
 from algotrade.cli.failure import print_failure
 from algotrade.cli.nodes import nodes
+from algotrade.cli.optimize import optimize
 from algotrade.cli.up import up
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ app.command()(backtest)
 app.command("compile")(compile_)
 app.command()(explain)
 app.command()(nodes)
+app.command()(optimize)
 app.command()(up)
 
 

@@ -31,7 +31,7 @@ _DASH: Final = "–"
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def _table(*headings: str, numbers: Sequence[str] = ()) -> Table:
+def new_table(*headings: str, numbers: Sequence[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in numbers else "left")
@@ -110,7 +110,7 @@ def _show_trades(console: Console, trades: Sequence[Trade]) -> None:
     if hidden > 0:
         console.print(Text(f"{hidden:,} earlier trades not shown (--json has all)", style="dim"))
     numbers = ("#", "quantity", "entry price", "exit price", "fees", "pnl")
-    table = _table("#", "side", "quantity", "entry", "entry price", "exit", "exit price", "fees", "pnl", "reason",
+    table = new_table("#", "side", "quantity", "entry", "entry price", "exit", "exit price", "fees", "pnl", "reason",
                    numbers=numbers)  # fmt: skip
     table.padding = (0, 1, 0, 0)
     for column in table.columns:
@@ -154,7 +154,7 @@ def _moment(ns: int) -> str:
 
 
 def _show_metrics(console: Console, metrics: Sequence[Metric]) -> None:
-    table = _table("metric", "value", "definition", numbers=("value",))
+    table = new_table("metric", "value", "definition", numbers=("value",))
     table.columns[2].style = "dim"
     for metric in metrics:
         table.add_row(metric.name.replace("_", " "), figure(metric), metric.definition)
@@ -163,7 +163,7 @@ def _show_metrics(console: Console, metrics: Sequence[Metric]) -> None:
 
 def _show_months(console: Console, months: Mapping[str, float]) -> None:
     """Print returns in percent, a row a year; the last column compounds them."""
-    table = _table("%", *_MONTHS, "year", numbers=(*_MONTHS, "year"))
+    table = new_table("%", *_MONTHS, "year", numbers=(*_MONTHS, "year"))
     for year in sorted({month[:4] for month in months}):
         gains = [months.get(f"{year}-{number:02}") for number in range(1, 13)]
         whole = 100 * (prod(1 + gain / 100 for gain in gains if gain is not None) - 1)
@@ -249,7 +249,7 @@ def show_nodes(types: Sequence[NodeType]) -> None:
     console = Console()
     for category in dict.fromkeys(node.category for node in types):
         console.print(Text(category.value, style="bold"))
-        table = _table("node", "inputs", "outputs", "parameters", "what it is")
+        table = new_table("node", "inputs", "outputs", "parameters", "what it is")
         for node in types:
             if node.category is category:
                 inputs = [
@@ -278,7 +278,7 @@ def show_explanation(explanation: Explanation) -> None:
     console = Console()
     place = f"bar {explanation.bar}, {time_text(explanation.ts)}, warm-up {explanation.warmup_bars}"
     console.print(Text(place, style="bold"))
-    table = _table("node", "port", "value", numbers=("value",))
+    table = new_table("node", "port", "value", numbers=("value",))
     for (node, port), value in explanation.ports.items():
         table.add_row(Text(printable(node)), Text(port), port_text(value))
     console.print(table)

@@ -95,18 +95,31 @@ class Backtests:
         self._held = self._sessions.hold(bars)
 
     def run(
-        self, settings: RunSettings, parameters: Mapping[str, Any] | None = None, progress: Progress | None = None
+        self,
+        settings: RunSettings,
+        parameters: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+        span: slice = slice(None),
     ) -> BacktestResult:
-        """As `backtest`."""
-        sessions, held = self._sessions, self._held
+        """As `backtest`, over all the bars or a stretch of them."""
+        sessions = self._sessions
         settings = fitting(settings, self._bars, sessions.artefact)
+        held = self._held.part(span)
         slot = sessions.add(settings, parameters)
         try:
             return _result(
-                sessions, slot, self._bars, settings, lambda done: sessions.run_held(slot, held, done), progress
+                sessions, slot, self._bars[span], settings, lambda done: sessions.run_held(slot, held, done), progress
             )
         finally:
             sessions.remove(slot)
+
+    def warmup_bars(self, settings: RunSettings, parameters: Mapping[str, Any] | None = None) -> int:
+        """How many of the run's bars the strategy needs before it may act."""
+        slot = self._sessions.add(fitting(settings, self._bars, self._sessions.artefact), parameters)
+        try:
+            return self._sessions.state(slot).warmup_bars
+        finally:
+            self._sessions.remove(slot)
 
 
 def _result(

@@ -90,6 +90,11 @@ class HeldBars:
     address: int
     count: int
 
+    def part(self, span: slice) -> HeldBars:
+        """A stretch of them."""
+        start, stop, _ = span.indices(self.count)
+        return HeldBars(self.address + start * BAR.itemsize, max(stop - start, 0))
+
 
 class Sessions:
     """The sessions of one artefact. A slot names one; slots are reused after ``remove``."""

@@ -51,6 +51,9 @@ MAX_SESSIONS: Final = 1_000  # a user
 MAX_BACKTESTS: Final = 1_000  # a user
 MAX_UNFINISHED_BACKTESTS: Final = 50  # a user
 MAX_UPLOADED_BARS: Final = 40_000  # a request
+MAX_AXIS_VALUES: Final = 10_000  # of a parameter that is searched
+MAX_TRIALS: Final = 100_000  # of an optimisation
+MAX_FOLDS: Final = 50
 MAX_BACKTEST_BARS: Final = 4_000_000  # a user, in different data
 
 # Sessions

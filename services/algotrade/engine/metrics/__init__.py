@@ -10,6 +10,7 @@ Money is exact and kept as decimal text; every other value is a float or an int,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ import numpy as np
 
 from algotrade.engine.metrics.curve import benchmark, drawdowns, monthly_returns, periods_per_year
 from algotrade.engine.metrics.figure import Figure, Metric, Run, Value, metric
-from algotrade.engine.metrics.growth import growth
-from algotrade.engine.metrics.risk import risk
+from algotrade.engine.metrics.growth import growth, surroundings
+from algotrade.engine.metrics.risk import risk, shape
 from algotrade.engine.metrics.trading import trading
+from algotrade.engine.records import BAR
 
 if TYPE_CHECKING:
     from algotrade.engine.trades import Trade
@@ -30,7 +32,9 @@ __all__ = [
     "Value",
     "benchmark",
     "drawdowns",
+    "essentials",
     "monthly_returns",
+    "names",
     "of_trades",
     "performance",
     "periods_per_year",
@@ -42,12 +46,25 @@ def performance(run: Run) -> tuple[Metric, ...]:
     """All statistics of a run, in the order in which they are shown."""
     if not len(run.bars) or len(run.bars) != len(run.equity):
         raise ValueError(f"{len(run.bars)} bars and {len(run.equity)} points of equity")
+    return _judge(chain(growth(run), surroundings(run), risk(run), shape(run), trading(run.trades)))
+
+
+def essentials(run: Run) -> tuple[Metric, ...]:
+    """The statistics that take least time, for many runs: growth, ratios of return to risk, trades."""
     return _judge(chain(growth(run), risk(run), trading(run.trades)))
 
 
 def of_trades(trades: Sequence[Trade]) -> tuple[Metric, ...]:
     """The statistics that need trades alone, open ones among them, for runs that keep no equity at bar closes."""
     return _judge(trading(trades))
+
+
+@cache
+def names() -> frozenset[str]:
+    """The names of all statistics of a run, as a run over two bars has them."""
+    bars = np.ones(2, BAR)
+    bars["ts"] = [0, 1]
+    return frozenset(one.name for one in performance(Run(bars, np.ones(2), 1, 1, ())))
 
 
 def values(metrics: Iterable[Metric]) -> dict[str, Value]:

@@ -13,9 +13,8 @@ from algotrade.engine.metrics.figure import YEAR, Figure, Run, less, percent
 
 
 def growth(run: Run) -> Iterable[Figure]:
-    """Profit, benchmark, exposure, and the best and worst days and months."""
+    """Profit, and how fast it grew."""
     ratio = run.final_equity / run.initial_cash if run.initial_cash else None
-    held = benchmark(run.bars, fixed.SCALE)
     peak = max(run.initial_cash, round(float(run.equity.max()) * fixed.SCALE))
     realized = sum(int(trade.pnl) for trade in run.trades if trade.pnl is not None)
     yield "initial_cash", run.initial_cash, "money", "cash at the start"
@@ -30,6 +29,11 @@ def growth(run: Run) -> Iterable[Figure]:
     )
     yield "total_return", percent(less(ratio, 1)), "percent", "final equity / initial cash - 1"
     yield "cagr", percent(cagr(run)), "percent", "(final equity / initial cash) ^ (1 / years of 365.25 days) - 1"
+
+
+def surroundings(run: Run) -> Iterable[Figure]:
+    """Benchmark, exposure, and the best and worst days and months."""
+    held = benchmark(run.bars, fixed.SCALE)
     yield "buy_and_hold_return", percent(float(held[-1]) - 1), "percent", "last close / first open - 1, without costs"
     yield "exposure", 100 * float(np.mean(_held(run))), "percent", "bars at whose close a position was open / all bars"
     yield from _calendar(run)

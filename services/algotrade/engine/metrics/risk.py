@@ -20,7 +20,7 @@ _PROBABLE: Final = (
 
 
 def risk(run: Run) -> Iterable[Figure]:
-    """Ratios of return to risk, the shape of the returns, drawdowns, and the relation to buying and holding."""
+    """Ratios of return to risk, and the deepest fall."""
     changes = returns(run.equity)
     year = periods_per_year(run.bars["ts"])
     annual = None if year is None else sqrt(year)
@@ -36,21 +36,22 @@ def risk(run: Run) -> Iterable[Figure]:
     )
     yield "sharpe", times(over(average, spread), annual), "ratio", "mean return / deviation x sqrt(periods a year)"
     yield (
-        "probabilistic_sharpe",
-        percent(_probability(changes)),
-        "percent",
-        _PROBABLE,
-    )
-    yield (
         "sortino",
         times(over(average, downside), annual),
         "ratio",
         "mean return / root mean square of the returns below 0 (over all returns) x sqrt(periods a year)",
     )
     yield "calmar", over(cagr(run), -depth), "ratio", "CAGR / -max drawdown"
+    yield "max_drawdown", 100 * depth, "percent", "lowest equity / its running peak (initial cash included) - 1"
+
+
+def shape(run: Run) -> Iterable[Figure]:
+    """The shape of the returns, every fall, and the relation to buying and holding."""
+    changes = returns(run.equity)
+    yield "probabilistic_sharpe", percent(_probability(changes)), "percent", _PROBABLE
     yield from _shape(changes)
-    yield from _falls(run, depth)
-    yield from _beside_the_benchmark(run, changes, year)
+    yield from _falls(run)
+    yield from _beside_the_benchmark(run, changes, periods_per_year(run.bars["ts"]))
 
 
 def _moments(changes: Floats) -> tuple[float | None, float | None]:
@@ -80,12 +81,11 @@ def _shape(changes: Floats) -> Iterable[Figure]:
     )
 
 
-def _falls(run: Run, depth: float) -> Iterable[Figure]:
+def _falls(run: Run) -> Iterable[Figure]:
     fallen = drawdowns(run.equity, run.initial_cash)
     peaks = np.maximum(np.maximum.accumulate(run.equity), run.initial_cash / fixed.SCALE)
     amount = round(float((peaks - run.equity).max()) * fixed.SCALE)
     deepest, lasted = spells(run)
-    yield "max_drawdown", 100 * depth, "percent", "lowest equity / its running peak (initial cash included) - 1"
     yield "max_drawdown_amount", max(amount, 0), "money", "greatest running peak - equity"
     yield "average_drawdown", percent(mean(deepest.tolist())), "percent", "mean of the deepest fall of each drawdown"
     yield (
@@ -139,15 +139,22 @@ def standardised(changes: Floats, moment: int) -> float | None:
 
 
 def _probability(changes: Floats) -> float | None:
+    return sharpe_probability(changes, 0.0)
+
+
+def sharpe_probability(changes: Floats, above: float) -> float | None:
+    """The probability that the true Sharpe ratio of returns, a bar, is above a level."""
     average, spread = _moments(changes)
     ratio = over(average, spread)
     skew, kurtosis = standardised(changes, 3), standardised(changes, 4)
     if ratio is None or skew is None or kurtosis is None:
         return None
+    return probability_above(ratio, above, len(changes), skew, kurtosis)
+
+
+def probability_above(ratio: float, above: float, count: int, skew: float, kurtosis: float) -> float | None:
+    """The same from the ratio that was seen in ``count`` returns, their skewness and their kurtosis (3 is normal)."""
     variance = 1 - skew * ratio + (kurtosis - 1) / 4 * ratio**2
-    return normal(ratio * sqrt(len(changes) - 1) / sqrt(variance)) if variance > 0 else None
-
-
-def normal(z: float) -> float:
-    """The probability that a standard normal variable is at most z."""
-    return (1 + erf(z / sqrt(2))) / 2
+    if variance <= 0:
+        return None
+    return (1 + erf((ratio - above) * sqrt(count - 1) / sqrt(variance) / sqrt(2))) / 2

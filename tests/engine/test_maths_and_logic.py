@@ -338,7 +338,7 @@ def test_the_interpreter_agrees_to_the_last_bit() -> None:
     assert compilation.artefact is not None
     assert compilation.program is not None
     by_wasm = Sessions(compilation.artefact)
-    with patch.object(native, "Instance", lambda _: InterpretedInstance(compilation.program)):
+    with patch.object(native, "Instance", lambda *_: InterpretedInstance(compilation.program)):
         by_interpreter = Sessions(compilation.artefact)
     slots = [sessions.add(RunSettings()) for sessions in (by_wasm, by_interpreter)]
     for index in range(150):

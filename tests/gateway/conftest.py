@@ -80,6 +80,7 @@ class Mesh:
     gateway: Gateway
     platform: Platform
     upstream: Upstream
+    server: GrpcServer
 
     @property
     def url(self) -> str:
@@ -118,7 +119,7 @@ async def running(settings: Settings, platform: Platform) -> AsyncIterator[Mesh]
         )
         upstreams = Upstreams.of(settings, grpc_port=server.port, http_port=http_port)
         gateway = await stack.enter_async_context(Gateway(settings, upstreams))
-        yield Mesh(gateway, platform, upstream)
+        yield Mesh(gateway, platform, upstream, server)
 
 
 @pytest.fixture(scope="session")

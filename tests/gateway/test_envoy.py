@@ -59,7 +59,7 @@ async def test_it_starts_and_ends(own_settings, keys_only):
     async with Gateway(own_settings, keys_only) as gateway:
         assert not gateway.address.endswith(":0")
         async with httpx.AsyncClient() as client:
-            assert (await client.get(f"http://{gateway.address}/healthz")).text == "ok\n"
+            assert (await client.get(f"http://{gateway.address}/healthz")).status_code == 200
         pid = int((own_settings.data_dir / "gateway" / "envoy.pid").read_text())
         assert alive(pid)
     assert not alive(pid)

@@ -36,7 +36,7 @@ ENVOY_ADDRESSES: Final = ("gateway_address", "envoy_admin_address")
 
 @asynccontextmanager
 async def everything(settings: Settings) -> AsyncIterator[Gateway]:
-    """Serve until the context closes: streams end first, then the gateway, then the services.
+    """Serve until the context closes: clients are sent away first, then streams end, then calls, gateway and services.
 
     The settings' addresses must be fixed ones, see `fixed_addresses`. Raises CommandError for what the user can mend.
     """
@@ -46,6 +46,7 @@ async def everything(settings: Settings) -> AsyncIterator[Gateway]:
             stack.push_async_callback(gateway.stop)
             await stack.enter_async_context(serving(platform, SERVICES))
             await _start(gateway, settings)
+            stack.push_async_callback(gateway.drain)
             yield gateway
     except BarFileError as error:
         raise CommandError("bad_replay_file", f"{error} (ALGOTRADE_REPLAY_PATH)") from None

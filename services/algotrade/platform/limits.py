@@ -11,7 +11,8 @@ MIB: Final = 1024 * KIB
 MAX_REQUEST_BYTES: Final = 2 * MIB  # a drawing of 1 MiB and room for its envelope
 MAX_RESPONSE_BYTES: Final = 16 * MIB  # an artefact with its report
 MAX_METADATA_BYTES: Final = 16 * KIB
-MAX_CONCURRENT_STREAMS: Final = 1000  # a connection
+MAX_CONCURRENT_STREAMS: Final = 1000  # a connection between gateway and services
+MAX_CLIENT_STREAMS: Final = 500  # a connection of a client
 MAX_TOKEN_BYTES: Final = 8 * KIB
 MAX_CORRELATION_ID_CHARS: Final = 128
 

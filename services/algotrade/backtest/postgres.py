@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.backtest import rows
-from algotrade.backtest.store import Backtest, Draft, Floats, Inputs, Integers, no_backtest
+from algotrade.backtest.store import Backtest, Draft, Floats, Inputs, no_backtest
 from algotrade.engine.records import BAR, Records
 from algotrade.engine.trades import Trade
 from algotrade.platform import limits
@@ -126,7 +126,7 @@ class PostgresBacktestStore:
         async with self._engine.connect() as connection:
             return [rows.trade(row) for row in await connection.execute(query, where)]
 
-    async def equity(self, backtest_id: str) -> tuple[Integers, Floats] | None:
+    async def equity(self, backtest_id: str) -> tuple[Records, Floats] | None:
         """Select the curve and the bars that it belongs to."""
         query = text("""
             SELECT b.equity, d.bars FROM backtest_results AS b JOIN backtest_data AS d USING (data_hash)
@@ -137,7 +137,7 @@ class PostgresBacktestStore:
         if row is None:
             return None
         equity = np.frombuffer(row.equity, "<f8")
-        return np.frombuffer(row.bars, BAR)["ts"][: len(equity)], equity
+        return np.frombuffer(row.bars, BAR)[: len(equity)], equity
 
     async def data(self, user_id: str, data_hash: str) -> Records | None:
         """Select by hash, where one of the user's backtests names it."""

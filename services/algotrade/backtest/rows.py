@@ -60,9 +60,9 @@ def backtest(row: Row[Any]) -> Backtest:
 
 
 def _summary(stored: dict[str, Any], metrics: Any) -> Summary:
-    return Summary(
-        **stored | {"final_equity": fixed.parse(stored["final_equity"]), "metrics": tuple(Metric(**m) for m in metrics)}
-    )
+    """Lists come without metrics, and then leave out the months as well."""
+    whole = {"final_equity": fixed.parse(stored["final_equity"]), "metrics": tuple(Metric(**m) for m in metrics)}
+    return Summary(**stored | whole | ({} if metrics else {"monthly_returns": {}}))
 
 
 def summary_json(summary: Summary) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -30,9 +30,7 @@ def run(claim: Claim, progress: Progress) -> Outcome:
     result = backtest(artefact, inputs.bars, held.settings, held.parameters, progress)
     run_ns = perf_counter_ns() - begun
     trades = result.trades
-    judged = metrics.performance(
-        metrics.Run(result.data, result.equity, held.settings.initial_cash, result.final_equity, trades)
-    )
+    judged = metrics.Run(result.data, result.equity, held.settings.initial_cash, result.final_equity, trades)
     summary = Summary(
         result_hash=result_hash(held.artefact_hash, held.data_hash, held.settings, held.parameters, trades),
         bars=result.bars,
@@ -43,7 +41,8 @@ def run(claim: Claim, progress: Progress) -> Outcome:
         halt_reason=result.halted or "",
         optimistic=held.settings.fill == "close",
         run_ns=run_ns,
-        metrics=judged,
+        metrics=metrics.performance(judged),
+        monthly_returns=metrics.monthly_returns(judged),
     )
     return Outcome(summary, trades, result.equity)
 

@@ -11,12 +11,21 @@ from typing import Any, Final
 from grpc.aio import ServicerContext
 
 from algotrade.backtest.curve import thinned
-from algotrade.backtest.messages import backtest_message, point_message, progress_message, timestamp, trade_message
+from algotrade.backtest.explain import Explainer
+from algotrade.backtest.messages import (
+    backtest_message,
+    explanation_message,
+    point_message,
+    progress_message,
+    timestamp,
+    trade_message,
+)
 from algotrade.backtest.news import News
 from algotrade.backtest.start import Starter
 from algotrade.backtest.store import Backtest, BacktestStore, no_backtest
 from algotrade.backtest.watch import Item, Watcher
 from algotrade.backtest.work import Worker
+from algotrade.engine.metrics import benchmark, drawdowns
 from algotrade.platform import paging
 from algotrade.platform.caller import principal
 from algotrade.platform.clock import Clock
@@ -34,12 +43,20 @@ POINTS: Final = (500, 4000)
 
 
 class BacktestServicer(pb_grpc.BacktestServiceServicer):
-    """Translates between messages and who begins, who works, who follows, who keeps."""
+    """Translates between messages and who begins, who works, who follows, who explains, who keeps."""
 
     def __init__(
-        self, starter: Starter, worker: Worker, watcher: Watcher, store: BacktestStore, news: News, clock: Clock
+        self,
+        starter: Starter,
+        worker: Worker,
+        watcher: Watcher,
+        explainer: Explainer,
+        store: BacktestStore,
+        news: News,
+        clock: Clock,
     ) -> None:
         """Take them."""
+        self._explainer = explainer
         self._starter = starter
         self._worker = worker
         self._watcher = watcher
@@ -109,16 +126,21 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
         self, request: pb.GetBacktestEquityRequest, context: Context
     ) -> pb.GetBacktestEquityResponse:
         """Return the equity curve, thinned out."""
-        await self._get(request.backtest_id)
+        backtest = await self._get(request.backtest_id)
         found = await self._store.equity(request.backtest_id)
         if found is None:
             return pb.GetBacktestEquityResponse()
-        times, equity = found
+        bars, equity = found
         kept = thinned(equity, paging.page_size(request.max_points, *POINTS))
-        points = [
-            point_message(ns, value) for ns, value in zip(times[kept].tolist(), equity[kept].tolist(), strict=True)
-        ]
-        return pb.GetBacktestEquityResponse(points=points, total_points=len(equity))
+        initial_cash = backtest.settings.initial_cash
+        columns = (bars["ts"], equity, drawdowns(equity, initial_cash), benchmark(bars, initial_cash))
+        rows = zip(*(column[kept].tolist() for column in columns), strict=True)
+        return pb.GetBacktestEquityResponse(points=[point_message(*row) for row in rows], total_points=len(equity))
+
+    async def ExplainBar(self, request: pb.ExplainBarRequest, context: Context) -> pb.ExplainBarResponse:
+        """Tell what every port held at a bar, and why each action did what it did."""
+        at_ns = request.time.ToNanoseconds()
+        return explanation_message(await self._explainer.explain(principal().user_id, request.backtest_id, at_ns))
 
     async def DeleteBacktest(self, request: pb.DeleteBacktestRequest, context: Context) -> pb.DeleteBacktestResponse:
         """Forget a backtest."""

@@ -44,7 +44,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What came of a run. ``final_equity`` in units of 1e-8; ``metrics`` is empty in lists."""
+    """What came of a run. ``final_equity`` in units of 1e-8, ``monthly_returns`` in percent by YYYY-MM.
+
+    ``metrics`` and ``monthly_returns`` are empty in lists.
+    """
 
     result_hash: str
     bars: int
@@ -56,6 +59,7 @@ class Summary:
     optimistic: bool
     run_ns: int
     metrics: tuple[Metric, ...] = ()
+    monthly_returns: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +168,8 @@ class BacktestStore(Protocol):
         """List trades behind a number, in order."""
         ...
 
-    async def equity(self, backtest_id: str) -> tuple[Integers, Floats] | None:
-        """Return the curve: starts of bars (ns) and equity, of equal length; None where there is none."""
+    async def equity(self, backtest_id: str) -> tuple[Records, Floats] | None:
+        """Return bars (BAR records) and the equity at their closes, of equal length; None where there is none."""
         ...
 
     async def data(self, user_id: str, data_hash: str) -> Records | None:

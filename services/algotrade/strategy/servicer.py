@@ -18,6 +18,7 @@ from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.errors import NotFound
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.once import Once
+from algotrade.platform.port_values import port_value
 from algotrade.strategy.artefacts import ArtefactCache
 from algotrade.strategy.catalogue import node_types
 from algotrade.strategy.compile import Compiled, Compiler
@@ -273,18 +274,9 @@ def _test_run(artefact: StoredArtefact, trial: Trial) -> pb.TestRun:
         rejections=trial.book.rejections,
         final_equity=fixed.text(trial.state.equity),
         halt_reason=trial.book.halted or "",
-        ports=[_port_value(node_id, port, value) for (node_id, port), value in trial.ports.items()],
+        ports=[port_value(node_id, port, value) for (node_id, port), value in trial.ports.items()],
         last_bar_time=Timestamp(seconds=trial.last_bar_ns // SECOND_NS),
     )
-
-
-def _port_value(node_id: str, port: str, value: float | bool | None) -> pb.PortValue:
-    written = pb.PortValue(node_id=node_id, port=port)
-    if isinstance(value, bool):
-        written.truth = value
-    elif value is not None:
-        written.number = value
-    return written
 
 
 def _plain(value: Any) -> Any:

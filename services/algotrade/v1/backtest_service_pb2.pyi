@@ -668,6 +668,112 @@ class GetBacktestEquityResponse(_message.Message):
 Global___GetBacktestEquityResponse: _TypeAlias = GetBacktestEquityResponse  # noqa: Y015
 
 @_typing.final
+class ExplainBarRequest(_message.Message):
+    """ExplainBarRequest is the argument of ExplainBar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKTEST_ID_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    backtest_id: _builtins.str
+    """The backtest, in whatever state it is."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """A time within the bar."""
+
+    def __init__(
+        self,
+        *,
+        backtest_id: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backtest_id", b"backtest_id", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainBarRequest: _TypeAlias = ExplainBarRequest  # noqa: Y015
+
+@_typing.final
+class ExplainBarResponse(_message.Message):
+    """ExplainBarResponse is the answer of ExplainBar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BAR_TIME_FIELD_NUMBER: _builtins.int
+    BAR_FIELD_NUMBER: _builtins.int
+    WARMUP_BARS_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    bar: _builtins.int
+    """Its place among the evaluated bars, from 0."""
+    warmup_bars: _builtins.int
+    """Bars needed before the first order."""
+    @_builtins.property
+    def bar_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the bar."""
+
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.PortValue]:
+        """What each port held, in the order of the drawing."""
+
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActionExplanation]:
+        """What each action did, in the order of the drawing."""
+
+    def __init__(
+        self,
+        *,
+        bar_time: _timestamp_pb2.Timestamp | None = ...,
+        bar: _builtins.int = ...,
+        warmup_bars: _builtins.int = ...,
+        ports: _abc.Iterable[_types_pb2.PortValue] | None = ...,
+        actions: _abc.Iterable[Global___ActionExplanation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bar_time", b"bar_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "bar", b"bar", "bar_time", b"bar_time", "ports", b"ports", "warmup_bars", b"warmup_bars"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainBarResponse: _TypeAlias = ExplainBarResponse  # noqa: Y015
+
+@_typing.final
+class ActionExplanation(_message.Message):
+    """ActionExplanation is what an action did when a bar closed, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    ACTED_FIELD_NUMBER: _builtins.int
+    REJECTION_FIELD_NUMBER: _builtins.int
+    SENTENCE_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    acted: _builtins.bool
+    """Whether it placed an order that was not refused."""
+    rejection: _builtins.str
+    """Why its order was refused; empty where it was not."""
+    sentence: _builtins.str
+    """All of it in a sentence, with the input that decided."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        acted: _builtins.bool = ...,
+        rejection: _builtins.str = ...,
+        sentence: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acted", b"acted", "node_id", b"node_id", "rejection", b"rejection", "sentence", b"sentence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActionExplanation: _TypeAlias = ActionExplanation  # noqa: Y015
+
+@_typing.final
 class DeleteBacktestRequest(_message.Message):
     """DeleteBacktestRequest is the argument of DeleteBacktest."""
 
@@ -848,6 +954,26 @@ class BacktestSummary(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class MonthlyReturnsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RESULT_HASH_FIELD_NUMBER: _builtins.int
     BARS_FIELD_NUMBER: _builtins.int
     WARMUP_BARS_FIELD_NUMBER: _builtins.int
@@ -858,6 +984,7 @@ class BacktestSummary(_message.Message):
     OPTIMISTIC_FIELD_NUMBER: _builtins.int
     RUN_NANOS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    MONTHLY_RETURNS_FIELD_NUMBER: _builtins.int
     result_hash: _builtins.str
     """SHA-256, in hexadecimal, over artefact hash, data hash, settings, parameters and trades: two runs with the same
     hash did the same.
@@ -884,6 +1011,10 @@ class BacktestSummary(_message.Message):
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___PerformanceMetric]:
         """Figures of performance, in the order in which they are shown; empty in lists."""
 
+    @_builtins.property
+    def monthly_returns(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Return of each month (UTC) that has a bar, in percent, by YYYY-MM: decimal text; empty in lists."""
+
     def __init__(
         self,
         *,
@@ -897,10 +1028,11 @@ class BacktestSummary(_message.Message):
         optimistic: _builtins.bool = ...,
         run_nanos: _builtins.int = ...,
         metrics: _abc.Iterable[Global___PerformanceMetric] | None = ...,
+        monthly_returns: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "final_equity", b"final_equity", "halt_reason", b"halt_reason", "metrics", b"metrics", "optimistic", b"optimistic", "rejections", b"rejections", "result_hash", b"result_hash", "run_nanos", b"run_nanos", "trades", b"trades", "warmup_bars", b"warmup_bars"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "final_equity", b"final_equity", "halt_reason", b"halt_reason", "metrics", b"metrics", "monthly_returns", b"monthly_returns", "optimistic", b"optimistic", "rejections", b"rejections", "result_hash", b"result_hash", "run_nanos", b"run_nanos", "trades", b"trades", "warmup_bars", b"warmup_bars"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1016,8 +1148,14 @@ class EquityPoint(_message.Message):
 
     TIME_FIELD_NUMBER: _builtins.int
     EQUITY_FIELD_NUMBER: _builtins.int
+    DRAWDOWN_FIELD_NUMBER: _builtins.int
+    BENCHMARK_FIELD_NUMBER: _builtins.int
     equity: _builtins.str
     """Cash plus quantity times close, a decimal string rounded to 8 decimals."""
+    drawdown: _builtins.str
+    """Percent below the highest equity so far, never above 0: decimal text."""
+    benchmark: _builtins.str
+    """What the cash would be worth, spent at the first open and held, without costs: a decimal string."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Start of the bar."""
@@ -1027,10 +1165,12 @@ class EquityPoint(_message.Message):
         *,
         time: _timestamp_pb2.Timestamp | None = ...,
         equity: _builtins.str = ...,
+        drawdown: _builtins.str = ...,
+        benchmark: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["equity", b"equity", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "drawdown", b"drawdown", "equity", b"equity", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

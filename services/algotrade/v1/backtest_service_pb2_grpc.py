@@ -75,6 +75,11 @@ class BacktestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityResponse.FromString,
                 _registered_method=True)
+        self.ExplainBar = channel.unary_unary(
+                '/algotrade.v1.BacktestService/ExplainBar',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarResponse.FromString,
+                _registered_method=True)
         self.DeleteBacktest = channel.unary_unary(
                 '/algotrade.v1.BacktestService/DeleteBacktest',
                 request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestRequest.SerializeToString,
@@ -157,6 +162,16 @@ class BacktestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainBar(self, request, context):
+        """ExplainBar tells what every port of the strategy held when a bar closed, and for each action why it did what it did:
+        the backtest is run again up to that bar, by a build of the same graph that keeps what each port held.
+        Errors: NOT_FOUND BACKTEST_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID (no bar holds the time),
+        FAILED_PRECONDITION ARTEFACT_OUTDATED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteBacktest(self, request, context):
         """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
         Errors: NOT_FOUND BACKTEST_NOT_FOUND.
@@ -207,6 +222,11 @@ def add_BacktestServiceServicer_to_server(servicer, server):
                     servicer.GetBacktestEquity,
                     request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityResponse.SerializeToString,
+            ),
+            'ExplainBar': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainBar,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarResponse.SerializeToString,
             ),
             'DeleteBacktest': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteBacktest,
@@ -431,6 +451,33 @@ class BacktestService:
             '/algotrade.v1.BacktestService/GetBacktestEquity',
             algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityRequest.SerializeToString,
             algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainBar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/ExplainBar',
+            algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarResponse.FromString,
             options,
             channel_credentials,
             insecure,

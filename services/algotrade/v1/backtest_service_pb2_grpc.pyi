@@ -72,6 +72,12 @@ class BacktestServiceStub:
     extremes. None before it has succeeded.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
     """
+    ExplainBar: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ExplainBarRequest, _backtest_service_pb2.ExplainBarResponse]
+    """ExplainBar tells what every port of the strategy held when a bar closed, and for each action why it did what it did:
+    the backtest is run again up to that bar, by a build of the same graph that keeps what each port held.
+    Errors: NOT_FOUND BACKTEST_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID (no bar holds the time),
+    FAILED_PRECONDITION ARTEFACT_OUTDATED.
+    """
     DeleteBacktest: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteBacktestRequest, _backtest_service_pb2.DeleteBacktestResponse]
     """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
@@ -120,6 +126,12 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     """GetBacktestEquity returns the equity at closes of bars, thinned out to a number of points that keeps every part's
     extremes. None before it has succeeded.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
+    """
+    ExplainBar: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ExplainBarRequest, _backtest_service_pb2.ExplainBarResponse]  # type: ignore[assignment]
+    """ExplainBar tells what every port of the strategy held when a bar closed, and for each action why it did what it did:
+    the backtest is run again up to that bar, by a build of the same graph that keeps what each port held.
+    Errors: NOT_FOUND BACKTEST_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID (no bar holds the time),
+    FAILED_PRECONDITION ARTEFACT_OUTDATED.
     """
     DeleteBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteBacktestRequest, _backtest_service_pb2.DeleteBacktestResponse]  # type: ignore[assignment]
     """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
@@ -214,6 +226,18 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetBacktestEquity returns the equity at closes of bars, thinned out to a number of points that keeps every part's
         extremes. None before it has succeeded.
         Errors: NOT_FOUND BACKTEST_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainBar(
+        self,
+        request: _backtest_service_pb2.ExplainBarRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.ExplainBarResponse, _abc.Awaitable[_backtest_service_pb2.ExplainBarResponse]]:
+        """ExplainBar tells what every port of the strategy held when a bar closed, and for each action why it did what it did:
+        the backtest is run again up to that bar, by a build of the same graph that keeps what each port held.
+        Errors: NOT_FOUND BACKTEST_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID (no bar holds the time),
+        FAILED_PRECONDITION ARTEFACT_OUTDATED.
         """
 
     @_abc_1.abstractmethod

@@ -108,6 +108,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
     ERROR_REASON_DATA_NOT_FOUND: _ErrorReason.ValueType  # 102
     """NOT_FOUND: no backtest of the caller has data of that hash. Metadata: data_hash."""
+    ERROR_REASON_ARTEFACT_OUTDATED: _ErrorReason.ValueType  # 103
+    """FAILED_PRECONDITION: the compiler makes another module of the graph than the one that was run; start it anew.
+    Metadata: artefact_hash, the one that was run.
+    """
     ERROR_REASON_CHANNEL_NOT_FOUND: _ErrorReason.ValueType  # 120
     """NOT_FOUND: the caller has no such channel. Metadata: channel_id."""
     ERROR_REASON_RULE_NOT_FOUND: _ErrorReason.ValueType  # 121
@@ -210,6 +214,10 @@ ERROR_REASON_BARS_INVALID: ErrorReason.ValueType  # 101
 """INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
 ERROR_REASON_DATA_NOT_FOUND: ErrorReason.ValueType  # 102
 """NOT_FOUND: no backtest of the caller has data of that hash. Metadata: data_hash."""
+ERROR_REASON_ARTEFACT_OUTDATED: ErrorReason.ValueType  # 103
+"""FAILED_PRECONDITION: the compiler makes another module of the graph than the one that was run; start it anew.
+Metadata: artefact_hash, the one that was run.
+"""
 ERROR_REASON_CHANNEL_NOT_FOUND: ErrorReason.ValueType  # 120
 """NOT_FOUND: the caller has no such channel. Metadata: channel_id."""
 ERROR_REASON_RULE_NOT_FOUND: ErrorReason.ValueType  # 121

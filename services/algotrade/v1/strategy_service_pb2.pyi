@@ -910,7 +910,7 @@ class TestRun(_message.Message):
         """How often each reason kept an entry from happening."""
 
     @_builtins.property
-    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___PortValue]:
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.PortValue]:
         """What every port held at the last bar, in the order of evaluation."""
 
     @_builtins.property
@@ -929,7 +929,7 @@ class TestRun(_message.Message):
         rejections: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         final_equity: _builtins.str = ...,
         halt_reason: _builtins.str = ...,
-        ports: _abc.Iterable[Global___PortValue] | None = ...,
+        ports: _abc.Iterable[_types_pb2.PortValue] | None = ...,
         last_bar_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_bar_time", b"last_bar_time"]  # noqa: Y015
@@ -939,42 +939,6 @@ class TestRun(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TestRun: _TypeAlias = TestRun  # noqa: Y015
-
-@_typing.final
-class PortValue(_message.Message):
-    """PortValue is what a node's output held at a bar."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NODE_ID_FIELD_NUMBER: _builtins.int
-    PORT_FIELD_NUMBER: _builtins.int
-    NUMBER_FIELD_NUMBER: _builtins.int
-    TRUTH_FIELD_NUMBER: _builtins.int
-    node_id: _builtins.str
-    """The node."""
-    port: _builtins.str
-    """Its output."""
-    number: _builtins.float
-    """Of a number."""
-    truth: _builtins.bool
-    """Of a condition."""
-    def __init__(
-        self,
-        *,
-        node_id: _builtins.str = ...,
-        port: _builtins.str = ...,
-        number: _builtins.float = ...,
-        truth: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "truth", b"truth", "value", b"value"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "number", b"number", "port", b"port", "truth", b"truth", "value", b"value"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["number", "truth"]  # noqa: Y015
-    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
-
-Global___PortValue: _TypeAlias = PortValue  # noqa: Y015
 
 @_typing.final
 class Artefact(_message.Message):

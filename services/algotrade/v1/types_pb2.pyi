@@ -289,6 +289,42 @@ class RunSettings(_message.Message):
 Global___RunSettings: _TypeAlias = RunSettings  # noqa: Y015
 
 @_typing.final
+class PortValue(_message.Message):
+    """PortValue is what a node's output held at a bar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TRUTH_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    port: _builtins.str
+    """Its output."""
+    number: _builtins.float
+    """Of a number."""
+    truth: _builtins.bool
+    """Of a condition."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        port: _builtins.str = ...,
+        number: _builtins.float = ...,
+        truth: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "truth", b"truth", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "number", b"number", "port", b"port", "truth", b"truth", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["number", "truth"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___PortValue: _TypeAlias = PortValue  # noqa: Y015
+
+@_typing.final
 class Heartbeat(_message.Message):
     """Heartbeat breaks the silence of a stream every 15 seconds."""
 

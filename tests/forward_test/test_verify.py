@@ -18,6 +18,7 @@ from sqlalchemy import text
 from algotrade.engine import fixed
 from algotrade.engine.records import TICK, Records
 from algotrade.forward_test.postgres import PostgresSessionStore
+from algotrade.forward_test.postgres_archive import PostgresArchive
 from algotrade.forward_test.postgres_proofs import PostgresProofs
 from algotrade.forward_test.source import Source
 from algotrade.forward_test.verify import Verdict, Verifier
@@ -221,7 +222,9 @@ async def test_altered_ticks_are_found(traded: tuple[Any, pb.Session], platform:
         change = text("UPDATE bus_log SET payload = :payload WHERE key = 'AAA' AND \"offset\" = :offset")
         await connection.execute(change, {"payload": update.SerializeToString(), "offset": row.offset})
     fresh = PostgresBus(platform.database, platform.metrics)  # without records in memory
-    verifier = Verifier(PostgresProofs(platform.database), Source(fresh), seconds=30, at_once=1)
+    verifier = Verifier(
+        PostgresProofs(platform.database), Source(fresh, PostgresArchive(platform.database)), seconds=30, at_once=1
+    )
     stored = await PostgresSessionStore(platform.database).get(traded[0].user_id, session.session_id)
     assert stored is not None
     certificate = await verifier.verify(stored)
@@ -278,7 +281,7 @@ async def test_one_that_takes_too_long_is_given_up(
     ada, session = traded
     stored = await PostgresSessionStore(platform.database).get(ada.user_id, session.session_id)
     assert stored is not None
-    hung = Source(platform.bus)
+    hung = Source(platform.bus, PostgresArchive(platform.database))
     monkeypatch.setattr(hung, "batch", lambda *args: asyncio.Event().wait())
     verifier = Verifier(PostgresProofs(platform.database), hung, seconds=0.2, at_once=1)
     for _ in range(2):  # the place of the first is free again

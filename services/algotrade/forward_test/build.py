@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager, suppress
 
 import grpc
 
+from algotrade.forward_test.archive import Archivist
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.lifecycle import Lifecycle
 from algotrade.forward_test.marks import Marks
 from algotrade.forward_test.postgres import PostgresSessionStore
+from algotrade.forward_test.postgres_archive import PostgresArchive
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_outbox import PostgresOutbox
 from algotrade.forward_test.postgres_proofs import PostgresProofs
@@ -60,6 +62,15 @@ async def build(
         poll_seconds=settings.bus_poll_seconds,
     )
     marks = Marks(platform.bus, clock, every_seconds=settings.realtime_seconds)
+    archive = PostgresArchive(platform.database)
+    proofs, source = PostgresProofs(platform.database), Source(platform.bus, archive)
+    archivist = Archivist(
+        archive,
+        platform.bus,
+        clock,
+        after_seconds=settings.archive_after_seconds,
+        every_seconds=settings.archive_poll_seconds,
+    )
     worker = Worker(
         ledger or PostgresLedger(platform.database),
         platform.bus,
@@ -70,6 +81,7 @@ async def build(
         poll_seconds=settings.bus_poll_seconds,
         stored=relay.wake,
         moved=marks.collect,
+        source=source,
     )
     lifecycle = Lifecycle(
         store,
@@ -87,12 +99,12 @@ async def build(
         heartbeat_seconds=settings.heartbeat_seconds,
         mark_seconds=settings.mark_seconds,
     )
-    proofs, source = PostgresProofs(platform.database), Source(platform.bus)
     verifier = Verifier(proofs, source, seconds=settings.verify_seconds, at_once=settings.verifications)
     servicer = ForwardTestServicer(lifecycle, store, streamer, verifier)
     working = asyncio.create_task(worker.run(), name="forward-test-worker")
     working.add_done_callback(_report)
     relaying = asyncio.create_task(relay.run(), name="forward-test-relay")
+    archiving = asyncio.create_task(archivist.run(), name="forward-test-archive")
     marking = asyncio.create_task(marks.run(), name="forward-test-marks")
 
     async def probe_worker() -> None:
@@ -126,6 +138,7 @@ async def build(
         await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)
         await _end(working)
         await _end(marking)
+        await _end(archiving)
         await _end(relaying)
         with suppress(Exception):  # what is not sent now is sent after the next start
             await relay.drain()

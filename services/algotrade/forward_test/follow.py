@@ -28,6 +28,7 @@ from algotrade.forward_test.member import Member
 from algotrade.forward_test.obey import Obedience
 from algotrade.forward_test.session import Progress, Status
 from algotrade.forward_test.shards import Shards
+from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Fenced, Ledger
 from algotrade.platform import limits
 from algotrade.platform.bus import Bus, OffsetOutOfRange
@@ -58,9 +59,14 @@ class Worker:
         poll_seconds: float,
         stored: Callable[[], None] = lambda: None,
         moved: Callable[[Iterable[Lane]], None] = lambda _lanes: None,
+        source: Source | None = None,
     ) -> None:
-        """Take where things are; ``stored`` is called when there is something to send, ``moved`` after each round."""
+        """Take where things are; ``stored`` is called when there is something to send, ``moved`` after each round.
+
+        ``source`` has what the bus no longer does.
+        """
         self._bus = bus
+        self._source = source
         self._changes = changes
         self._clock = clock
         self._metrics = metrics
@@ -199,9 +205,15 @@ class Worker:
         if lane.warming:
             limit = min(limit, lane.orders_from - lane.offset)
         key = (lane.partition, lane.offset, limit)
+        ticks = most_ticks(sum(len(lane.members) for lane in front))
         if key not in reads:
-            reads[key] = Reading(await self._bus.read(MARKET_DATA_UPDATES, *key))
-        return reads[key].batch(most_ticks(sum(len(lane.members) for lane in front)))
+            try:
+                reads[key] = Reading(await self._bus.read(MARKET_DATA_UPDATES, *key))
+            except OffsetOutOfRange as missing:
+                if self._source and (found := await self._source.archived(missing, lane.symbol, limit, ticks)):
+                    return found
+                raise
+        return reads[key].batch(ticks)
 
     async def _advance(self, lane: Lane, batch: Batch) -> list[Progress]:
         """Step a lane; return what must be stored of it now."""

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.forward_test import postgres_bases as bases
 from algotrade.forward_test import rows
+from algotrade.forward_test.postgres_archive import REWIND
 from algotrade.forward_test.postgres_outbox import add_outgoing
 from algotrade.forward_test.session import (
     POSITION_LOST,
@@ -282,6 +283,9 @@ async def _write(connection: AsyncConnection, commit: Commit) -> None:
     ):
         if values:
             await connection.execute(statement, rows.arrays(columns, values))
+    for session, place in commit.starts:
+        keys = {"symbol": session.symbol, "session_id": UUID(session.session_id)}
+        await connection.execute(REWIND, {**keys, "partition": place.partition, "begin": place.offset})
     if lost := [one for one in progress if one.lost_from is not None]:
         values = [bases.values(one, opens=True, reason=POSITION_LOST, ended=one.lost_from) for one in lost]
         await connection.execute(bases.INSERT, rows.arrays(bases.COLUMNS, values))

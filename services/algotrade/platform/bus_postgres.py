@@ -65,11 +65,19 @@ _TRIM: Final = text("""
         SELECT "offset", write_time FROM bus_log WHERE topic = :topic AND partition = :partition
         ORDER BY "offset" LIMIT :limit
     ), bound AS (
-        SELECT greatest(
-            counter.earliest_offset,
-            (SELECT max("offset") + 1 FROM oldest WHERE write_time < clock_timestamp() - make_interval(secs => :age)),
-            least(counter.next_offset - :records, (SELECT max("offset") + 1 FROM oldest))
-        ) AS earliest
+        SELECT greatest(counter.earliest_offset, least(
+            greatest(
+                (SELECT max("offset") + 1 FROM oldest
+                    WHERE write_time < clock_timestamp() - make_interval(secs => :age)),
+                least(counter.next_offset - :records, (SELECT max("offset") + 1 FROM oldest))
+            ),
+            -- What a reader holds is kept, but not for ever: so many records again, should it never come.
+            greatest(
+                (SELECT min(next_offset) FROM bus_holds WHERE topic = :topic AND partition = :partition),
+                CASE WHEN EXISTS (SELECT FROM bus_holds WHERE topic = :topic AND partition = :partition)
+                    THEN counter.next_offset - 2 * :records END
+            )
+        )) AS earliest
         FROM bus_partitions AS counter WHERE topic = :topic AND partition = :partition
     ), moved AS (
         UPDATE bus_partitions SET earliest_offset = bound.earliest FROM bound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Context, Decimal, localcontext
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ UNITS = 4
 
 @pytest.fixture(scope="module")
 def both() -> Both:
-    functions = [elementary.ln(), elementary.exp(), elementary.power(), elementary.atan()]
+    functions = [elementary.ln(), elementary.ln_ratio(), elementary.exp(), elementary.power(), elementary.atan()]
     for function in functions:
         function.export = True
     return Both(functions)
@@ -47,6 +48,20 @@ def or_nan(function: Callable[..., float], *args: float) -> float:
 @given(st.one_of(ANY, st.floats(0.4, 2.5), st.floats(1 - 1e-9, 1 + 1e-9)))
 def test_ln(both: Both, x: float) -> None:
     assert_close(both, "ln", or_nan(math.log, x), x)
+
+
+@settings(max_examples=700, deadline=None)
+@given(st.floats(1e-8, 1e12), st.one_of(st.floats(1e-3, 1e3), st.floats(0.9, 1.1), st.floats(1 - 1e-9, 1 + 1e-9)))
+def test_ln_ratio(both: Both, b: float, ratio: float) -> None:
+    a = b * ratio
+    with localcontext(Context(prec=60)):
+        exact = float((Decimal(a) / Decimal(b)).ln())
+    assert_close(both, "ln_ratio", exact, a, b, units=10)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.0, 1.0), (1.0, 0.0), (-1.0, 2.0), (math.nan, 1.0), (1.0, math.inf)])
+def test_ln_ratio_of_no_prices(both: Both, a: float, b: float) -> None:
+    assert_close(both, "ln_ratio", math.nan, a, b)
 
 
 @settings(max_examples=700, deadline=None)

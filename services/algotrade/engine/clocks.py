@@ -60,7 +60,7 @@ def clocks_of(strategy: Strategy) -> Clocks:
         inputs = {found[source] for sources in node.inputs.values() for source, _ in sources} - {FIXED}
         if node.type.category is Category.RISK:
             found[node.id] = RUN
-        elif node.type.param("timeframe"):
+        elif node.type.param("timeframe") and not (inputs and node.type.instead_of_bars):
             named = node.params["timeframe"]
             found[node.id] = min({INTERVALS[str(named)] if named else RUN, *inputs})
         elif inputs:

@@ -26,6 +26,8 @@ _LN_2_LOW: Final = float(_LN_2 - Decimal(_LN_2_HIGH))
 _MOST_EXP: Final = 709.782712893384  # beyond it the result is no double
 _LEAST_EXP: Final = -745.2
 _LN_TERMS: Final = 11  # of s², at most 0.0295
+_LEAST_APART: Final = 0.05
+_RATIO_TERMS: Final = 6  # of s², at most 0.0025
 _EXP_TERMS: Final = 14  # of r, at most 0.347
 _ATAN_TERMS: Final = 12  # of t², at most 0.0396
 _MOST_WHOLE_POWER: Final = 64  # up to here powers are products, so that x² is x · x
@@ -64,6 +66,24 @@ def ln() -> Function:
     rest = f.let(z * _polynomial(z, [1 / (2 * k + 3) for k in range(_LN_TERMS)]))
     k = f.let(exponent.to(F64))
     f.ret(k * _LN_2_HIGH + (2.0 * s + (2.0 * s * rest + k * _LN_2_LOW)))
+    return f
+
+
+@lru_cache(maxsize=1)
+def ln_ratio() -> Function:
+    """ln (a / b), exact to its last digits also where a and b hardly differ; NaN unless both are above 0 and finite.
+
+    ln (a / b) = 2 artanh s with s = (a - b) / (a + b); the quotient a / b near 1 would lose digits of the difference.
+    """
+    f = Function("ln_ratio", [F64, F64], F64)
+    a, b = f.args
+    with f.when(((a > 0.0) & (b > 0.0)).op1("eqz")):
+        f.ret(NAN)
+    s = f.let((a - b) / (a + b))
+    with f.when(s.op1("abs") < _LEAST_APART):
+        z = f.let(s * s)
+        f.ret(2.0 * s + 2.0 * s * z * _polynomial(z, [1 / (2 * k + 3) for k in range(_RATIO_TERMS)]))
+    f.ret(f.call(ln(), a / b))
     return f
 
 

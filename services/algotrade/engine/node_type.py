@@ -31,7 +31,10 @@ class Category(StrEnum):
     DATA = "data"
     OVERLAP = "overlap"
     MOMENTUM = "momentum"
+    VOLUME = "volume"
     VOLATILITY = "volatility"
+    STATISTICS = "statistics"
+    PATTERN = "pattern"
     MATH = "math"
     LOGIC = "logic"
     ACTION = "action"
@@ -90,6 +93,8 @@ class NodeType:
     lookback: Lookback | None = None
     source: str = ""
     version: int = 1
+    # What is connected to its input it reads instead of bars: then it has the clock of its input.
+    instead_of_bars: bool = False
     # Of the parameters together: what is wrong with them, as (parameter, message), or None.
     rule: Callable[[Mapping[str, object]], tuple[str, str] | None] | None = None
 

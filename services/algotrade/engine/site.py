@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
 from algotrade.engine import row as R
 from algotrade.engine.broker.features import PLAIN, Features
+from algotrade.engine.calendar import calendar
 from algotrade.engine.fixed import SCALE, from_number
 from algotrade.engine.ir import (
     F64,
@@ -30,6 +31,11 @@ from algotrade.engine.strategy import Bound, CheckedNode, Setting
 
 NAN: Final = float("nan")
 CACHE_LINE: Final = 64
+MEANS: Final[Mapping[str, tuple[str, ...]]] = {
+    "hl2": ("high", "low"),
+    "hlc3": ("high", "low", "close"),
+    "ohlc4": ("open", "high", "low", "close"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,20 +217,22 @@ class Scope:
         return Series(self, self.f.let(value), always=always, tame=tame)
 
     def price(self, field: str) -> Series:
-        """A price of the bar as f64, by division: that is the double nearest to the decimal."""
+        """A price of the bar as f64, by division: that is the double nearest to the decimal. Or the volume."""
         if field not in self._prices:
             if field == "volume":
                 value = self.bar["volume"]
             elif field in ("open", "high", "low", "close"):
                 value = self.bar[field].to(F64) / float(SCALE)
+            elif field == "typical":
+                # The mean of integers: bars whose prices have the same sum have the same mean, to the last bit.
+                total = self.bar["high"].to(F64) + self.bar["low"].to(F64) + self.bar["close"].to(F64)
+                value = total / float(3 * SCALE)
             else:
-                parts = {"hl2": ("high", "low"), "hlc3": ("high", "low", "close")}.get(field) or (
-                    "open", "high", "low", "close",
-                )  # fmt: skip
-                total = self.price(parts[0]).value
-                for part in parts[1:]:
+                first, *others = MEANS[field]
+                total = self.price(first).value
+                for part in others:
                     total = total + self.price(part).value
-                value = total / float(len(parts))
+                value = total / float(len(MEANS[field]))
             self._prices[field] = self.series(value, always=True, tame=True)
         return self._prices[field]
 
@@ -245,6 +253,19 @@ class Site:
         value = self._one(name)
         assert isinstance(value, Series)
         return value
+
+    def bar(self, field: str) -> Series:
+        """A price or the volume of the bars that this node reads."""
+        return self.scope.price(field)
+
+    def day(self) -> Expr:
+        """The date of the bar's start in the run's day_timezone, as days since the epoch, i64."""
+        row = self.row
+        return self.f.let(self.f.call(calendar().day, row["day_zone"], row["day_zone_length"], self.scope.bar["ts"]))
+
+    def input_or_close(self) -> Series:
+        """The input, or the bars' close where it is left open."""
+        return self.input() if self.connected("input") else self.bar("close")
 
     def truth(self, name: str) -> Truth:
         if self.node.type.category is Category.ACTION and (source := self.node.inputs[name][0]) in self.scope.fresh:
@@ -305,6 +326,11 @@ class Site:
 
     def slot(self, type: Type, initial: Number = 0) -> Slot:
         return self.scope.slot(type, initial)
+
+    def block(self, *types: Type) -> Expr:
+        """The address of fields of zeros, one behind the other, for a function that keeps several; wide types first."""
+        slots = [self.slot(type) for type in types]
+        return slots[0].address()
 
     def out(self) -> Var:
         """A local for an output, NaN until set."""

@@ -10,7 +10,7 @@ from algotrade.engine.limits import MAX_AMOUNT
 from algotrade.engine.node_type import Category, NodeType, Param, ParamKind, number
 from algotrade.engine.nodes.actions import decided_at_the_close
 from algotrade.engine.nodes.overlap import period
-from algotrade.engine.nodes.volatility import average_true_range
+from algotrade.engine.nodes.ranges import average_true_range
 from algotrade.engine.site import Site, Slot, Value
 
 FIELD = {"stop_loss": "set_stop", "take_profit": "target"}

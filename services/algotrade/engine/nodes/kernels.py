@@ -5,6 +5,7 @@ Each follows TA-Lib step by step, so that results agree to the last bit or nearl
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 
 from algotrade.engine.ir import F64, I32, Expr, Function
@@ -12,13 +13,16 @@ from algotrade.engine.limits import MAX_PERIOD
 from algotrade.engine.site import NAN, Series, Site
 
 
-def sma(site: Site, x: Series, period: Expr, most: int) -> Expr:
-    """Mean of the last ``period`` samples, a running sum from which the oldest is taken after use (TA_SMA)."""
+def sma(site: Site, x: Series, period: Expr, most: int, skip: Expr | int = 0) -> Expr:
+    """Mean of the last ``period`` samples, a running sum from which the oldest is taken after use (TA_SMA).
+
+    ``skip`` leaves out samples at the start, as in `ema`; the value is the same and rounded as TA-Lib rounds it.
+    """
     f, total, out = site.f, site.slot(F64), site.out()
     x.keep(most)
-    with x.step():
+    with x.step(), nullcontext() if skip == 0 else f.when(x.count() > skip):
         sum = f.var(F64, total.get() + x.value)
-        with f.when(x.count() >= period):
+        with f.when(x.count() >= period + skip):
             f.set(out, sum / period.to(F64))
             f.set(sum, sum - x.ago(period - 1))
         total.set(sum)
@@ -40,6 +44,44 @@ def ema(site: Site, x: Series, period: Expr, skip: Expr | int = 0) -> Expr:
         with f.otherwise(running):
             f.set(out, f.call(seed(), state.address(), x.value, seen, period))
     return out
+
+
+def rma(site: Site, x: Series, period: Expr, skip: Expr | int = 0) -> Expr:
+    """Wilder's mean: that of the first samples, then (last · (period - 1) + sample) / period (TA_ATR, TA_RMA)."""
+    f, state, out = site.f, site.slot(F64), site.out()
+    with x.step():
+        seen, size = f.let(x.count() - skip), f.let(period.to(F64))
+        with f.when(seen > period) as running:
+            f.set(out, (state.get() * (size - 1.0) + x.value) / size)
+            state.set(out)
+        with f.otherwise(running):
+            f.set(out, f.call(seed(), state.address(), x.value, seen, period))
+    return out
+
+
+def chain(site: Site, x: Series, period: Expr, length: int) -> list[Series]:
+    """Exponential means of exponential means: each is over the one before it."""
+    means: list[Series] = []
+    for _ in range(length):
+        x = site.scope.series(ema(site, x, period))
+        means.append(x)
+    return means
+
+
+def change(site: Site, x: Series) -> Series:
+    """Each sample less the one before it; NaN at the first."""
+    f, last, out = site.f, site.slot(F64, NAN), site.out()
+    with x.step():
+        f.set(out, x.value - last.get())
+        last.set(x.value)
+    return site.scope.series(out)
+
+
+def together(site: Site, a: Series, b: Series) -> tuple[Series, Series]:
+    """Two series of which a bar is a sample only where both have a number."""
+    if a.always and b.always:
+        return a, b
+    return site.scope.series(a.value + (b.value - b.value)), site.scope.series(b.value + (a.value - a.value))
 
 
 @lru_cache(maxsize=1)

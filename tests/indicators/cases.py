@@ -71,7 +71,8 @@ class Indicator:
         return [Case(kind, params, self.inputs) for params in self.params]
 
     def expected(self, prices: Prices, params: Params) -> Outputs:
-        result = self.oracle(prices, **params)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            result = self.oracle(prices, **params)
         outputs = result if isinstance(result, tuple) else (result,)
         # No number is NaN here, whatever it is there.
         return tuple(np.where(np.isfinite(value), value, np.nan) for value in map(np.asarray, outputs))

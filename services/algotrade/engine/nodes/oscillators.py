@@ -62,7 +62,7 @@ def _willr(site: Site) -> dict[str, Value]:
 
 def _cci(site: Site) -> dict[str, Value]:
     """Both means are taken as distances from the newest price, which loses no digits; 0 where all are equal."""
-    f, x, n, out = site.f, site.bar("hlc3"), site.integer("timeperiod"), site.out()
+    f, x, n, out = site.f, site.bar("typical"), site.integer("timeperiod"), site.out()
     x.keep(site.most("timeperiod"))
     with x.step(), f.when(x.count() >= n):
         mean = f.let(f.call(windows.lead(), *x.place(), x.count(), n))
@@ -75,7 +75,12 @@ def _cci(site: Site) -> dict[str, Value]:
 
 def _mfi(site: Site) -> dict[str, Value]:
     f, out, last = site.f, site.out(), site.slot(F64, NAN)
-    price, volume, n, most = site.bar("hlc3"), site.bar("volume"), site.integer("timeperiod"), site.most("timeperiod")
+    price, volume, n, most = (
+        site.bar("typical"),
+        site.bar("volume"),
+        site.integer("timeperiod"),
+        site.most("timeperiod"),
+    )
     rises, falls = site.out(), site.out()
     with price.step():
         before = f.let(last.get())

@@ -54,12 +54,14 @@ def compiled(nodes: Mapping[str, Any], wires: str = "", parameters: Any = ()) ->
     return compilation
 
 
-def values(compilation: Compilation, bars: Records, parameters: Json | None = None) -> Ports:
+def values(
+    compilation: Compilation, bars: Records, parameters: Json | None = None, settings: RunSettings | None = None
+) -> Ports:
     """Every port at each close; NaN where it is not defined, and a condition is 1, 0 or NaN where unknown."""
     artefact = compilation.artefact
     assert artefact is not None
     sessions = Sessions(artefact)
-    slot = sessions.add(RunSettings(), parameters)
+    slot = sessions.add(settings or RunSettings(), parameters)
     fields = {(node, port): artefact.manifest.fields[field] for node, port, field in artefact.manifest.probes}
     first = min(offset for _, offset in fields.values())
     size = max(offset for _, offset in fields.values()) + 8 - first
@@ -82,5 +84,5 @@ def interpreted(compilation: Compilation, bars: Records, parameters: Json | None
     """The same by the interpreter."""
     program = compilation.program
     assert program is not None
-    with patch.object(native, "Instance", lambda _: InterpretedInstance(program)):
+    with patch.object(native, "Instance", lambda *_: InterpretedInstance(program)):
         return values(compilation, bars, parameters)

@@ -15,6 +15,8 @@ from algotrade.engine.node_type import Category, NodeType, ParamKind, PortKind
 from algotrade.engine.nodes import CATALOGUE
 from algotrade.engine.nodes.patterns import PATTERNS
 from algotrade.engine.records import Records
+from algotrade.engine.settings import RunSettings
+from algotrade.engine.site import Site
 from indicators.cases import TALIB, Case, Prices
 from indicators.ports import Ports, compiled, interpreted, values, wired
 from indicators.test_indicators import RELATIVE, error
@@ -30,6 +32,8 @@ FAMILIES = (
 INDICATORS = {name: node for name, node in CATALOGUE.items() if node.category in FAMILIES} | {
     "heikin_ashi": CATALOGUE["heikin_ashi"]
 }
+OPEN = [name for name, node in INDICATORS.items() if any(not port.required for port in node.inputs)]
+MINUTE = 60 * 1_000_000_000
 OF_INPUTS = sorted(kind for kind, indicator in TALIB.items() if indicator.inputs)
 # x is the close, except that it is not a number on bars without volume: 0 / 0 - 0 / 0.
 GAPS: dict[str, Any] = {"c": "price", "v": "volume", "one": "div", "none": "sub", "x": "add"}
@@ -117,6 +121,43 @@ def test_first_value_comes_with_the_lookback(name: str) -> None:
         assert not missing[lookback:].any()
 
 
+def test_nodes_that_read_bars_take_a_timeframe(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading: set[str] = set()
+    read = Site.bar
+    monkeypatch.setattr(Site, "bar", lambda site, name: (reading.add(site.node.type.name), read(site, name))[1])
+    compiled(dict(zip(OPEN, OPEN, strict=True)))
+    every_node.__wrapped__()
+    assert reading == {name for name, node in INDICATORS.items() if node.param("timeframe")}
+
+
+def test_a_timeframe_is_the_bars_of_that_length() -> None:
+    """On minute bars, what a node of a quarter of an hour shows as one ends is what it shows on bars of that length."""
+    minutes = series.walk(10_000_000_000, 15 * 60)
+    minutes["ts"] = np.arange(len(minutes)) * MINUTE
+    groups = minutes.reshape(-1, 15)
+    quarters = groups[:, 0].copy()
+    quarters["high"], quarters["low"] = groups["high"].max(axis=1), groups["low"].min(axis=1)
+    quarters["close"], quarters["volume"] = groups["close"][:, -1], groups["volume"].sum(axis=1)
+
+    def build(timeframe: dict[str, str]) -> Any:
+        nodes: dict[str, Any] = {"x": ("price", timeframe), "y": ("volume", timeframe)}
+        wires = []
+        for name, node in INDICATORS.items():
+            named = timeframe if node.param("timeframe") else {}
+            nodes[name] = (name, small(node) | named)
+            wires += wires_to(name, node, "x", "y") if name not in OPEN else []
+        return compiled(nodes, " ".join(wires))
+
+    settings = RunSettings.parse({"native_seconds": 60})
+    fine, coarse = values(build({"timeframe": "15m"}), minutes, settings=settings), values(build({}), quarters)
+    for name, node in INDICATORS.items():
+        for port in node.outputs:
+            got = fine[name, port.name][14::15]
+            assert np.array_equal(got, coarse[name, port.name], equal_nan=True), f"{name}.{port.name}"
+            held = fine[name, port.name][15 * 40 : 15 * 40 + 14]
+            assert np.array_equal(held, np.full(14, fine[name, port.name][15 * 40 - 1]), equal_nan=True), name
+
+
 def bound(node: NodeType) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
     """A node's parameters as parameters of the strategy, their declarations, and values for a run."""
     params, declared, given = {}, [], {}
@@ -183,11 +224,25 @@ def test_every_indicator_says_where_it_comes_from() -> None:
         assert all(port.kind is PortKind.BOOL for port in node.outputs) == (node.category is Category.PATTERN)
 
 
+def test_an_input_in_place_of_bars_brings_its_clock() -> None:
+    """So that the deviation of hourly prices is of hours, whatever the run's bars are."""
+    minutes = series.walk(10_000_000_000, 60 * 30)
+    minutes["ts"] = np.arange(len(minutes)) * MINUTE
+    kinds = [name for name, node in INDICATORS.items() if node.instead_of_bars]
+    nodes: dict[str, Any] = {"x": ("price", {"timeframe": "1h"})}
+    nodes |= {name: (name, {"timeperiod": 5}) for name in kinds}
+    nodes |= {f"{name}_own": (name, {"timeperiod": 5, "timeframe": "1h"}) for name in kinds}
+    build = compiled(nodes, " ".join(f"x>{name}.input" for name in kinds))
+    found = values(build, minutes, settings=RunSettings.parse({"native_seconds": 60}))
+    for name in kinds:
+        assert np.array_equal(found[name, "value"], found[f"{name}_own", "value"], equal_nan=True)
+        assert np.isfinite(found[name, "value"]).sum() > 1_000
+
+
 def test_an_open_input_is_the_close() -> None:
-    kinds = [name for name, node in INDICATORS.items() if any(not port.required for port in node.inputs)]
-    assert kinds == ["vwma", "histvol", "bbwidth", "bbpercent"]
-    cases = [Case(kind, {}, ("input",)) for kind in kinds]
+    assert OPEN == ["vwma", "histvol", "bbwidth", "bbpercent"]
+    cases = [Case(kind, {}, ("input",)) for kind in OPEN]
     bars = series.walk(10_000_000_000, 100)
-    joined, open_ = values(wired(cases), bars), values(compiled({kind: kind for kind in kinds}), bars)
-    for kind in kinds:
+    joined, open_ = values(wired(cases), bars), values(compiled(dict(zip(OPEN, OPEN, strict=True))), bars)
+    for kind in OPEN:
         assert np.array_equal(open_[kind, "value"], joined[kind, "value"], equal_nan=True)

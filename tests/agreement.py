@@ -53,6 +53,7 @@ class Outcome:
     bars: int
     warmup_bars: int
     halted: str | None
+    notices: dict[str, int]
     curve: bytes = b""
 
     def without_curve(self) -> tuple[Any, ...]:
@@ -85,6 +86,7 @@ def wasm(artefact: Artefact, case: Case) -> Outcome:
         result.bars,
         result.warmup_bars,
         result.halted,
+        dict(result.notices),
         result.equity.tobytes(),
     )
 
@@ -121,14 +123,23 @@ def by_ticks(artefact: Artefact, case: Case) -> Outcome:
     book.apply(sessions.step(bar_ticks(bar_records(case.tape.rows))))
     state = sessions.state(slot)
     trades = [*book.closed, *([book.open] if book.open else [])]
-    return Outcome(trade_rows(trades), dict(book.rejections), state.equity, state.bars, state.warmup_bars, book.halted)
+    return Outcome(
+        trade_rows(trades),
+        dict(book.rejections),
+        state.equity,
+        state.bars,
+        state.warmup_bars,
+        book.halted,
+        dict(book.notices),
+    )
 
 
 def oracle(case: Case) -> tuple[Outcome, reference.Result]:
     """The oracle's outcome, and all else it found: its largest amount, decisions that hang on rounding, equities."""
     result = reference.backtest(case.document, case.tape.rows, case.settings, case.parameters)
     trades, rejections = trade_rows(result.trades), dict(result.rejections)
-    outcome = Outcome(trades, rejections, result.final_equity, result.bars, result.warmup_bars, None)
+    notices = dict(result.notices)
+    outcome = Outcome(trades, rejections, result.final_equity, result.bars, result.warmup_bars, None, notices)
     return outcome, result
 
 

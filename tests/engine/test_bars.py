@@ -126,7 +126,7 @@ def test_sessions_trade_ticks_as_the_oracle_does(first: int) -> None:
         assert artefact is not None
         outcome = Outcome(
             trade_rows(expected.trades), dict(expected.rejections), expected.final_equity, expected.bars,
-            expected.warmup_bars, None,
+            expected.warmup_bars, None, dict(expected.notices),
         )  # fmt: skip
         assert in_batches(artefact, RunSettings.parse(settings), one.parameters, records(ticks), seed) == outcome, seed
         compared += 1
@@ -147,4 +147,6 @@ def in_batches(
         start = end
     state = sessions.state(slot)
     trades = trade_rows([*book.closed, *([book.open] if book.open else [])])
-    return Outcome(trades, dict(book.rejections), state.equity, state.bars, state.warmup_bars, book.halted)
+    return Outcome(
+        trades, dict(book.rejections), state.equity, state.bars, state.warmup_bars, book.halted, dict(book.notices)
+    )

@@ -35,6 +35,45 @@ GUARDED = drawing(
     [{"name": "fast", "type": "int", "default": 10, "min": 2, "max": 100, "step": 1}],
 )
 
+# Both sides, entries that wait, sizes by risk, portions, stops that follow, limits and notices.
+BOTH_WAYS = drawing(
+    {
+        "p": "price",
+        "s": ("sma", {"timeperiod": 20}),
+        "up": "crossover",
+        "dn": "crossunder",
+        "held": "position",
+        "old": ("compare", {"op": "==", "value": 4}),
+        "b": ("buy", {"order_type": "limit", "limit_offset_percent": 0.5, "expire_bars": 3}),
+        "sh": ("short", {"size_mode": "risk_percent", "size": 2, "order_type": "stop", "limit_offset_percent": 0.2}),
+        "half": ("cover", {"portion": 40}),
+        "part": ("sell", {"portion": 40}),
+        "say": ("notify", {"message": "crossed", "throttle_bars": 5}),
+        "stop": ("stop_loss", {"atr_multiple": 2.5}),
+        "trail": ("trailing_stop", {"percent": 4, "activation_percent": 2}),
+        "even": ("break_even", {"trigger_percent": 1.5}),
+        "time": ("time_stop", {"bars": 15}),
+        "most": ("max_trades_per_day", {"n": 2}),
+    },
+    "p>up.a s>up.b p>dn.a s>dn.b p>s up>b dn>sh held.bars_held>old.a old>half old>part up>say",
+)
+TURNING = drawing(
+    {
+        "p": "price",
+        "f": ("sma", {"timeperiod": 10}),
+        "s": ("sma", {"timeperiod": 30}),
+        "up": "crossover",
+        "dn": "crossunder",
+        "flat": "position",
+        "none": ("compare", {"op": "==", "value": 0}),
+        "first": "and",
+        "b": "buy",
+        "r": "reverse",
+        "stop": ("stop_loss", {"percent": 40}),
+    },
+    "p>f p>s f>up.a s>up.b f>dn.a s>dn.b flat.side>none.a up>first none>first first>b dn>r",
+)
+
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
@@ -59,11 +98,13 @@ def bars(data_dir: Path) -> Any:
         (sma_cross(5, 12), {"fill": "close", "lot_step": "1", "price_step": "0.01"}, {}),
         (GUARDED, {"slippage_bps": "1.25"}, {"fast": "8"}),
         (sma_cross(5, 12), {"interval": "1d"}, {}),
+        (BOTH_WAYS, {"allow_short": True, "slippage_bps": "2", "price_step": "0.01"}, {}),
+        (TURNING, {"allow_short": True}, {}),
     ],
-    ids=["defaults", "costs", "steps", "guards", "regrouped"],
+    ids=["defaults", "costs", "steps", "guards", "regrouped", "both ways", "turning"],
 )
 async def test_a_session_over_a_replay_gives_the_backtests_trades(
-    trader: Any, bars: Any, graph: Any, settings_of_run: dict[str, str], parameters: dict[str, str]
+    trader: Any, bars: Any, graph: Any, settings_of_run: dict[str, Any], parameters: dict[str, str]
 ) -> None:
     compiled = compile_strategy(graph).artefact
     assert compiled is not None
@@ -124,12 +165,13 @@ async def test_trades_that_hang_on_the_assumed_path_are_marked_alike(trader: Any
     ]
 
 
-async def test_events_of_a_replay_are_the_backtests_events(trader: Any, bars: Any) -> None:
-    compiled = compile_strategy(GUARDED).artefact
+@pytest.mark.parametrize("graph", [GUARDED, BOTH_WAYS], ids=["guards", "both ways"])
+async def test_events_of_a_replay_are_the_backtests_events(trader: Any, bars: Any, graph: Any) -> None:
+    compiled = compile_strategy(graph).artefact
     assert compiled is not None
-    expected = backtest(compiled, bars, RunSettings())
+    expected = backtest(compiled, bars, RunSettings(allow_short=True))
     ada = await trader()
-    session = await ada.started(GUARDED, "AAPL")
+    session = await ada.started(graph, "AAPL", settings={"allow_short": True})
     session = await ada.at_tick(session, 4 * len(bars))
     assert session.last_sequence == len(expected.events)
     got = await ada.events(session, session.last_sequence)
@@ -138,12 +180,16 @@ async def test_events_of_a_replay_are_the_backtests_events(trader: Any, bars: An
             int(e["number"]),
             int(e["kind"]),
             fixed.text(e["price"]),
-            fixed.text(e["quantity"]),
+            fixed.text(abs(e["quantity"])),
             fixed.text(e["fee"]),
             fixed.text(e["cash"]),
         )
         for e in expected.events
     ]
+    sides = {"short" if e["quantity"] < 0 else "long" for e in expected.events if e["quantity"]}
+    assert {e.side for e in got if e.kind == pb.SESSION_EVENT_KIND_ENTRY} == sides
+    said = {e.reason for e in got if e.kind == pb.SESSION_EVENT_KIND_NOTICE}
+    assert said == ({"crossed"} if graph is BOTH_WAYS else set())
 
 
 @pytest.mark.parametrize("interval", ["tick", "1h"])

@@ -45,6 +45,7 @@ class Result:
     warmup_bars: int
     fragile: list[tuple[int, str]]
     equity: list[int] = field(default_factory=list)
+    notices: Counter[str] = field(default_factory=Counter)  # by node id
     largest: int = 0  # amount or quantity met: the oracle's integers do not overflow, the engine's may not
 
     def as_json(self) -> dict[str, Any]:
@@ -159,7 +160,17 @@ class Run(Decisions):
         trades = broker.trades + ([still_open] if still_open else [])
         final = broker.equity(last_price)
         count, fragile = len(self.evaluator.bars), self.evaluator.fragile
-        return Result(trades, +broker.rejections, final, count, self.warmup, fragile, self.equity, broker.largest)
+        return Result(
+            trades,
+            +broker.rejections,
+            final,
+            count,
+            self.warmup,
+            fragile,
+            self.equity,
+            self.notices,
+            broker.largest,
+        )
 
     # Bars
 

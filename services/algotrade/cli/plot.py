@@ -107,21 +107,31 @@ def extremes(values: npt.NDArray[np.float64], most: int) -> Indices:
     return np.array(sorted(set().union(*kept)), dtype=np.int64)
 
 
+_BUYS: Final = ("triangle-up", "#2ca02c")
+_SELLS: Final = ("triangle-down", "#d62728")
+
+
 def _markers(trades: tuple[Trade, ...]) -> list[Any]:
+    """Entries and exits: what was bought points up, what was sold down."""
     closed = [trade for trade in trades if trade.exit_ts is not None]
     entries = go.Scatter(
         x=_times(np.array([trade.entry_ts for trade in trades], np.int64)),
         y=[trade.entry_price / fixed.SCALE for trade in trades],
         text=[f"{trade.side} {fixed.text(trade.quantity)}" for trade in trades],
-        name="entry", mode="markers", marker={"symbol": "triangle-up", "size": 10, "color": "#2ca02c"},
+        name="entry", mode="markers", marker=_marks([trade.side == "long" for trade in trades]),
     )  # fmt: skip
     exits = go.Scatter(
         x=_times(np.array([trade.exit_ts for trade in closed], np.int64)),
         y=[(trade.exit_price or 0) / fixed.SCALE for trade in closed],
         text=[f"{trade.exit_reason}, pnl {fixed.text(trade.pnl or 0)}" for trade in closed],
-        name="exit", mode="markers", marker={"symbol": "triangle-down", "size": 10, "color": "#d62728"},
+        name="exit", mode="markers", marker=_marks([trade.side == "short" for trade in closed]),
     )  # fmt: skip
     return [entries, exits]
+
+
+def _marks(bought: list[bool]) -> dict[str, Any]:
+    looks = [_BUYS if one else _SELLS for one in bought]
+    return {"size": 10, "symbol": [symbol for symbol, _ in looks], "color": [color for _, color in looks]}
 
 
 def _times(stamps: Indices) -> Any:

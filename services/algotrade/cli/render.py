@@ -217,6 +217,7 @@ def show_compilation(compilation: Compilation, answer: dict[str, Any], output: P
         ("cost", f"at most {report['fuel_per_bar']:,} instructions a bar"),
         ("reads", ", ".join(report["feeds"]) or _DASH),
         ("orders", ", ".join(report["orders"]) or _DASH),
+        ("never", ", ".join(report["never"]) or _DASH),
         ("node order", printable(" ".join(answer["node_order"]))),
         ("compiled in", f"{answer['timing']['compile_ms']:.1f} ms"),
     ]

@@ -61,8 +61,13 @@ class BacktestResult:
 
     @property
     def rejections(self) -> Mapping[str, int]:
-        """How often each reason kept an entry from happening."""
+        """How often each reason kept an order from happening."""
         return dict(self._book.rejections)
+
+    @property
+    def notices(self) -> Mapping[str, int]:
+        """How often each notify node, by id, had something to say."""
+        return dict(self._book.notices)
 
     @property
     def halted(self) -> str | None:

@@ -21,7 +21,19 @@ from algotrade.engine.settings import INTERVALS, RunSettings, SettingsError
 from algotrade.engine.strategy import Bound, CheckedNode, Strategy
 
 # Refusals that happen when the bar closes; the others happen when an order comes to fill.
-AT_CLOSE: Final = frozenset([Reason.WARMING_UP, Reason.ALREADY_LONG, Reason.HALTED])
+AT_CLOSE: Final = frozenset(
+    [
+        Reason.WARMING_UP,
+        Reason.ALREADY_LONG,
+        Reason.ALREADY_SHORT,
+        Reason.SHORT_NOT_ALLOWED,
+        Reason.HALTED,
+        Reason.STALE_DATA,
+        Reason.NO_ENTRY,
+        Reason.NO_LEVEL,
+    ]
+)
+GIVEN_UP: Final = frozenset([Reason.EXPIRED, Reason.CANCELLED])  # of orders that waited
 
 PortValue = float | bool | None  # None: NaN or unknown
 
@@ -68,20 +80,32 @@ def explain(
     decided = sessions.decided(slot)
     # What became of the orders is told by the next tick, or at once where they fill at the close.
     later = events if settings.fill == "close" else sessions.run(slot, bars[count : count + 1])[1]
-    teller = _Teller(strategy, ports, state.warmup_bars - state.bars + 1, _refusals(events, start, AT_CLOSE), later)
-    actions = tuple(
-        teller.action(node, node.index in decided) for node in strategy.nodes if node.type.category is Category.ACTION
-    )
-    return Explanation(start, state.bars - 1, state.warmup_bars, ports, actions)
+    now = events[events["ts"] >= start]
+    bar = _Bar(state.warmup_bars - state.bars + 1, decided, state.order_level, now, later)
+    teller = _Teller(strategy, ports, bar)
+    actions = [teller.action(node) for node in strategy.nodes if node.type.category is Category.ACTION]
+    actions += [teller.limit(node) for node in strategy.nodes if teller.left(node)]
+    return Explanation(start, state.bars - 1, state.warmup_bars, ports, tuple(actions))
 
 
-def _refusals(events: Records, since: int, reasons: frozenset[Reason]) -> dict[int, Reason]:
-    """The reasons by node index of entries refused since a time."""
-    return {
-        int(event["node"]): Reason(int(event["reason"]))
-        for event in events
-        if event["kind"] == EventKind.REJECTION and event["ts"] >= since and int(event["reason"]) in reasons
-    }
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """``decided``: node indices with an order; ``now``: the events of the bar, ``later``: those of the tick after."""
+
+    warmup_left: int
+    decided: set[int]
+    order_level: int
+    now: Records
+    later: Records
+
+    def refused(self, reasons: frozenset[Reason]) -> dict[int, Reason]:
+        """The reasons by node index of orders refused or given up at this close."""
+        found = self.now[self.now["kind"] == EventKind.REJECTION]
+        return {int(e["node"]): Reason(int(e["reason"])) for e in found if int(e["reason"]) in reasons}
+
+    def told_later(self, node: CheckedNode, kind: EventKind) -> Any:
+        """The first event of a kind that a node's order brought about after the close, or None."""
+        return next((e for e in self.later if e["node"] == node.index and e["kind"] == kind), None)
 
 
 def _replay(sessions: Sessions, slot: int, bars: Records, settings: RunSettings, at: int) -> tuple[int, int, Records]:
@@ -113,40 +137,86 @@ def _replay(sessions: Sessions, slot: int, bars: Records, settings: RunSettings,
 
 
 class _Teller:
-    """Words for one bar. ``refused``: at the close, by node index. ``later``: the events of the tick after."""
+    """Words for one bar."""
 
-    def __init__(
-        self,
-        strategy: Strategy,
-        ports: Mapping[tuple[str, str], PortValue],
-        bars_left: int,
-        refused: Mapping[int, Reason],
-        later: Records,
-    ) -> None:
+    def __init__(self, strategy: Strategy, ports: Mapping[tuple[str, str], PortValue], bar: _Bar) -> None:
         self.nodes = {node.id: node for node in strategy.nodes}
-        self.ports, self.bars_left, self.refused, self.later = ports, bars_left, refused, later
+        self.ports, self.bar = ports, bar
+        self.refused, self.given_up = bar.refused(AT_CLOSE), bar.refused(GIVEN_UP)
 
-    def action(self, node: CheckedNode, decided: bool) -> Action:
+    def action(self, node: CheckedNode) -> Action:
         name = f"{node.type.name} {node.id!r}"
-        source = node.inputs["when"][0]
-        value, because = self.ports[source], self.because(source)
-        if node.index in self.refused:
-            reason = self.refused[node.index].label
-            return Action(node.id, False, reason, f"{name} was refused at the close: {reason}; {because}.")
-        outcome = next((e for e in self.later if e["node"] == node.index and value is True), None)
-        if outcome is not None and outcome["kind"] == EventKind.REJECTION:
-            reason = Reason(int(outcome["reason"])).label
-            return Action(node.id, False, reason, f"{name} was refused when it came to fill: {reason}; {because}.")
+        value = self.ports[node.inputs["when"][0]]
+        because = self.because(node.inputs["when"][0])
+        if value is not True:
+            return self._idle(node, name, because)
+        if node.type.name == "notify":
+            return self._notice(node, name, because)
+        if node.index in self.refused and node.index not in self.bar.decided:
+            reason = self.refused[node.index]
+            if reason is Reason.NO_ENTRY:
+                because = self._no_entry()
+            return Action(node.id, False, reason.label, f"{name} was refused at the close: {reason.label}; {because}.")
+        fill = self.bar.told_later(node, EventKind.EXIT) or self.bar.told_later(node, EventKind.ENTRY)
+        outcome = self.bar.told_later(node, EventKind.REJECTION)
+        if fill is not None:
+            tail = self._other_half(node, outcome)
+            price = fixed.text(int(fill["price"]))
+            return Action(node.id, True, None, f"{name} acted, because {because}; it filled at {price}{tail}.")
         if outcome is not None:
-            price = fixed.text(int(outcome["price"]))
-            return Action(node.id, True, None, f"{name} acted, because {because}; it filled at {price}.")
-        if decided:
-            return Action(node.id, True, None, f"{name} acted, because {because}; the data end before it fills.")
-        if value is True:
-            return Action(node.id, False, None, f"{name} had nothing to do, although {because}.")
-        state = "unknown" if value is None else "false"
-        warming = f"; the strategy warms up for {self.bars_left} more bars" if self.bars_left > 0 else ""
-        return Action(node.id, False, None, f"{name} did not act: when is {state}, because {because}{warming}.")
+            reason = Reason(int(outcome["reason"]))
+            said = f"{name} was refused when it came to fill: {reason.label}; {because}."
+            return Action(node.id, False, reason.label, said)
+        if node.index in self.bar.decided:
+            return Action(node.id, True, None, f"{name} acted, because {because}; {self._pending(node)}.")
+        return Action(node.id, False, None, f"{name} had nothing to do, although {because}.")
+
+    def left(self, node: CheckedNode) -> bool:
+        """Whether it is a risk node that closes the position at this bar."""
+        decided = node.index in self.bar.decided or self.bar.told_later(node, EventKind.EXIT) is not None
+        return node.type.category is Category.RISK and decided
+
+    def limit(self, node: CheckedNode) -> Action:
+        """What a risk node did that needs no input."""
+        fill = self.bar.told_later(node, EventKind.EXIT)
+        end = "the data end before it fills" if fill is None else f"it filled at {fixed.text(int(fill['price']))}"
+        return Action(node.id, True, None, f"{node.type.name} {node.id!r} closes the position; {end}.")
+
+    def _idle(self, node: CheckedNode, name: str, because: str) -> Action:
+        state = "unknown" if self.ports[node.inputs["when"][0]] is None else "false"
+        left = self.bar.warmup_left
+        warming = f"; the strategy warms up for {left} more bars" if left > 0 else ""
+        gone = self.given_up.get(node.index) or self.refused.get(node.index)
+        given_up = f"; its order that waited was given up: {gone.label}" if gone else ""
+        return Action(
+            node.id, False, None, f"{name} did not act: when is {state}, because {because}{warming}{given_up}."
+        )
+
+    def _notice(self, node: CheckedNode, name: str, because: str) -> Action:
+        spoke = any(e["node"] == node.index and e["kind"] == EventKind.NOTICE for e in self.bar.now)
+        what = "spoke" if spoke else "stayed silent, as it warms up or has spoken lately,"
+        return Action(node.id, spoke, None, f"{name} {what} {'because' if spoke else 'although'} {because}.")
+
+    def _pending(self, node: CheckedNode) -> str:
+        kind = node.params.get("order_type", "market")
+        if kind != "market" and self.bar.order_level:
+            return f"its {kind} order waits at {fixed.text(self.bar.order_level)}"
+        return "the data end before it fills"
+
+    def _other_half(self, node: CheckedNode, refused: Any) -> str:
+        """What became of a reverse's entry."""
+        if node.type.name != "reverse":
+            return ""
+        entry = self.bar.told_later(node, EventKind.ENTRY)
+        if entry is not None:
+            side = "short" if int(entry["quantity"]) < 0 else "long"
+            return f" and entered {side}"
+        reason = Reason(int(refused["reason"])) if refused is not None else self.refused.get(node.index)
+        return f", and entering the other side was refused: {reason.label}" if reason else " and only closed"
+
+    def _no_entry(self) -> str:
+        blocking = next(node for node in self.nodes.values() if node.type.name == "no_entry")
+        return self.because(blocking.inputs["when"][0])
 
     def because(self, port: tuple[str, str]) -> str:
         """The node that decides a condition, with the values it saw; joins are followed to what blocks them."""

@@ -40,7 +40,8 @@ class TradeBook:
         self._nodes = nodes
         self.closed: list[Trade] = []
         self.open: Trade | None = None
-        self.rejections: Counter[str] = Counter()
+        self.rejections: Counter[str] = Counter()  # by reason
+        self.notices: Counter[str] = Counter()  # by node id
         self.halted: str | None = None
 
     def apply(self, events: Records) -> list[Trade]:
@@ -66,6 +67,8 @@ class TradeBook:
                 self.open = replace(entry, quantity=left, fees=entry.fees - entry_fee) if left else None
             elif kind == EventKind.AMBIGUOUS:
                 self.closed[-1] = changed[len(self.closed) - 1] = replace(self.closed[-1], ambiguous=True)
+            elif kind == EventKind.NOTICE:
+                self.notices[self._nodes[node].id] += 1
             elif kind == EventKind.HALT:
                 self.halted = Reason(reason).label
         return list(changed.values())

@@ -97,3 +97,78 @@ def test_a_probed_build_trades_as_the_plain_one() -> None:
     results = [backtest(artefact, BARS, RunSettings()) for artefact in (plain, probed)]
     assert results[0].trades == results[1].trades
     assert len(results[0].trades) == 1
+
+
+# ---------------------------------------------------------------------- every kind of action
+
+MANY = drawing(
+    {
+        "p": "price",
+        "nine": ("compare", {"op": "==", "value": 9}),
+        "ten": ("compare", {"op": "==", "value": 10}),
+        "twelve": ("compare", {"op": "==", "value": 12}),
+        "high": ("compare", {"op": ">=", "value": 20}),
+        "limit": ("buy", {"order_type": "limit", "limit_offset_percent": 10, "expire_bars": 2}),
+        "sh": "short",
+        "turn": "reverse",
+        "say": ("notify", {"message": "ten", "throttle_bars": 3}),
+        "block": "no_entry",
+        "clock": ("time_stop", {"bars": 2}),
+    },
+    "p>nine.a p>ten.a p>twelve.a p>high.a nine>limit ten>sh twelve>turn ten>say high>block",
+)
+
+
+def many(bar: int, *closes: float) -> Explanation:
+    probed = compile_strategy(MANY, probe=True)
+    assert probed.strategy is not None, probed.diagnostics
+    assert probed.artefact is not None
+    bars = at_closes(*closes)
+    return explain(probed.strategy, probed.artefact, bars, RunSettings(allow_short=True), None, int(bars["ts"][bar]))
+
+
+def test_an_entry_that_waits_says_where() -> None:
+    told = sentence(many(0, 9, 9.5, 9.5), "limit")
+    assert (
+        told
+        == "buy 'limit' acted, because compare == 'nine' is true (a = 9, value = 9.0); its limit order waits at 8.1."
+    )
+
+
+def test_an_order_that_was_given_up_says_why() -> None:
+    assert sentence(many(2, 9, 9.5, 9.5), "limit").endswith("; its order that waited was given up: expired.")
+
+
+def test_a_second_entry_names_the_side_that_stands() -> None:
+    explanation = many(1, 10, 10, 11)
+    action = next(a for a in explanation.actions if a.node_id == "sh")
+    assert (action.acted, action.rejection) == (False, "already_short")
+
+
+def test_a_reverse_tells_of_both_halves() -> None:
+    assert sentence(many(1, 10, 12, 11), "turn").endswith("; it filled at 11 and entered long.")
+    assert sentence(many(0, 12, 11), "turn").startswith("reverse 'turn' had nothing to do, although")
+
+
+def test_a_notice_and_its_silence() -> None:
+    assert (
+        sentence(many(0, 10, 10), "say")
+        == "notify 'say' spoke because compare == 'ten' is true (a = 10, value = 10.0)."
+    )
+    assert "stayed silent" in sentence(many(1, 10, 10), "say")
+
+
+def test_what_blocks_entries_is_named() -> None:
+    nodes = {"p": "price", "on": ("compare", {"op": ">", "value": 1}), "late": ("compare", {"op": ">", "value": 5})}
+    document = drawing(nodes | {"b": "buy", "n": "no_entry"}, "p>on.a p>late.a on>b late>n")
+    probed = compile_strategy(document, probe=True)
+    assert probed.strategy is not None
+    assert probed.artefact is not None
+    explanation = explain(probed.strategy, probed.artefact, at_closes(9, 9), RunSettings(), None, 0)
+    assert sentence(explanation, "b") == (
+        "buy 'b' was refused at the close: no_entry; compare > 'late' is true (a = 9, value = 5.0)."
+    )
+
+
+def test_a_risk_node_that_closes_is_told_too() -> None:
+    assert sentence(many(2, 10, 11, 11, 7), "clock") == "time_stop 'clock' closes the position; it filled at 7."

@@ -273,3 +273,18 @@ def test_one_of_each_at_most(node: str) -> None:
     document = at_prices(9, **{node: {}})
     document["nodes"].append({"id": "again", "type": node})
     assert [d.code for d in compile_strategy(document).diagnostics] == ["duplicate_exit"]
+
+
+def test_the_report_says_what_can_never_happen() -> None:
+    def report(document: Any) -> tuple[set[str], set[str]]:
+        artefact = compiled(document).artefact
+        assert artefact is not None
+        return set(artefact.report.orders), set(artefact.report.never)
+
+    orders, never = report(at_prices(9, 13, stop_loss={"percent": 1}))
+    assert orders == {"buy", "sell", "stop_loss"}
+    assert never == {"go short", "leave an entry waiting for a price", "leave at a target", "leave in portions"}
+    actions = {"e": ("short", {"order_type": "stop"}, 9), "x": ("cover", {"portion": 50}, 13)}
+    orders, never = report(on_closes(actions))
+    assert orders == {"short stop", "cover"}
+    assert never == {"go long", "leave at a stop", "leave at a target"}

@@ -27,7 +27,12 @@ def aapl() -> Records:
 
 def spy() -> Records:
     """SPY, 5,849 daily bars from 1998 to 2021; skips the test where the data is absent."""
-    path = REAL_DATA / "spy_1d_1998-2021.csv"
+    return real("spy_1d_1998-2021.csv")
+
+
+def real(name: str) -> Records:
+    """A series of ../shared/data; skips the test where it is absent."""
+    path = REAL_DATA / name
     if not path.exists():
         pytest.skip(f"needs {path.name} in ../shared/data")
     return from_frame(pl.read_csv(path, try_parse_dates=True), "timestamp")

@@ -99,6 +99,18 @@ def test_a_larger_portion_beats_and_the_first_of_equals_is_named(run: Runner) ->
     assert [t.exit_reason for t in result.trades] == ["sell"]
 
 
+def test_an_entry_that_gaps_past_its_stop_leaves_at_no_better_price_than_the_market_had(run: Runner) -> None:
+    # a stop at 9 given as a level; the entry fills at 8, which is past it, and the path of that bar never comes by 9
+    nodes: dict[str, Any] = {"p": "price", "at": ("compare", {"op": "==", "value": 10}), "b": ("buy", TEN)}
+    nodes |= {"less": ("constant", {"value": 0.9}), "level": "mul", "s": "stop_loss"}
+    document = drawing(nodes, "p>at.a at>b p>level.a less>level.b level>s.level")
+    assert fills(run(document, rows((10,), (8, "8.5", 7, 8)))) == [(1, 8, 1, 8, "stop_loss")]
+    # slippage of a tenth buys at 11: the stop of 5 % is at 10.45, above the market
+    bars = rows((9,), (10, "10.2", 9, 10))
+    slipped = run(at_prices(9, entry=TEN, stop_loss={"percent": 5}), bars, slippage_bps=1000)
+    assert fills(slipped) == [(1, 11, 1, 9, "stop_loss")]
+
+
 # ---------------------------------------------------------------------- limits
 
 

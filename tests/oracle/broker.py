@@ -74,6 +74,7 @@ class Broker:
     entries: Counter[date] = field(default_factory=Counter)
     realised: int = 0
     tick_number: int = 0
+    last: int = 0  # price of the tick before
     largest: int = 0  # amount, quantity or balance so far
     hit: Trade | None = None  # a guard's exit on an interpolated tick of the row at hand
     other: tuple[int | None, int | None] = (None, None)  # what the rest of that row may still reach: below, above
@@ -97,6 +98,7 @@ class Broker:
             self.wait(ts, price, real=real)
         elif held.opened != self.tick_number:
             self.guard(held, ts, price, real=real)
+        self.last = price
 
     def market(self, ts: int, price: int) -> None:
         """Fill what the last close decided: the exit, then the entry."""
@@ -129,7 +131,9 @@ class Broker:
         step = self.settings.price_step
         stop = tightest(self.guards, held, self.cash, step)
         if stop is not None and held.past(price, stop[0]):
-            base = price if real else stop[0]
+            # A level that the price had left behind before (an entry that gapped past it) is no price of the path.
+            on_path = self.last if held.past(self.last, stop[0]) else stop[0]
+            base = price if real else on_path
             self.guard_exit(held, stop[1], ts, self.market_price(-held.side, base), real=real)
         elif held.target is not None and held.through(price, held.target):
             base = self.on_grid(price, -held.side) if real else held.target

@@ -70,7 +70,7 @@ def _short_stop(f: Function, s: View, muldiv: Function, features: Features) -> E
 def exits(b: Broker) -> Function:
     """Stop and target against one tick, then let the stops follow it: (row, price, flags).
 
-    A real tick fills at its own price. A stop is a market order once touched, so it slips; a target fills only where
+    A real tick fills at its own price, an assumed one at the level. A stop is a market order once touched, so it slips; a target fills only where
     the price trades through it.
     """
     f = Function("exits", [I32, I64, I32])
@@ -84,7 +84,7 @@ def exits(b: Broker) -> Function:
     if below is not None:
         stopped, through = select(below, price >= stop, stopped), select(below, price < target, through)
     with f.when((stop > 0) & stopped) as hit:
-        market_price(f, b, final, select(assumed, stop, price), below)
+        market_price(f, b, final, select(assumed, _on_path(s, stop, below), price), below)
         f.set(reason, s["stop_reason"])
     with f.otherwise(hit), f.when((target > 0) & through):
         up = const(I32, 0) if below is None else below
@@ -98,6 +98,13 @@ def exits(b: Broker) -> Function:
     with f.when(assumed & s["quantity"].eq(0)):
         _doubt(f, s, b, reason.ne(Reason.TAKE_PROFIT), (stop, target), below)
     return f
+
+
+def _on_path(s: View, stop: Expr, below: Expr | None) -> Expr:
+    """The level, or where an entry has gapped past it, the price before: an assumed path never came by the level."""
+    before = s["last_price"]
+    worse = before < stop if below is None else select(below, before > stop, before < stop)
+    return select(worse, before, stop)
 
 
 def market_price(f: Function, b: Broker, final: Var, tick: Expr, below: Expr | None) -> None:

@@ -70,8 +70,8 @@ def _short_stop(f: Function, s: View, muldiv: Function, features: Features) -> E
 def exits(b: Broker) -> Function:
     """Stop and target against one tick, then let the stops follow it: (row, price, flags).
 
-    A real tick fills at its own price, an assumed one at the level. A stop is a market order once touched, so it slips; a target fills only where
-    the price trades through it.
+    A real tick fills at its own price, an assumed one at the level. A stop is a market order once touched, so it slips;
+    a target fills only where the price trades through it.
     """
     f = Function("exits", [I32, I64, I32])
     row, price, flags = f.args

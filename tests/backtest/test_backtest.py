@@ -39,6 +39,21 @@ TUNED = drawing(
     "p>f p>s f>up.a s>up.b f>dn.a s>dn.b up>b dn>x",
     parameters=[{"name": "fast", "type": "int", "default": 5, "min": 2, "max": 50}],
 )
+BOTH_WAYS = drawing(
+    {
+        "p": "price",
+        "s": ("sma", {"timeperiod": 20}),
+        "up": "crossover",
+        "dn": "crossunder",
+        "b": ("buy", {"order_type": "limit", "limit_offset_percent": 0.5, "expire_bars": 3}),
+        "sh": "short",
+        "part": ("cover", {"portion": 40}),
+        "held": "position",
+        "old": ("compare", {"op": "==", "value": 4}),
+        "trail": ("trailing_stop", {"percent": 4}),
+    },
+    "p>up.a s>up.b p>dn.a s>dn.b p>s up>b dn>sh held.bars_held>old.a old>part",
+)
 DRAFT = drawing({"p": "price", "s": "sma", "b": "buy"}, "p>s s>b")
 
 
@@ -132,6 +147,20 @@ async def test_it_says_what_the_command_line_says(
     assert found.settings.initial_cash == rules.get("initial_cash", "10000")
     assert found.progress == pb.BacktestProgress(done_bars=len(sample_bars), total_bars=len(sample_bars))
     assert found.start_time.ToNanoseconds() <= found.end_time.ToNanoseconds()
+
+
+async def test_shorts_and_portions_are_told_as_the_command_line_tells_them(ada, database, tmp_path, sample_file):
+    refused = await failure(ada.start(BOTH_WAYS))
+    assert violations(refused) == {"settings.allow_short": "the strategy sells short"}
+    assert await count(database, "backtest_results") == 0
+    expected = command_line(tmp_path, BOTH_WAYS, sample_file, "--allow-short")
+    found = await ada.done(BOTH_WAYS, settings={"allow_short": True})
+    assert found.summary.final_equity == expected["final_equity"]
+    assert dict(found.summary.rejections) == expected["rejections"]
+    told = [trade_json(one) for one in await ada.trades(found)]
+    assert told == expected["trades"]
+    assert {trade["side"] for trade in told} == {"long", "short"}
+    assert {"cover", "trailing_stop"} <= {trade["exit_reason"] for trade in told}
 
 
 async def test_saved_and_inline_do_the_same(ada):

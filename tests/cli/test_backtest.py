@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 from cli.answers import Call
+from graphs import drawing
 
 from algotrade.cli.plot import extremes
 from algotrade.engine.compile import compile_strategy
@@ -113,6 +115,30 @@ def test_the_answer_to_a_person(call: Call, strategy: Path, bars: Path, tmp_path
     assert "No trades." in quiet.out
     assert "Rejections: insufficient_cash 1" in quiet.out
     assert "optimistic" in quiet.out
+
+
+def test_shorts_and_notices(call: Call, tmp_path: Path) -> None:
+    nodes: dict[str, Any] = {"p": "price", "on": ("compare", {"op": ">=", "value": 10}), "off": "not"}
+    nodes |= {"s": ("short", {"size_mode": "quantity", "size": 2}), "c": ("cover", {"portion": 50}), "n": "notify"}
+    graph = tmp_path / "short.json"
+    graph.write_text(json.dumps(drawing(nodes, "p>on.a on>off on>s off>c on>n")))
+    path, chart = tmp_path / "falling.csv", tmp_path / "chart.html"
+    prices = (10, 10, 8, 8, 7)
+    rows = [f"2024-01-0{day},{price},{price},{price},{price},1" for day, price in enumerate(prices, start=1)]
+    path.write_text("timestamp,open,high,low,close,volume\n" + "\n".join(rows))
+    refused = call("backtest", graph, path, "--json")
+    assert (refused.code, refused.json["error"]["field"]) == (1, "allow_short")
+    answer = call("backtest", graph, path, "--json", "--allow-short", "--fee-bps", "0").json
+    told = [(t["side"], t["quantity"], t["exit_price"], t["pnl"], t["exit_reason"]) for t in answer["trades"]]
+    assert told == [("short", "1", "8", "2", "cover"), ("short", "0.5", "7", "1.5", "cover"),
+                    ("short", "0.5", None, None, None)]  # fmt: skip
+    assert (answer["final_equity"], answer["notices"]) == ("10005", {"n": 2})
+    assert answer["rejections"] == {"already_short": 1}
+    table = call("backtest", graph, path, "--allow-short", "--plot", chart)
+    assert (table.code, table.err) == (0, "")
+    assert "Notices: n 2" in table.out
+    points = re.search(r'"symbol":\["triangle-down".*?\]', chart.read_text())
+    assert points, "a short's entry points down"
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json", ".parquet"])

@@ -173,6 +173,7 @@ def settings_of(given: types_pb2.RunSettings, bars: Records, artefact: Artefact)
     try:
         settings = fitting(RunSettings.parse(texts), bars, artefact)
         settings.check_timeframes(artefact.report.timeframes)
+        settings.check_short(sells_short=artefact.manifest.has_short)
     except SettingsError as error:
         raise _bad_setting(f"settings.{error.field}", error) from error
     return settings

@@ -225,6 +225,8 @@ def outcome_json(outcome: Outcome, *, skip_bad: bool) -> dict[str, Any]:
         answer["optimistic"] = True
     if result.halted is not None:
         answer["halted"] = result.halted
+    if result.notices:
+        answer["notices"] = dict(sorted(result.notices.items()))
     if outcome.compilation.diagnostics:
         answer["warnings"] = diagnostics_json(outcome.compilation.diagnostics)
     return answer

@@ -61,6 +61,9 @@ def show_outcome(outcome: Outcome, written: Sequence[Path]) -> None:
     _show_bad_rows(console, outcome)
     console.print()
     _show_trades(console, result.trades)
+    if result.notices:
+        said = ", ".join(f"{printable(node)} {count}" for node, count in sorted(result.notices.items()))
+        console.print(Text(f"Notices: {said}"))
     if result.rejections:
         listed = ", ".join(f"{reason} {count}" for reason, count in sorted(result.rejections.items()))
         console.print(Text(f"Rejections: {listed}\n"))

@@ -23,7 +23,7 @@ from algotrade.engine.limits import (
 from algotrade.engine.node_type import ParamKind
 from algotrade.engine.records import BAR, CLOSES_BAR, EVENT, TICK, Records
 from algotrade.engine.row import EXITS_ONLY, GAP, HALTED, RUNNING, STALE
-from algotrade.engine.settings import INTERVALS, RunSettings, SettingsError
+from algotrade.engine.settings import INTERVALS, RunSettings
 from algotrade.engine.site import representation
 
 _NUMPY: Final[Mapping[str, str]] = {"i32": "<i4", "i64": "<i8", "f64": "<f8"}
@@ -168,8 +168,7 @@ class Sessions:
         """Start a session; its slot. Raises SettingsError for what the strategy and the settings do not allow."""
         values = bind(self.artefact.manifest.parameters, parameters or {})
         settings.check_timeframes(self.artefact.report.timeframes)
-        if self.artefact.manifest.has_short and not settings.allow_short:
-            raise SettingsError("allow_short", "the strategy sells short")
+        settings.check_short(sells_short=self.artefact.manifest.has_short)
         if len(self._native) >= MAX_SESSIONS_PER_PROGRAM:
             raise MemoryError(f"at most {MAX_SESSIONS_PER_PROGRAM} sessions share an artefact")
         zone, zone_length = self._zone(settings.day_timezone)

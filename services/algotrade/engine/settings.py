@@ -75,6 +75,11 @@ class RunSettings:
                     "interval", f"{timeframe}, which the strategy reads, is no multiple of {own / SECOND:g} seconds"
                 )
 
+    def check_short(self, *, sells_short: bool) -> None:
+        """Raise SettingsError where a strategy sells short and the run does not allow it."""
+        if sells_short and not self.allow_short:
+            raise SettingsError("allow_short", "the strategy sells short")
+
     @staticmethod
     def parse(values: Mapping[str, Any]) -> RunSettings:
         """Read settings by name; numbers may be JSON numbers or decimal strings. Raises SettingsError."""

@@ -234,8 +234,7 @@ def _check(settings: RunSettings, feed: Feed, artefact: Artefact) -> None:
         raise SettingsError("interval", "the feed has trades, no bars; use tick or an interval")
     if settings.path == "worst":
         raise SettingsError("path", "a feed comes in the order in which it comes; worst is for backtests")
-    if artefact.manifest.has_short and not settings.allow_short:
-        raise SettingsError("allow_short", "the strategy sells short")
+    settings.check_short(sells_short=artefact.manifest.has_short)
 
 
 def parameters_of(given: Mapping[str, str], artefact: Artefact) -> dict[str, str]:

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from agreement import Outcome, by_ticks, compiled, interpreted, oracle, wasm
+from by_hand import rows
+from graphs import at_prices
+from oracle.random_bars import Tape
 from oracle.random_graphs import Case, case
+from oracle.settings import units
 
 from algotrade.engine.fixed import SCALE
 from algotrade.engine.limits import MAX_AMOUNT
@@ -26,13 +30,18 @@ def test_every_way_agrees(first: int) -> None:
 
 
 def test_a_halt_leaves_the_last_price_before_it() -> None:
-    """Found at night: bars and ticks ended with another equity when a stop inside a bar overflowed."""
-    one = case(7696)
+    """Found at night: bars and ticks ended with another equity when an exit inside a bar overflowed."""
+    # 4e10 of cash bought at 10 and sold at 13 is more than the ledger holds, 2**62 of 1e-8
+    document = at_prices(9, take_profit={"percent": 30})
+    bars = rows((9,), (10,), (10, 14, 10, 12), (12,))
+    settings = {"initial_cash": "40000000000", "fee_bps": "0"}
+    one = Case(0, document, settings, {}, Tape(bars, units(10), 86_400, "by hand"))
     compilation = compiled(one.document)
     assert compilation.artefact is not None
     result = wasm(compilation.artefact, one)
-    assert result.halted == "amount_overflow"
+    assert (result.halted, result.bars) == ("amount_overflow", 2)
     assert by_ticks(compilation.artefact, one).without_curve() == result.without_curve()
+    assert interpreted(compilation, one) == result
 
 
 @pytest.mark.nightly

@@ -87,6 +87,10 @@ class Trading:
         fields = self._event(sessions.SESSION_EVENT_KIND_HALT, None, reason=reason)
         await self._say(STRATEGY_SIGNALS, events_pb2.StrategySignal(**fields))
 
+    async def notice(self, message: str) -> None:
+        fields = self._event(sessions.SESSION_EVENT_KIND_NOTICE, None, node_id="n", reason=message)
+        await self._say(STRATEGY_SIGNALS, events_pb2.StrategySignal(**fields))
+
     async def stopped(self) -> None:
         change = events_pb2.SessionStatusChange(
             status=sessions.SESSION_STATUS_STOPPED,

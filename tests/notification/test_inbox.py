@@ -78,6 +78,15 @@ async def test_every_kind_comes_with_what_it_tells(reader: Any, trading: Any) ->
     assert all(one.HasField("create_time") and not one.HasField("read_time") for one in found)
 
 
+async def test_a_strategy_says_what_its_notify_node_says(reader: Any, trading: Any) -> None:
+    ada = await reader()
+    session = trading(ada)
+    await session.notice("volatility is high")
+    (found,) = await ada.inbox(1)
+    assert (found.kind, found.severity) == (pb.NOTIFICATION_KIND_NOTICE, pb.NOTIFICATION_SEVERITY_INFO)
+    assert (found.title, found.node_id) == ("mine: AAA: volatility is high", "n")
+
+
 async def test_what_is_delivered_twice_is_there_once(reader: Any, trading: Any) -> None:
     ada = await reader()
     session = trading(ada)

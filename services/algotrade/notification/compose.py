@@ -22,6 +22,15 @@ from algotrade.v1 import forward_test_service_pb2 as sessions
 # By what a position is closed when the strategy or its owner decides so; by anything else it is a stop.
 DECIDED_EXITS: Final = frozenset({"sell", "cover", "close", "reverse", "buy", "short", "flatten"})
 
+# On a fill that was told, and on the feed.
+_REMARKS: Final = frozenset(
+    {
+        sessions.SESSION_EVENT_KIND_AMBIGUOUS,
+        sessions.SESSION_EVENT_KIND_FEED,
+        sessions.SESSION_EVENT_KIND_LOST,
+    }
+)
+
 
 class Unreadable(Exception):  # noqa: N818  (an outcome)
     """A record is not what its topic holds."""
@@ -65,8 +74,11 @@ def _signal(payload: bytes) -> Notice | None:
         return _of_event(told, Kind.REJECTION, title, f"Node {event.node_id}." if event.node_id else "")
     if event.kind == sessions.SESSION_EVENT_KIND_HALT:
         return _of_event(told, Kind.HALT, f"halted: {event.reason}", "The session trades no more.")
-    if event.kind == sessions.SESSION_EVENT_KIND_AMBIGUOUS:
-        return None  # a remark on a fill that was told
+    if event.kind == sessions.SESSION_EVENT_KIND_NOTICE:
+        title = event.reason or f"node {event.node_id}"
+        return _of_event(told, Kind.NOTICE, f"{told.symbol}: {title}", f"Node {event.node_id}.")
+    if event.kind in _REMARKS:
+        return None
     raise Unreadable(f"a signal of kind {event.kind}")
 
 

@@ -21,6 +21,7 @@ class Kind(IntEnum):
     SESSION_ENDED = 6
     COMPILATION_SUCCEEDED = 7
     COMPILATION_FAILED = 8
+    NOTICE = 9
 
 
 class Severity(IntEnum):
@@ -40,6 +41,7 @@ SEVERITIES = {
     Kind.SESSION_ENDED: Severity.INFO,
     Kind.COMPILATION_SUCCEEDED: Severity.INFO,
     Kind.COMPILATION_FAILED: Severity.WARNING,
+    Kind.NOTICE: Severity.INFO,
 }
 
 

@@ -46,6 +46,8 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A version of a strategy compiles."""
     NOTIFICATION_KIND_COMPILATION_FAILED: _NotificationKind.ValueType  # 8
     """A version of a strategy has errors."""
+    NOTIFICATION_KIND_NOTICE: _NotificationKind.ValueType  # 9
+    """A strategy has something to say: the message of its notify node."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """NotificationKind is what a notification tells."""
@@ -68,6 +70,8 @@ NOTIFICATION_KIND_COMPILATION_SUCCEEDED: NotificationKind.ValueType  # 7
 """A version of a strategy compiles."""
 NOTIFICATION_KIND_COMPILATION_FAILED: NotificationKind.ValueType  # 8
 """A version of a strategy has errors."""
+NOTIFICATION_KIND_NOTICE: NotificationKind.ValueType  # 9
+"""A strategy has something to say: the message of its notify node."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _NotificationSeverity:
@@ -79,7 +83,7 @@ class _NotificationSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     NOTIFICATION_SEVERITY_UNSPECIFIED: _NotificationSeverity.ValueType  # 0
     """Not set."""
     NOTIFICATION_SEVERITY_INFO: _NotificationSeverity.ValueType  # 1
-    """Good to know: fills, ends, what compiles."""
+    """Good to know: fills, ends, notices, what compiles."""
     NOTIFICATION_SEVERITY_WARNING: _NotificationSeverity.ValueType  # 2
     """Worth a look: stops, rejections, what does not compile."""
     NOTIFICATION_SEVERITY_CRITICAL: _NotificationSeverity.ValueType  # 3
@@ -91,7 +95,7 @@ class NotificationSeverity(_NotificationSeverity, metaclass=_NotificationSeverit
 NOTIFICATION_SEVERITY_UNSPECIFIED: NotificationSeverity.ValueType  # 0
 """Not set."""
 NOTIFICATION_SEVERITY_INFO: NotificationSeverity.ValueType  # 1
-"""Good to know: fills, ends, what compiles."""
+"""Good to know: fills, ends, notices, what compiles."""
 NOTIFICATION_SEVERITY_WARNING: NotificationSeverity.ValueType  # 2
 """Worth a look: stops, rejections, what does not compile."""
 NOTIFICATION_SEVERITY_CRITICAL: NotificationSeverity.ValueType  # 3

@@ -22,6 +22,7 @@ def test_what_streams_what_reads_and_what_is_public():
         "StreamSession",
         "WatchBacktest",
         "StreamNotifications",
+        "StreamUpdates",
     }
     assert {path.rpartition("/")[2] for path, method in found.items() if method.public} == {
         "Register",

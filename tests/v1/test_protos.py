@@ -54,7 +54,8 @@ def test_lists_come_in_pages(method):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m.server_streaming], ids=lambda method: method.name)
 def test_streams_resume_and_are_never_silent(method):
-    given, told = ("after_time", "cursor") if method.name == "StreamBars" else ("after_sequence", "sequence")
+    cursors = {"StreamBars": ("after_time", "cursor"), "StreamUpdates": ("cursor", "cursor")}
+    given, told = cursors.get(method.name, ("after_sequence", "sequence"))
     assert method.input_type.fields_by_name[given].has_presence
     assert told in method.output_type.fields_by_name
     assert "heartbeat" in {field.name for field in method.output_type.oneofs_by_name["payload"].fields}

@@ -15,6 +15,7 @@ from algotrade.forward_test.build import build as build_forward_test
 from algotrade.identity.__main__ import build as build_identity
 from algotrade.market_data.build import build as build_market_data
 from algotrade.notification.build import build as build_notification
+from algotrade.notification.build_realtime import build_realtime
 from algotrade.platform.bars_file import BarFileError
 from algotrade.platform.gateway import Gateway, GatewayError
 from algotrade.platform.gateway.render import Address
@@ -29,6 +30,7 @@ SERVICES: Final[tuple[Builder, ...]] = (
     build_backtest,
     build_forward_test,
     build_notification,
+    build_realtime,
 )
 OWN_ADDRESSES: Final = ("grpc_address", "http_address")
 ENVOY_ADDRESSES: Final = ("gateway_address", "envoy_admin_address")

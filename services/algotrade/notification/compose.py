@@ -27,7 +27,6 @@ _REMARKS: Final = frozenset(
     {
         sessions.SESSION_EVENT_KIND_AMBIGUOUS,
         sessions.SESSION_EVENT_KIND_FEED,
-        sessions.SESSION_EVENT_KIND_LOST,
     }
 )
 
@@ -77,9 +76,10 @@ def _signal(payload: bytes) -> Notice | None:
     if event.kind == sessions.SESSION_EVENT_KIND_NOTICE:
         title = event.reason or f"node {event.node_id}"
         return _of_event(told, Kind.NOTICE, f"{told.symbol}: {title}", f"Node {event.node_id}.")
+    if event.kind == sessions.SESSION_EVENT_KIND_LOST:
+        return _of_event(told, Kind.TICKS_LOST, f"paused, ticks were lost: {event.reason}", "Resume it to go on.")
     if event.kind in _REMARKS:
         return None
-    raise Unreadable(f"a signal of kind {event.kind}")
 
 
 def _of_event(told: events_pb2.TradeExecution | events_pb2.StrategySignal, kind: Kind, title: str, body: str) -> Notice:

@@ -1,7 +1,7 @@
 """Decides what of new notices is kept, in which place, and what is sent outside.
 
 A notice whose id is in the inbox is a repeat. Rejections of one session by one node for one reason are one entry for a
-while, which counts them: a strategy that is refused at every tick must not flood its owner.
+while, which counts them, and so are messages of a notify node: what happens at every tick must not flood its owner.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from algotrade.notification.notice import Kind, Notice, Notification, Rule, State
+from algotrade.notification.notice import Notice, Notification, Rule, State
 
-Cause = tuple[str, str, str]  # session, node and reason of rejections
+Cause = tuple[str, str, str]  # session, node and reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Chosen:
 
 
 def cause_of(notice: Notice) -> Cause:
-    """Return what rejections that are told together have in common."""
+    """Return what notices that are counted together have in common."""
     return notice.session_id, notice.node_id, notice.reason
 
 
@@ -49,7 +49,7 @@ def fold(
     """Fold notices into inboxes.
 
     ``last``: the newest sequence of each inbox, without those that are gone; ``known``: ids that are in them;
-    ``newest``: the newest entry of each cause; ``together``: how long one entry counts rejections.
+    ``newest``: the newest entry of each cause; ``together``: how long one entry counts.
     """
     sequences, seen, counting = dict(last), set(known), dict(newest)
     added: dict[tuple[str, int], Notification] = {}
@@ -57,7 +57,7 @@ def fold(
     for notice in notices:
         if notice.user_id not in sequences:
             continue
-        if notice.kind is Kind.REJECTION and (entry := counting.get(cause_of(notice))) is not None:
+        if notice.kind.counted and (entry := counting.get(cause_of(notice))) is not None:
             if notice.event_sequence <= entry.last_event_sequence:
                 continue  # counted before
             if now - entry.create_time < together:
@@ -78,7 +78,7 @@ def fold(
         sequence = sequences[notice.user_id]
         entry = Notification(notice, sequence, now, last_event_sequence=notice.event_sequence)
         added[notice.user_id, sequence] = entry
-        if notice.kind is Kind.REJECTION:
+        if notice.kind.counted:
             counting[cause_of(notice)] = entry
     return Folded(list(added.values()), list(raised.values()))
 

@@ -22,6 +22,12 @@ class Kind(IntEnum):
     COMPILATION_SUCCEEDED = 7
     COMPILATION_FAILED = 8
     NOTICE = 9
+    TICKS_LOST = 10
+
+    @property
+    def counted(self) -> bool:
+        """Whether what says the same is one entry for a while, which counts it."""
+        return self in (Kind.REJECTION, Kind.NOTICE)
 
 
 class Severity(IntEnum):
@@ -42,6 +48,7 @@ SEVERITIES = {
     Kind.COMPILATION_SUCCEEDED: Severity.INFO,
     Kind.COMPILATION_FAILED: Severity.WARNING,
     Kind.NOTICE: Severity.INFO,
+    Kind.TICKS_LOST: Severity.CRITICAL,
 }
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.notification import rows
 from algotrade.notification.fold import Cause, Chosen, cause_of, choose, fold
-from algotrade.notification.notice import Kind, Notice, Notification, Rule
+from algotrade.notification.notice import Notice, Notification, Rule
 from algotrade.notification.store import Batch, Moved, Taken
 from algotrade.platform import limits
 from algotrade.platform.clock import Clock, utc
@@ -50,7 +50,7 @@ _NEWEST: Final = text(f"""
     SELECT newest.* FROM {rows.unnest("c", _CAUSE_COLUMNS)}
     CROSS JOIN LATERAL (
         SELECT {rows.NOTIFICATION} FROM notifications AS n
-        WHERE n.kind = {int(Kind.REJECTION)} AND n.session_id = c.session_id AND n.node_id = c.node_id
+        WHERE n.kind IN (4, 9) AND n.session_id = c.session_id AND n.node_id = c.node_id
             AND n.reason = c.reason
         ORDER BY n.sequence DESC LIMIT 1
     ) AS newest
@@ -172,8 +172,8 @@ class PostgresIntake:
 
 
 async def _newest(connection: AsyncConnection, notices: Sequence[Notice]) -> dict[Cause, Notification]:
-    """Return the newest entry of each cause of rejections."""
-    causes = {cause_of(notice) for notice in notices if notice.kind is Kind.REJECTION}
+    """Return the newest entry of each cause."""
+    causes = {cause_of(notice) for notice in notices if notice.kind.counted}
     if not causes:
         return {}
     given = rows.arrays(_CAUSE_COLUMNS, [(UUID(session_id), node, reason) for session_id, node, reason in causes])

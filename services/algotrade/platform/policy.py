@@ -130,6 +130,9 @@ POLICY: Final[Mapping[str, Mapping[str, Rule]]] = {
         "DeleteRule": (Access.USER, Tier.WRITE),
         "ListDeliveries": (Access.USER, Tier.READ),
     },
+    "algotrade.v1.RealtimeService": {
+        "StreamUpdates": (Access.USER, Tier.STREAM),
+    },
 }
 
 

@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     realtime_seconds: Annotated[float, Field(ge=0)] = 0.5  # … and those of a session on realtime-updates
 
     # Notifications
+    screen_seconds: Annotated[float, Field(ge=0)] = 0.25  # messages of StreamUpdates are at least so far apart
     rejections_together_seconds: Annotated[float, Field(ge=0)] = 3600.0  # of one cause they are one entry for so long
     channel_schemes: tuple[str, ...] = (
         *("discord", "slack", "tgram", "pover", "mailto", "mailtos"),

@@ -47,7 +47,9 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     NOTIFICATION_KIND_COMPILATION_FAILED: _NotificationKind.ValueType  # 8
     """A version of a strategy has errors."""
     NOTIFICATION_KIND_NOTICE: _NotificationKind.ValueType  # 9
-    """A strategy has something to say: the message of its notify node."""
+    """A strategy has something to say: the message of its notify node; count says how often it said so."""
+    NOTIFICATION_KIND_TICKS_LOST: _NotificationKind.ValueType  # 10
+    """Ticks were lost to a session, so it was paused; reason says why."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """NotificationKind is what a notification tells."""
@@ -71,7 +73,9 @@ NOTIFICATION_KIND_COMPILATION_SUCCEEDED: NotificationKind.ValueType  # 7
 NOTIFICATION_KIND_COMPILATION_FAILED: NotificationKind.ValueType  # 8
 """A version of a strategy has errors."""
 NOTIFICATION_KIND_NOTICE: NotificationKind.ValueType  # 9
-"""A strategy has something to say: the message of its notify node."""
+"""A strategy has something to say: the message of its notify node; count says how often it said so."""
+NOTIFICATION_KIND_TICKS_LOST: NotificationKind.ValueType  # 10
+"""Ticks were lost to a session, so it was paused; reason says why."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _NotificationSeverity:
@@ -988,7 +992,7 @@ class Notification(_message.Message):
     pnl: _builtins.str
     """Profit or loss of the closed part, a decimal string; empty unless an exit or a stop."""
     count: _builtins.int
-    """How many events it stands for: 1, or for rejections more. It rises in its place; the entry is not sent again."""
+    """How many events it stands for: 1, or for rejections and messages more. It rises in its place; the entry is not sent again."""
     event_sequence: _builtins.int
     """Sequence of the first event in its session; of a compilation the strategy's version."""
     @_builtins.property

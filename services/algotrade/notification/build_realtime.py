@@ -1,0 +1,74 @@
+"""Composes RealtimeService: the servicer, and beside it the hub that reads for it and who listens for inboxes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import grpc
+
+from algotrade.notification.audience import Audience
+from algotrade.notification.hub import Hub
+from algotrade.notification.postgres import PostgresInboxes
+from algotrade.notification.realtime_servicer import RealtimeServicer
+from algotrade.notification.show import Shower
+from algotrade.notification.upstream import Upstream
+from algotrade.platform.channel import open_channel
+from algotrade.platform.process import Platform
+from algotrade.platform.server import Mount
+from algotrade.platform.upstream import serving_probe
+from algotrade.v1 import realtime_service_pb2 as pb
+from algotrade.v1 import realtime_service_pb2_grpc as pb_grpc
+
+
+class HubDown(Exception):  # noqa: N818  (a state)
+    """A topic is not read just now, so screens stand still."""
+
+
+@asynccontextmanager
+async def build_realtime(platform: Platform, upstream: grpc.aio.Channel | None = None) -> AsyncIterator[Mount]:
+    """Yield the service while its hub reads.
+
+    ``upstream`` reaches sessions and market data; without one they are at the process's own address.
+    """
+    settings, clock = platform.settings, platform.clock
+    channel = upstream or open_channel(settings.grpc_address)
+    hub, audience = Hub(platform.bus), Audience()
+    shower = Shower(
+        hub,
+        platform.bus,
+        PostgresInboxes(platform.database),
+        audience,
+        Upstream(channel),
+        clock,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        every_seconds=settings.screen_seconds,
+    )
+    servicer = RealtimeServicer(shower)
+    reading = asyncio.create_task(hub.run(), name="realtime-hub")
+    listening = asyncio.create_task(audience.listen(platform.bus), name="realtime-audience")
+
+    async def probe_hub() -> None:
+        if reading.done() or hub.failure is not None:
+            raise HubDown(type(hub.failure).__name__ if hub.failure else "ended")
+
+    try:
+        yield Mount(
+            pb.DESCRIPTOR.services_by_name["RealtimeService"],
+            partial(pb_grpc.add_RealtimeServiceServicer_to_server, servicer),
+            {
+                "database": platform.database_probe,
+                "hub": probe_hub,
+                "forward_test": serving_probe(channel, "algotrade.v1.ForwardTestService"),
+                "market_data": serving_probe(channel, "algotrade.v1.MarketDataService"),
+            },
+        )
+    finally:
+        for task in (reading, listening):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+        if upstream is None:
+            await channel.close()

@@ -83,6 +83,10 @@ class Trading:
         fields = self._event(kind, sequence, node_id=node, reason=reason)
         await self._say(STRATEGY_SIGNALS, events_pb2.StrategySignal(**fields))
 
+    async def signal(self, kind: sessions.SessionEventKind.ValueType, reason: str) -> None:
+        fields = self._event(kind, None, reason=reason)
+        await self._say(STRATEGY_SIGNALS, events_pb2.StrategySignal(**fields))
+
     async def halt(self, reason: str = "trap") -> None:
         fields = self._event(sessions.SESSION_EVENT_KIND_HALT, None, reason=reason)
         await self._say(STRATEGY_SIGNALS, events_pb2.StrategySignal(**fields))

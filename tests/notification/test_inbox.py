@@ -24,7 +24,8 @@ from algotrade.platform.bus import Message, Record
 from algotrade.platform.errors import info, violations
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
-from algotrade.platform.topics import TRADE_EXECUTIONS, USER_NOTIFICATIONS
+from algotrade.platform.topics import STRATEGY_SIGNALS, TRADE_EXECUTIONS, USER_NOTIFICATIONS
+from algotrade.v1 import forward_test_service_pb2 as sessions
 from algotrade.v1 import notification_service_pb2 as pb
 from algotrade.v1.events_pb2 import UserNotification
 
@@ -193,6 +194,20 @@ async def test_a_crash_at_any_point_loses_and_repeats_nothing(
         await connection.execute(text("UPDATE notification_positions SET next_offset = 0"))
     await collected(collector, intake, platform)
     assert sorted(await counts(platform)) == [1, 2]
+
+
+async def test_messages_are_counted_and_remarks_are_no_news(reader: Any, trading: Any, platform: Platform) -> None:
+    ada = await reader()
+    session = trading(ada)
+    for _ in range(3):
+        await session.signal(sessions.SESSION_EVENT_KIND_NOTICE, "look")
+        await session.signal(sessions.SESSION_EVENT_KIND_FEED, "stale")
+        await session.signal(sessions.SESSION_EVENT_KIND_AMBIGUOUS, "")
+    await session.signal(sessions.SESSION_EVENT_KIND_LOST, "position_lost")
+    message, lost = await ada.inbox(2)
+    assert (message.kind, message.count, message.title) == (pb.NOTIFICATION_KIND_MESSAGE, 3, "mine: look")
+    assert (lost.kind, lost.severity, lost.reason) == (pb.NOTIFICATION_KIND_TICKS_LOST, 3, "position_lost")
+    assert platform.metrics.notification_records_unreadable.labels(STRATEGY_SIGNALS.name)._value.get() == 0
 
 
 async def test_what_is_unreadable_is_passed_over(reader: Any, trading: Any, platform: Platform) -> None:

@@ -196,7 +196,7 @@ async def test_a_crash_at_any_point_loses_and_repeats_nothing(
     assert sorted(await counts(platform)) == [1, 2]
 
 
-async def test_messages_are_counted_and_remarks_are_no_news(reader: Any, trading: Any, platform: Platform) -> None:
+async def test_notices_are_counted_and_remarks_are_no_news(reader: Any, trading: Any, platform: Platform) -> None:
     ada = await reader()
     session = trading(ada)
     for _ in range(3):
@@ -205,7 +205,7 @@ async def test_messages_are_counted_and_remarks_are_no_news(reader: Any, trading
         await session.signal(sessions.SESSION_EVENT_KIND_AMBIGUOUS, "")
     await session.signal(sessions.SESSION_EVENT_KIND_LOST, "position_lost")
     message, lost = await ada.inbox(2)
-    assert (message.kind, message.count, message.title) == (pb.NOTIFICATION_KIND_MESSAGE, 3, "mine: look")
+    assert (message.kind, message.count, message.title) == (pb.NOTIFICATION_KIND_NOTICE, 3, "mine: AAA: look")
     assert (lost.kind, lost.severity, lost.reason) == (pb.NOTIFICATION_KIND_TICKS_LOST, 3, "position_lost")
     assert platform.metrics.notification_records_unreadable.labels(STRATEGY_SIGNALS.name)._value.get() == 0
 

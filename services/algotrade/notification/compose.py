@@ -23,12 +23,7 @@ from algotrade.v1 import forward_test_service_pb2 as sessions
 DECIDED_EXITS: Final = frozenset({"sell", "cover", "close", "reverse", "buy", "short", "flatten"})
 
 # On a fill that was told, and on the feed.
-_REMARKS: Final = frozenset(
-    {
-        sessions.SESSION_EVENT_KIND_AMBIGUOUS,
-        sessions.SESSION_EVENT_KIND_FEED,
-    }
-)
+_REMARKS: Final = frozenset({sessions.SESSION_EVENT_KIND_AMBIGUOUS, sessions.SESSION_EVENT_KIND_FEED})
 
 
 class Unreadable(Exception):  # noqa: N818  (an outcome)
@@ -80,6 +75,7 @@ def _signal(payload: bytes) -> Notice | None:
         return _of_event(told, Kind.TICKS_LOST, f"paused, ticks were lost: {event.reason}", "Resume it to go on.")
     if event.kind in _REMARKS:
         return None
+    raise Unreadable(f"a signal of kind {event.kind}")
 
 
 def _of_event(told: events_pb2.TradeExecution | events_pb2.StrategySignal, kind: Kind, title: str, body: str) -> Notice:

@@ -992,7 +992,9 @@ class Notification(_message.Message):
     pnl: _builtins.str
     """Profit or loss of the closed part, a decimal string; empty unless an exit or a stop."""
     count: _builtins.int
-    """How many events it stands for: 1, or for rejections and messages more. It rises in its place; the entry is not sent again."""
+    """How many events it stands for: 1, or for rejections and notices more. It rises in its place.
+    The entry is not sent again.
+    """
     event_sequence: _builtins.int
     """Sequence of the first event in its session; of a compilation the strategy's version."""
     @_builtins.property

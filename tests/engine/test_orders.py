@@ -304,3 +304,21 @@ def test_without_a_stop_there_is_no_size_by_risk(run: Runner) -> None:
     beyond = on_closes(one("buy", **by_risk), stop_loss={"atr_multiple": 100, "timeperiod": 1})
     result = run(beyond, rows((8,), (9, 10, 8, 9), (9,)))  # 9 − 200 is not a price
     assert result.rejections == {"no_stop": 1}
+
+
+# ---------------------------------------------------------------------- finer data
+
+
+def test_finer_bars_decide_what_a_coarse_one_leaves_open(run: Runner) -> None:
+    """Hours as rows of their own, and the same hours given by the quarter: those tell in which order it went."""
+    hour, quarter = 3_600 * 10**9, 900 * 10**9
+    document = at_prices(9, stop_loss={"percent": 5}, take_profit={"percent": 5})
+    coarse = rows((9,), (100, 110, 85, 100), (100,), width=hour)
+    (trade,) = run(document, coarse).trades
+    assert (trade.exit_reason, trade.ambiguous) == ("take_profit", True)  # the high is nearer
+    first = [(9,)] * 4
+    second: list[tuple[Any, ...]] = [(100, 101, 96, 97), (97, 97, 85, 86), (86, 110, 86, 105), (105, 105, 99, 100)]
+    fine = rows(*first, *second, (100,), width=quarter)
+    (trade,) = run(document, fine, interval="1h").trades
+    assert (trade.exit_reason, trade.exit_price, trade.ambiguous) == ("stop_loss", units(95), False)
+    assert trade.exit_ts == 5 * quarter

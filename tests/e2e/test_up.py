@@ -15,7 +15,15 @@ from typing import Any
 import httpx
 import pytest
 
-SERVICES = ["BacktestService", "ForwardTestService", "IdentityService", "MarketDataService", "StrategyService"]
+SERVICES = [
+    "BacktestService",
+    "ForwardTestService",
+    "IdentityService",
+    "MarketDataService",
+    "NotificationService",
+    "RealtimeService",
+    "StrategyService",
+]
 ADDRESSES = ("GATEWAY", "GRPC", "HTTP", "ENVOY_ADMIN")
 
 

@@ -141,6 +141,14 @@ def test_sides_are_told_apart(run: Runner) -> None:
     assert result.rejections == {"already_short": 2, "already_long": 1}
 
 
+def test_cover_closes_no_long_even_where_no_short_can_be(run: Runner) -> None:
+    """Found by random strategies: without a `short` in the graph the side was not looked at."""
+    actions = {"b": ("buy", NOTHING, 9), "c": ("cover", NOTHING, 13)}
+    result = run(on_closes(actions), rows((9,), (10,), (13,), (12,)))
+    assert fills(result) == [(1, 10, None, None, None)]
+    assert result.rejections == {}
+
+
 def test_selling_short_has_to_be_allowed() -> None:
     for kind in ("short", "reverse"):
         artefact = compiled(on_closes({"b": ("buy", NOTHING, 1), "s": (kind, NOTHING, 9)})).artefact

@@ -102,6 +102,8 @@ class Decisions:
         with f.when(self._fires(site)):
             if self.asked is not None:
                 f.set(self.asked, self.asked | (BY_REVERSE if name == "reverse" else BY_EXIT))
+            if name == "cover" and not self.features.short:
+                return  # there is never a short to cover; that it was asked for still keeps entries out
             better = portion > self.portion
             if self.features.short and name in ONE_SIDED:
                 better = better & self.s["quantity"].op2(ONE_SIDED[name], 0)

@@ -1,14 +1,14 @@
 """Tells realtime-updates what sessions are worth: of users who watch, what has changed, a few times a second at most.
 
-Who watches says so on the same topic, again and again while it does; nobody else's sessions cost anything. A turn has a
-bound, and who waited longest comes first, so many sessions of watching users slow the marks down and nothing else.
+Who watches says so on the same topic, again and again while it does; nobody else's sessions cost anything. The sessions
+are gone through in turns of a bounded size, so many sessions of watching users slow the marks down and nothing else.
 Marks are transient: what could not be sent is not sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+from collections import deque
 from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Final
@@ -29,6 +29,7 @@ from algotrade.v1 import events_pb2
 log = logger(__name__)
 
 KEY: Final = "marks"
+TURNS: Final = 5  # in the time that lies between two marks of a session
 INTEREST_SECONDS: Final = 20.0  # so long after it was last told that somebody watches, nobody does
 RETRY_SECONDS: Final = 1.0
 
@@ -41,36 +42,46 @@ class Marks:
         self._bus = bus
         self._clock = clock
         self._every_ns = round(every_seconds * SECOND_NS)
-        self._due_ns = 0
+        self._turn_ns = self._pass_ns = 0  # when the next one is due
         self._watched: dict[str, int] = {}  # user -> until when
-        self._told: dict[str, tuple[int, tuple[int, int]]] = {}  # session -> when, of which tick
+        self._told: dict[str, tuple[int, int]] = {}  # session -> of which tick
+        self._pass: deque[tuple[Lane, Member]] = deque()  # whose turn is to come
         self._waiting: events_pb2.RealtimeUpdate | None = None
         self._collected = asyncio.Event()
 
     def collect(self, lanes: Iterable[Lane]) -> None:
         """Take the marks that are due. The worker calls this between two rounds, when its lanes are at rest."""
         now_ns = self._clock.now_ns()
-        if not self._watched or self._waiting is not None or now_ns < self._due_ns:
+        if not self._watched or self._waiting is not None or now_ns < self._turn_ns:
             return
-        self._due_ns = now_ns + self._every_ns
+        self._turn_ns = now_ns + self._every_ns // TURNS
+        if not self._pass and now_ns >= self._pass_ns:
+            self._begin(lanes, now_ns)
+        marks = []
+        while self._pass and len(marks) < limits.MAX_MARKS_A_TURN:
+            lane, member = self._pass.popleft()
+            session_id, tick = member.session.session_id, member.last_tick
+            if lane.members.get(member.slot) is member and self._told.get(session_id) != tick:
+                self._told[session_id] = tick
+                marks.append(_mark(lane, member))
+        if marks:
+            self._waiting = events_pb2.RealtimeUpdate(marks=events_pb2.SessionMarks(marks=marks))
+            self._collected.set()
+
+    def _begin(self, lanes: Iterable[Lane], now_ns: int) -> None:
+        """Begin a pass through all sessions of users who watch."""
+        self._pass_ns = now_ns + self._every_ns
         self._watched = {user_id: until for user_id, until in self._watched.items() if until > now_ns}
-        members = [
+        self._pass.extend(
             (lane, member)
             for lane in lanes
             if not lane.warming
             for member in lane.members.values()
             if member.session.user_id in self._watched
-        ]
+        )
         told = self._told
-        self._told = {m.session.session_id: told.get(m.session.session_id, (0, (0, 0))) for _, m in members}
-        moved = [(lane, m) for lane, m in members if self._told[m.session.session_id][1] != m.last_tick]
-        turn = heapq.nsmallest(limits.MAX_MARKS_A_TURN, moved, key=lambda one: self._told[one[1].session.session_id][0])
-        if turn:
-            marks = [_mark(lane, member) for lane, member in turn]
-            for _, member in turn:
-                self._told[member.session.session_id] = (now_ns, member.last_tick)
-            self._waiting = events_pb2.RealtimeUpdate(marks=events_pb2.SessionMarks(marks=marks))
-            self._collected.set()
+        passed = (member.session.session_id for _, member in self._pass)
+        self._told = {session_id: told[session_id] for session_id in passed if session_id in told}
 
     async def run(self) -> None:
         """Send what was collected and learn who watches, for ever."""

@@ -62,7 +62,7 @@ MAX_WARMUP_RECORDS: Final = 100_000  # of a partition that a session reads befor
 ARCHIVED_RECORDS: Final = 1024  # of a partition that one segment of the archive spans
 ARCHIVE_TIDIED: Final = 200  # segments that are looked at in a turn
 MAX_JUDGED_TRADES: Final = 100_000  # of a session, when its metrics are asked for
-MAX_MARKS_A_TURN: Final = 500  # that the worker tells realtime-updates at once; the rest have their turn next
+MAX_MARKS_A_TURN: Final = 50  # that the worker tells realtime-updates at once; the rest have their turn next
 
 # Notifications
 MAX_NOTIFICATIONS: Final = 5_000  # kept a user, the newest

@@ -57,7 +57,7 @@ class Marks:
         self._turn_ns = now_ns + self._every_ns // TURNS
         if not self._pass and now_ns >= self._pass_ns:
             self._begin(lanes, now_ns)
-        marks = []
+        marks: list[events_pb2.SessionMarkUpdate] = []
         while self._pass and len(marks) < limits.MAX_MARKS_A_TURN:
             lane, member = self._pass.popleft()
             session_id, tick = member.session.session_id, member.last_tick

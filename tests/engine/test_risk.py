@@ -84,6 +84,18 @@ def test_the_tightest_stop_is_the_one_that_fills(run: Runner) -> None:
     assert fills(moved) == [(1, 10, 2, 18, "trailing_stop")]
 
 
+def test_of_equal_stops_break_even_is_named_however_they_are_drawn(run: Runner) -> None:
+    """Found by random strategies: the document's order decided."""
+    guards: list[tuple[str, dict[str, Any]]] = [
+        ("trailing_stop", {"percent": 20}),
+        ("break_even", {"trigger_percent": 5}),
+    ]
+    for drawn in (guards, guards[::-1]):
+        # the best price of 12.5 puts the trailing stop at 10, which is the entry's price
+        result = run(long(**dict(drawn)), rows((9,), (10, "12.5", 10, 12), (12, 12, 9, 9)))
+        assert fills(result) == [(1, 10, 2, 10, "break_even")]
+
+
 def test_time_stop_decides_at_its_close(run: Runner) -> None:
     bars = rows((9,), (10,), (11,), (12,), (13,))
     assert fills(run(long(time_stop={"bars": 1}), bars)) == [(1, 10, 2, 11, "time_stop")]

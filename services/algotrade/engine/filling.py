@@ -38,6 +38,11 @@ def of_types(strategy: Strategy, names: Iterable[str]) -> list[CheckedNode]:
     return [node for node in strategy.nodes if node.type.name in names]
 
 
+def by_type(strategy: Strategy, *names: str) -> list[CheckedNode]:
+    """The nodes of these types, in the order of the types: where that decides, the drawing must not."""
+    return [node for name in names for node in of_types(strategy, (name,))]
+
+
 def scope_outside(f: Function, row: Row, features: Features) -> Scope:
     """A scope outside a bar, for parameters and slots only."""
     return Scope(f, f.args[0], row, View(f, f.args[0], R.ROW), const(I32, 0), features)
@@ -50,7 +55,7 @@ def enter(strategy: Strategy, row: Row, features: Features) -> Function:
     scope = scope_outside(f, row, features)
     s = scope.view
     wanted = f.let(s["entry_node"])
-    limits = [node for name in ("daily_loss_limit", "max_trades_per_day") for node in of_types(strategy, (name,))]
+    limits = by_type(strategy, "daily_loss_limit", "max_trades_per_day")
     if limits:
         _daily_limits(scope, limits, ts, wanted)
     for node in of_types(strategy, ENTERING):
@@ -127,7 +132,7 @@ def move(strategy: Strategy, row: Row, features: Features) -> Function:
     s["best_price"] = best
     stop, reason = f.var(I64, 0), f.var(I32, 0)
     following = f.var(I64, select(short, const(I64, 0), R.NO_LEVEL))
-    for node in of_types(strategy, ("break_even", "trailing_stop")):
+    for node in by_type(strategy, "break_even", "trailing_stop"):
         site = Site(scope, node)
         trailing = node.type.name == "trailing_stop"
         gain = site.decimal("activation_percent" if trailing else "trigger_percent")
@@ -140,7 +145,7 @@ def move(strategy: Strategy, row: Row, features: Features) -> Function:
                 f.set(level, _share(f, best, site.decimal("percent"), above=short, up=short))
                 f.set(following, _one_better(short, best))
             f.set(level, f.call(broker(features).to_step, base, level, short))
-            # The tighter of the two; a level of 0 or less is none.
+            # The tighter of the two, of equals the first; a level of 0 or less is none.
             with f.when((level > 0) & (stop.eq(0) | _closer(short, stop, level))):
                 f.set(stop, level)
                 f.set(reason, Reason.TRAILING_STOP if trailing else Reason.BREAK_EVEN)

@@ -11,7 +11,7 @@ RUN_ARGS := $(if $(SECONDS),--seconds $(SECONDS))
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help setup run test check nightly bench gen check-gen lock clean
+.PHONY: help setup run test check nightly bench gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -55,11 +55,16 @@ nightly: setup .venv-peers/.installed ## the long tests
 bench: setup .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run
 	set -e; for question in backtest_sma compile sessions dispatch; do $(BIN)/python bench/$$question.py; done
 
-gen: setup ## generate the Python stubs from protos/
+gen: setup ## generate the Python stubs from protos/, and docs/nodes.md from the catalogue
 	$(BIN)/python protos/generate.py
+	$(BIN)/algotrade nodes --markdown > docs/nodes.md
 
 check-gen: setup
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/algotrade nodes --markdown | diff -u docs/nodes.md - || { echo "docs/nodes.md is stale: make gen" >&2; exit 1; }
+
+oracles: setup ## measure each indicator against its oracle and write docs/oracles.md
+	PYTHONPATH=tests $(BIN)/python -m indicators.oracles > docs/oracles.md
 
 lock: setup ## write the lock files anew from pyproject.toml and bench/*.in
 	$(BIN)/$(COMPILE) pyproject.toml -o requirements.lock

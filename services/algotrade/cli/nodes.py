@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def nodes(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/nodes.md.")] = False,
 ) -> None:
     """List the node types."""
     with failures_told(as_json=json):
@@ -21,6 +22,10 @@ def nodes(
 
         if json:
             print_json([node_json(node) for node in CATALOGUE.values()])
+        elif markdown:
+            from algotrade.cli.nodes_page import page
+
+            typer.echo(page(tuple(CATALOGUE.values())), nl=False)
         else:
             from algotrade.cli.render import show_nodes
 

@@ -43,7 +43,7 @@ def test_the_page_has_every_metric_as_it_is() -> None:
         for row in map(ROW.fullmatch, PAGE.read_text().splitlines())
         if row
     }
-    assert documented == registered()
+    assert documented == registered(), "the table of docs/observability.md and platform/metrics.py differ"
     families = {family.name for family in Metrics().registry.collect()}
     assert {name.removesuffix("_total") for name in registered()} == {
         name for name in families if not name.startswith("process_")

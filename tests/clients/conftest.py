@@ -69,6 +69,7 @@ async def stage(database_url: URL, migrated: Any, session_settings: Settings) ->
             "data_dir": Path(folder),
             "database_dsn": SecretStr(url.render_as_string(hide_password=False)),
             "streams_per_user": STREAMS_PER_USER,
+            "rate_limits": False,
         }
         settings = fixed_addresses(session_settings.model_copy(update=free | given))
         await stack.enter_async_context(everything(settings))
@@ -90,3 +91,9 @@ async def ada(stage: Stage) -> World:
 async def bob(stage: Stage) -> World:
     """Return another user."""
     return await stage.world("bob")
+
+
+@pytest.fixture
+async def eve(stage: Stage) -> World:
+    """Return a user who has nothing, not even what others have alike."""
+    return await stage.world("eve")

@@ -20,6 +20,7 @@ from algotrade.v1 import forward_test_service_pb2 as forward
 PASSWORD: Final = "correct horse battery staple"
 GRAPH: Final = json.dumps(sma_cross(3, 7))
 TEMPLATE: Final = (files("algotrade.strategy") / "templates" / "sma_cross.json").read_text(encoding="utf-8")
+CHANNEL_URL: Final = "jsons://nowhere.invalid/hook"  # a name that cannot be, so nothing leaves the machine
 BARS_SYMBOL, TICKS_SYMBOL = "AAPL", "BTC-USD"
 
 
@@ -105,6 +106,29 @@ class World:
         made = await self.do("IdentityService.CreateApiKey", name="bot")
         return made.api_key.api_key_id, made.secret
 
+    async def channel(self, *, fresh: bool = False) -> str:
+        if not fresh and "channel" in self._kept:
+            return self._kept["channel"]
+        made = (await self.do("NotificationService.CreateChannel", name="here", url=CHANNEL_URL)).channel
+        if not fresh:
+            self._kept["channel"] = made.channel_id
+        return str(made.channel_id)
+
+    async def rule(self, *, fresh: bool = False) -> str:
+        if not fresh and "rule" in self._kept:
+            return self._kept["rule"]
+        made = (await self.do("NotificationService.CreateRule", channel_id=await self.channel())).rule
+        if not fresh:
+            self._kept["rule"] = made.rule_id
+        return str(made.rule_id)
+
+    async def notified(self) -> int:
+        """Return the sequence of the newest notification, once there is one."""
+        await self.traded()
+        while not (found := await self.do("NotificationService.ListNotifications")).last_sequence:
+            pass
+        return int(found.last_sequence)
+
 
 Fields = Mapping[str, Any]
 _STATIC: Final[Mapping[str, Fields]] = {
@@ -134,6 +158,12 @@ _STATIC: Final[Mapping[str, Fields]] = {
     "BacktestService.ListBacktests": {},
     "ForwardTestService.ListSessions": {},
     "ForwardTestService.ListPositions": {},
+    "NotificationService.ListNotifications": {},
+    "NotificationService.CreateChannel": {"name": "here", "url": CHANNEL_URL},
+    "NotificationService.ListChannels": {},
+    "NotificationService.ListRules": {},
+    "NotificationService.ListDeliveries": {},
+    "RealtimeService.StreamUpdates": {"symbols": [TICKS_SYMBOL]},
 }
 
 
@@ -192,6 +222,32 @@ async def _delete_backtest(world: World) -> Fields:
     return {"backtest_id": await world.backtest(fresh=True)}
 
 
+async def _notifications(world: World) -> Fields:
+    return {"after_sequence": await world.notified() - 1}
+
+
+async def _mark_read(world: World) -> Fields:
+    return {"up_to_sequence": await world.notified()}
+
+
+def _channel(*, fresh: bool = False, **more: Any) -> Callable[[World], Awaitable[Fields]]:
+    async def fields(world: World) -> Fields:
+        return {"channel_id": await world.channel(fresh=fresh), **more}
+
+    return fields
+
+
+def _rule(*, fresh: bool = False, **more: Any) -> Callable[[World], Awaitable[Fields]]:
+    async def fields(world: World) -> Fields:
+        return {"rule_id": await world.rule(fresh=fresh), **more}
+
+    return fields
+
+
+async def _create_rule(world: World) -> Fields:
+    return {"channel_id": await world.channel(), "choice": {"throttle_seconds": 60}}
+
+
 async def _artefact(world: World) -> Fields:
     return {"artefact_hash": await world.artefact()}
 
@@ -232,6 +288,16 @@ _MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
     "ForwardTestService.ListTrades": _traded,
     "ForwardTestService.GetMetrics": _traded,
     "ForwardTestService.VerifyParity": _traded,
+    "NotificationService.StreamNotifications": _notifications,
+    "NotificationService.MarkRead": _mark_read,
+    "NotificationService.GetChannel": _channel(),
+    "NotificationService.UpdateChannel": _channel(update_mask={"paths": ["name"]}, name="there"),
+    "NotificationService.DeleteChannel": _channel(fresh=True),
+    "NotificationService.TestChannel": _channel(),
+    "NotificationService.CreateRule": _create_rule,
+    "NotificationService.GetRule": _rule(),
+    "NotificationService.UpdateRule": _rule(update_mask={"paths": ["disabled"]}, disabled=True),
+    "NotificationService.DeleteRule": _rule(fresh=True),
 }
 SAMPLED: Final = {*_STATIC, *_MADE}
 # These end the login or the token that others of the same user go on with.

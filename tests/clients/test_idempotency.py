@@ -29,6 +29,8 @@ TOUCHES: Final[Mapping[str, str]] = {
     "ForwardTestService.ResumeSession": _COMMANDS,
     "ForwardTestService.FlattenSession": _COMMANDS,
     "ForwardTestService.DeleteSession": "forward_test_sessions",
+    "NotificationService.CreateChannel": "notification_channels",
+    "NotificationService.CreateRule": "notification_rules",
 }
 
 
@@ -66,6 +68,8 @@ async def another_body(rpc: Rpc, world: World, request: Any) -> Any:
     other: Any = await sample(rpc, world)
     if rpc.name == "RerunBacktest":
         other.backtest_id = await world.backtest(fresh=True)
+    elif rpc.name == "CreateRule":
+        other.choice.throttle_seconds += 1
     elif rpc.has("name"):
         other.name = "another"
     other.request_id = request.request_id

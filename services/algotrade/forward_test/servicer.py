@@ -106,11 +106,10 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
         session = await self._lifecycle.get(principal().user_id, request.session_id)
         size = paging.page_size(request.page_size, *TRADES_PAGE)
         closed, still_open = await self._store.trades(session, _after(session.session_id, request.page_token), size + 1)
-        page, token = closed[:size], ""
-        if len(closed) > size:
+        found = closed if still_open is None or len(closed) > size else [*closed, still_open]
+        page, token = found[:size], ""
+        if len(found) > size:
             token = paging.write_token(f"{LIST_TRADES} {session.session_id}", page[-1].sequence)
-        elif still_open is not None:
-            page.append(still_open)
         return pb.ListTradesResponse(trades=[trade_message(one) for one in page], next_page_token=token)
 
     async def ListPositions(self, request: pb.ListPositionsRequest, context: Context) -> pb.ListPositionsResponse:

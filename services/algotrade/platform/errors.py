@@ -29,6 +29,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from algotrade.platform import limits
+
 DOMAIN: Final = "algotrade"
 
 
@@ -116,19 +118,33 @@ def code(error: ServiceError) -> grpc.StatusCode:
 
 
 def status(error: ServiceError, correlation_id: str = "") -> grpc.Status:
-    """Write an error as a grpc.Status with its details, and the id under which the log has the call."""
-    packed = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))]
+    """Write an error as a grpc.Status with its details, and the id under which the log has the call.
+
+    A status travels in headers, which are bounded: what does not fit would be an error without a reason. So texts are
+    cut, and of many violations the first are told.
+    """
+    metadata = {key: _cut(value, limits.MAX_ERROR_FACT_BYTES) for key, value in error.metadata.items()}
+    packed = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))]
     if correlation_id:
         packed.append(_pack(error_details_pb2.RequestInfo(request_id=correlation_id)))
     if error.violations:
         fields = [
-            error_details_pb2.BadRequest.FieldViolation(field=path, description=sentence)
-            for path, sentence in error.violations
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(path, limits.MAX_ERROR_FACT_BYTES), description=_cut(sentence, limits.MAX_ERROR_FACT_BYTES)
+            )
+            for path, sentence in error.violations[: limits.MAX_VIOLATIONS]
         ]
         packed.append(_pack(error_details_pb2.BadRequest(field_violations=fields)))
     number: int = code(error).value[0]
-    written: grpc.Status = rpc_status.to_status(status_pb2.Status(code=number, message=error.message, details=packed))
+    message = _cut(error.message, limits.MAX_ERROR_MESSAGE_BYTES)
+    written: grpc.Status = rpc_status.to_status(status_pb2.Status(code=number, message=message, details=packed))
     return written
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text of at most so many bytes of UTF-8."""
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= most else encoded[: most - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:

@@ -15,6 +15,9 @@ MAX_CONCURRENT_STREAMS: Final = 1000  # a connection between gateway and service
 MAX_CLIENT_STREAMS: Final = 500  # a connection of a client
 MAX_TOKEN_BYTES: Final = 8 * KIB
 MAX_CORRELATION_ID_CHARS: Final = 128
+MAX_ERROR_MESSAGE_BYTES: Final = 1_000  # an error travels in headers, its message twice and with escapes
+MAX_ERROR_FACT_BYTES: Final = 250
+MAX_VIOLATIONS: Final = 16
 
 # Event bus
 MAX_PAYLOAD_BYTES: Final = 1 * MIB

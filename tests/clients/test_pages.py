@@ -41,9 +41,9 @@ def rows(reply: Any) -> list[Any]:
 
 def key(row: Any) -> Any:
     """What an entry is, however its figures move meanwhile."""
-    fields = [one for one in row.DESCRIPTOR.fields if one.name.endswith("_id") or one.name in {"symbol", "version"}]
-    times = [one for one in row.DESCRIPTOR.fields if one.name in {"number", "sequence", "start_time", "entry_time"}]
-    return tuple(str(getattr(row, one.name)) for one in (*fields, *times))
+    names = [field.name for field in row.DESCRIPTOR.fields]
+    ids = [name for name in names if name.endswith("_id")]
+    return tuple(str(getattr(row, name)) for name in ids or set(names) & {"symbol", "version", "number", "start_time"})
 
 
 async def read(stage: Stage, rpc: Rpc, world: World, size: int, token: str = "") -> Any:

@@ -315,6 +315,7 @@ async def test_settings_default_to_the_feed(trader: Any) -> None:
         max_position_percent="100",
         path="tradingview",
         day_timezone="UTC",
+        native_seconds="0",
     )
 
 

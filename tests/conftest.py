@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from algotrade.platform.bus_postgres import PostgresBus
 from algotrade.platform.channel import open_channel
 from algotrade.platform.clock import Clock, SystemClock
-from algotrade.platform.database import embedded_server, migrate, open_engine
+from algotrade.platform.database import migrate, open_engine
+from algotrade.platform.embedded import embedded_server
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Builder, Platform, serving
 from algotrade.platform.server import GrpcServer

@@ -53,7 +53,9 @@ class Trader:
         return (await self.sessions.CreateSession(request)).session
 
     async def start(self, session: pb.Session) -> pb.Session:
-        request = pb.StartSessionRequest(session_id=session.session_id)
+        return await self.start_as(pb.StartSessionRequest(session_id=session.session_id))
+
+    async def start_as(self, request: pb.StartSessionRequest) -> pb.Session:
         return (await self.sessions.StartSession(request)).session
 
     async def started(self, graph: Mapping[str, Any], symbol: str, **fields: Any) -> pb.Session:

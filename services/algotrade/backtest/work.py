@@ -20,6 +20,7 @@ from algotrade.backtest.run import Run
 from algotrade.backtest.store import Backtest, BacktestQueue, Claim, Outcome, State
 from algotrade.engine.native import TrapError
 from algotrade.engine.settings import SettingsError
+from algotrade.platform import failpoints
 from algotrade.platform.database import is_away
 from algotrade.platform.log import logger
 
@@ -122,6 +123,7 @@ class Worker:
             claim = await self._queue.claim(self._name, lease_seconds=self._lease_seconds, per_user=self._per_user)
             if claim is None:
                 return
+            failpoints.reached("backtest.claimed")
             held = _Held(claim.backtest)
             self._held[held.key] = held
             held.task = asyncio.create_task(self._one(held, claim), name="backtest")
@@ -166,6 +168,7 @@ class Worker:
 
     async def _settle(self, held: _Held, found: Outcome | tuple[State, str]) -> None:
         backtest = held.backtest
+        failpoints.reached("backtest.run")
         if isinstance(found, Outcome):
             outcome = found
             if await self._stored(lambda: self._queue.finish(self._name, backtest, outcome)):
@@ -178,7 +181,9 @@ class Worker:
         """Write, again and again while the database is away and the lease may still hold."""
         async for attempt in stamina.retry_context(on=is_away, attempts=10, timeout=self._lease_seconds):
             with attempt:
-                return await write()
+                stored = await write()
+                failpoints.reached("backtest.stored")
+                return stored
         raise AssertionError("stamina either returns or raises")
 
     async def _renew(self) -> None:

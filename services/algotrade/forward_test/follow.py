@@ -30,7 +30,7 @@ from algotrade.forward_test.session import Progress, Status
 from algotrade.forward_test.shards import Shards
 from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Fenced, Ledger
-from algotrade.platform import limits
+from algotrade.platform import failpoints, limits
 from algotrade.platform.bus import Bus, OffsetOutOfRange
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
@@ -187,7 +187,9 @@ class Worker:
                 continue
             if batch is not None:
                 moved += front
+                failpoints.reached("worker.before_step")
                 progress += await (self._advance(front[0], batch) if len(front) == 1 else self._step(front, batch))
+                failpoints.reached("worker.stepped")
             if sum(len(one.events) for one in progress) >= EVENTS_A_COMMIT:
                 await self._shards.commit(progress)
                 progress = []

@@ -22,6 +22,7 @@ from algotrade.forward_test.session import Command, CommandKind, Session, Status
 from algotrade.forward_test.store import Draft, SessionStore
 from algotrade.forward_test.tell import outgoing_command
 from algotrade.forward_test.upstream import Feed, Upstream
+from algotrade.platform import failpoints
 from algotrade.platform.caller import CORRELATION_ID
 from algotrade.platform.clock import Clock
 from algotrade.platform.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -107,6 +108,7 @@ class Lifecycle:
         answer = pb.CreateSessionResponse(session=session_message(session))
         once = Once.of(user_id, "CreateSession", request, answer)
         earlier = await self._store.create(Draft(session, snapshot, artefact.wasm), once)
+        failpoints.reached("session.created")
         return answer if earlier is None else pb.CreateSessionResponse.FromString(earlier)
 
     async def start(self, user_id: str, request: pb.StartSessionRequest) -> Session:
@@ -185,6 +187,7 @@ class Lifecycle:
         command = _command(session, kind, once)
         outgoing = outgoing_command(session, command, self._clock.now_ns())
         if await self._store.tell(session, command, outgoing, once):
+            failpoints.reached("command.told")
             self._stored()
         return await self._after(session, command)
 

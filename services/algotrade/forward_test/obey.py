@@ -12,7 +12,7 @@ from algotrade.forward_test.lane import Lane
 from algotrade.forward_test.member import Member
 from algotrade.forward_test.session import Applied, Command, CommandKind, Commit, Place, Session, Status
 from algotrade.forward_test.shards import Shards
-from algotrade.platform import limits
+from algotrade.platform import failpoints, limits
 from algotrade.platform.bus import Bus, partition_of
 from algotrade.platform.log import logger
 from algotrade.platform.topics import MARKET_DATA_UPDATES
@@ -74,6 +74,7 @@ class Obedience:
         member.caused_by(command)
         act(command.kind, lane, member)
         progress = lane.progress(member, status) if status.ending else lane.told(member, status)
+        failpoints.reached("command.applied")
         await self._shards.commit([progress], [_applied(command, lane, member)])
 
     async def _pass(self, command: Command) -> None:

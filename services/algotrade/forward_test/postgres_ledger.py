@@ -26,6 +26,7 @@ from algotrade.forward_test.session import (
     shard_of,
 )
 from algotrade.forward_test.store import Fenced
+from algotrade.platform import failpoints
 
 _TAKE: Final = text("""
     INSERT INTO shards (shard, epoch)
@@ -257,7 +258,10 @@ class PostgresLedger:
             if concerned.difference(proven):
                 held = (await connection.execute(_MINE, rows.arrays(_FENCE_COLUMNS, epochs.items()))).scalars().all()
                 raise Fenced(sorted((concerned | epochs.keys()).difference(held)))
+            failpoints.reached("ledger.fenced")
             await _write(connection, commit)
+            failpoints.reached("ledger.before_commit")
+        failpoints.reached("ledger.committed")
 
 
 async def _write(connection: AsyncConnection, commit: Commit) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.forward_test import rows
 from algotrade.forward_test.session import Outgoing
+from algotrade.platform import failpoints
 
 LOCK: Final = 0x6F757462  # with the shard: one relay a shard
 _COLUMNS: Final = {"shard": "integer", "topic": "text", "key": "text", "payload": "bytea", "headers": "text"}
@@ -55,8 +56,10 @@ class PostgresOutbox:
                     for row in found
                 ]
             )
+            failpoints.reached("outbox.sent")
             delete = text("DELETE FROM outbox WHERE position = ANY(CAST(:positions AS bigint[]))")
             await connection.execute(delete, {"positions": [row.position for row in found]})
+            failpoints.reached("outbox.forgotten")
             return len(found)
 
     async def oldest_seconds(self) -> float:

@@ -10,6 +10,7 @@ from algotrade.forward_test.lanes import Lanes, Unreadable
 from algotrade.forward_test.member import unreadable
 from algotrade.forward_test.session import Applied, Command, Commit, Held, Progress, Session
 from algotrade.forward_test.store import Fenced, Ledger
+from algotrade.platform import failpoints
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -51,6 +52,7 @@ class Shards:
         """Become the writer of every shard, unless some are held already."""
         if not self._epochs:
             self._epochs = dict(await self._ledger.take(SHARDS))
+            failpoints.reached("shards.taken")
 
     def lose(self, fenced: Fenced) -> bool:
         """Forget shards that another worker has taken, and all that is in memory; tell whether any are left."""
@@ -67,6 +69,7 @@ class Shards:
         for held in found:
             await self.hold(held)
         log.info("worker.restored", sessions=len(found), epochs=self._epochs)
+        failpoints.reached("shards.restored")
 
     async def hold(self, held: Held, alone_until: int = 0) -> None:
         """Take a session in. One that cannot be brought back is halted."""
@@ -98,6 +101,7 @@ class Shards:
         if now_ns >= self._checkpoint_due_ns:
             self._checkpoint_due_ns = now_ns + self._checkpoint_ns // 4
             if due := self.lanes.due(now_ns - self._checkpoint_ns, CHECKPOINTS_A_ROUND):
+                failpoints.reached("shards.checkpoint")
                 await self.commit(due)
 
     async def store_all(self) -> None:

@@ -24,7 +24,7 @@ from algotrade.market_data.feed import Feed, FeedSymbol, FeedTicks, Resume
 from algotrade.market_data.store import Advance, LeaseStore
 from algotrade.market_data.tick_log import newest_ticks
 from algotrade.market_data.window import WindowStore
-from algotrade.platform import limits
+from algotrade.platform import failpoints, limits
 from algotrade.platform.bus import Message, Receipt, TransactionalBus
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.database import is_away
@@ -193,6 +193,7 @@ class Ingest:
                             before, Resume(source.resume.epoch, after.sequence, after.event_ns, after.price)
                         )
             if advances:
+                failpoints.reached("ingest.numbered")
                 await self._write(numbered, advances)
             self._queued_ticks -= taken
             self._room.set()
@@ -231,7 +232,11 @@ class Ingest:
         async with self._database.begin() as connection:
             if not await self._leases.advance(connection, advances):
                 return None
-            return await self._bus.publish_in(connection, MARKET_DATA_UPDATES, messages)
+            failpoints.reached("ingest.leased")
+            receipt = await self._bus.publish_in(connection, MARKET_DATA_UPDATES, messages)
+            failpoints.reached("ingest.before_commit")
+        failpoints.reached("ingest.committed")
+        return receipt
 
 
 def _update(symbol: str, epoch: int, ticks: Records) -> MarketDataUpdate:

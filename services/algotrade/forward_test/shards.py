@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -20,6 +21,8 @@ log = logger(__name__)
 
 SHARDS: Final = range(FORWARD_TEST_EVENTS.partitions)
 CHECKPOINTS_A_ROUND: Final = 500
+CHECKPOINT_REST: Final = 4  # times as long as it took: checkpoints take no more than a fifth of the worker's time
+HELD_A_TURN: Final = 200  # sessions brought back before others of the process get a turn
 
 
 class Shards:
@@ -66,8 +69,11 @@ class Shards:
         """Throw away what is in memory and bring every session back from its row."""
         self.lanes.clear()
         found = await self._ledger.held(list(self._epochs))
-        for held in found:
+        await self.lanes.prepare({held.session.artefact_hash for held in found})
+        for number, held in enumerate(found, start=1):
             await self.hold(held)
+            if number % HELD_A_TURN == 0:
+                await asyncio.sleep(0)
         log.info("worker.restored", sessions=len(found), epochs=self._epochs)
         failpoints.reached("shards.restored")
 
@@ -99,10 +105,13 @@ class Shards:
         """Store rows that are due, not all at once: with many sessions that would hold up the ticks."""
         now_ns = self._clock.now_ns()
         if now_ns >= self._checkpoint_due_ns:
-            self._checkpoint_due_ns = now_ns + self._checkpoint_ns // 4
             if due := self.lanes.due(now_ns - self._checkpoint_ns, CHECKPOINTS_A_ROUND):
                 failpoints.reached("shards.checkpoint")
                 await self.commit(due)
+            done_ns = self._clock.now_ns()
+            self._checkpoint_due_ns = max(
+                now_ns + self._checkpoint_ns // 4, done_ns + CHECKPOINT_REST * (done_ns - now_ns)
+            )
 
     async def store_all(self) -> None:
         """Store every row before the end, so that who comes next has nothing to do twice."""

@@ -194,7 +194,8 @@ def running(**changes: Any) -> Iterator[Running]:
             assert process.stdout is not None
             first = process.stdout.readline()
             if '"ready"' not in first:
-                raise SystemExit(f"the platform does not start: {first}{(Path(name) / 'log').read_text()}")
+                said = first + process.stdout.read() + (Path(name) / "log").read_text()
+                raise SystemExit(f"the platform does not start: {said}")
             told = json.loads(first)
             gateway = told["gateway"].removeprefix("http://")
             try:

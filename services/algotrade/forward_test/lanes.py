@@ -17,13 +17,12 @@ from algotrade.forward_test.store import Ledger
 from algotrade.platform.clock import Clock
 from algotrade.platform.metrics import Metrics
 
+PREPARED_AT_ONCE: Final = 4
+Key = tuple[str, str]
+
 
 class Unreadable(Exception):  # noqa: N818  (an outcome)
     """A session cannot be brought back from its row."""
-
-
-PREPARED_AT_ONCE: Final = 4
-Key = tuple[str, str]
 
 
 class Lanes:
@@ -114,9 +113,12 @@ class Lanes:
                 with suppress(ValueError, KeyError):
                     await self._artefact(artefact_hash)
 
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(PREPARED_AT_ONCE):
-                tasks.create_task(work())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(PREPARED_AT_ONCE):
+                    tasks.create_task(work())
+        except ExceptionGroup as errors:  # the database failed: to the worker that is one failure
+            raise errors.exceptions[0] from errors
 
     async def _artefact(self, artefact_hash: str) -> Artefact:
         if artefact_hash not in self._artefacts:

@@ -22,7 +22,7 @@ log = logger(__name__)
 SHARDS: Final = range(FORWARD_TEST_EVENTS.partitions)
 CHECKPOINTS_A_ROUND: Final = 500
 CHECKPOINT_REST: Final = 4  # times as long as it took: checkpoints take no more than a fifth of the worker's time
-HELD_A_TURN: Final = 200  # sessions brought back before others of the process get a turn
+HELD_A_TURN: Final = 200  # sessions brought back before others of the process get a turn; fewer than modules are kept
 
 
 class Shards:
@@ -69,11 +69,12 @@ class Shards:
         """Throw away what is in memory and bring every session back from its row."""
         self.lanes.clear()
         found = await self._ledger.held(list(self._epochs))
-        await self.lanes.prepare({held.session.artefact_hash for held in found})
-        for number, held in enumerate(found, start=1):
-            await self.hold(held)
-            if number % HELD_A_TURN == 0:
-                await asyncio.sleep(0)
+        for start in range(0, len(found), HELD_A_TURN):
+            turn = found[start : start + HELD_A_TURN]
+            await self.lanes.prepare({held.session.artefact_hash for held in turn})
+            for held in turn:
+                await self.hold(held)
+            await asyncio.sleep(0)  # where every artefact was there already nothing else has waited
         log.info("worker.restored", sessions=len(found), epochs=self._epochs)
         failpoints.reached("shards.restored")
 

@@ -72,7 +72,7 @@ nightly: clients .venv-peers/.installed ## the long tests
 	$(BIN)/python -m pytest -n 2 -m nightly
 
 bench: setup .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run
-	set -e; for question in backtest_sma compile sessions dispatch; do $(BIN)/python bench/$$question.py; done
+	set -e; for question in backtest_sma compile sessions dispatch window; do $(BIN)/python bench/$$question.py; done
 
 gen: setup ## generate the Python stubs from protos/, and docs/nodes.md from the catalogue
 	$(BIN)/python protos/generate.py

@@ -14,7 +14,6 @@ from graphs import drawing, sma_cross
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from algotrade.backtest.curve import thinned
 from algotrade.cli.app import app
 from algotrade.engine.compile import compile_strategy
 from algotrade.engine.metrics import Metric
@@ -22,6 +21,7 @@ from algotrade.platform import limits
 from algotrade.platform.bars_file import read_bars
 from algotrade.platform.errors import info, violations
 from algotrade.platform.samples import aapl_daily
+from algotrade.platform.thinning import thinned
 from algotrade.v1 import backtest_service_pb2 as pb
 from algotrade.v1 import types_pb2
 

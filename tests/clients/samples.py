@@ -287,6 +287,7 @@ _MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
     "ForwardTestService.StreamSession": _traded,
     "ForwardTestService.ListTrades": _traded,
     "ForwardTestService.GetMetrics": _traded,
+    "ForwardTestService.ListChartPoints": _traded,
     "ForwardTestService.VerifyParity": _traded,
     "NotificationService.StreamNotifications": _notifications,
     "NotificationService.MarkRead": _mark_read,

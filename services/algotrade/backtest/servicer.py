@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from grpc.aio import ServicerContext
 
-from algotrade.backtest.curve import thinned
 from algotrade.backtest.explain import Explainer
 from algotrade.backtest.messages import (
     backtest_message,
@@ -29,6 +28,7 @@ from algotrade.engine.metrics import benchmark, drawdowns
 from algotrade.platform import paging
 from algotrade.platform.caller import principal
 from algotrade.platform.clock import Clock
+from algotrade.platform.thinning import thinned
 from algotrade.v1 import backtest_service_pb2 as pb
 from algotrade.v1 import backtest_service_pb2_grpc as pb_grpc
 from algotrade.v1 import types_pb2

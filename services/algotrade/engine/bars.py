@@ -27,6 +27,18 @@ class BarBuilder:
         self._since: int | None = None
         self._bar: list[float] | None = None
 
+    @property
+    def state(self) -> tuple[int | None, list[float] | None]:
+        """What `restored` goes on from: plain numbers."""
+        return self._since, None if self._bar is None else list(self._bar)
+
+    @classmethod
+    def restored(cls, interval: int, since: int | None, bar: list[float] | None) -> BarBuilder:
+        """A builder that goes on where another, whose `state` this was, stood."""
+        builder = cls(interval)
+        builder._since, builder._bar = since, bar
+        return builder
+
     def take(self, ticks: Records) -> Records:
         """Take ticks that follow those before; the bars they closed."""
         interval, bar, closed = self._interval, self._bar, []

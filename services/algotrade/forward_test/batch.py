@@ -85,6 +85,11 @@ class Batch:
         taken = self._taken[key]
         return replace(taken, reader=replace(taken.reader))
 
+    def singly(self) -> Iterator[tuple[int, Batch]]:
+        """Yield each record by itself with its offset."""
+        for record in self._records:
+            yield record.offset, Batch([record])
+
     def _read(self, symbol: str, reader: FeedReader) -> Stretch:
         parts, turns, count = [np.zeros(0, TICK)], [], 0
         for record in self._records:

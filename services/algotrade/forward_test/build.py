@@ -10,13 +10,16 @@ import grpc
 
 from algotrade.forward_test.archive import Archivist
 from algotrade.forward_test.changes import Changes
+from algotrade.forward_test.charts import Charter
 from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.lifecycle import Lifecycle
 from algotrade.forward_test.marks import Marks
 from algotrade.forward_test.postgres import PostgresSessionStore
 from algotrade.forward_test.postgres_archive import PostgresArchive
+from algotrade.forward_test.postgres_charts import PostgresCharts
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_outbox import PostgresOutbox
+from algotrade.forward_test.postgres_points import PostgresPoints
 from algotrade.forward_test.postgres_proofs import PostgresProofs
 from algotrade.forward_test.relay import Relay
 from algotrade.forward_test.servicer import ForwardTestServicer
@@ -71,6 +74,7 @@ async def build(
         after_seconds=settings.archive_after_seconds,
         every_seconds=settings.archive_poll_seconds,
     )
+    charter = Charter(PostgresCharts(platform.database), source, every_seconds=settings.chart_seconds)
     worker = Worker(
         ledger or PostgresLedger(platform.database),
         platform.bus,
@@ -100,11 +104,12 @@ async def build(
         mark_seconds=settings.mark_seconds,
     )
     verifier = Verifier(proofs, source, seconds=settings.verify_seconds, at_once=settings.verifications)
-    servicer = ForwardTestServicer(lifecycle, store, streamer, verifier)
+    servicer = ForwardTestServicer(lifecycle, store, PostgresPoints(platform.database), streamer, verifier)
     working = asyncio.create_task(worker.run(), name="forward-test-worker")
     working.add_done_callback(_report)
     relaying = asyncio.create_task(relay.run(), name="forward-test-relay")
     archiving = asyncio.create_task(archivist.run(), name="forward-test-archive")
+    charting = asyncio.create_task(charter.run(), name="forward-test-charts")
     marking = asyncio.create_task(marks.run(), name="forward-test-marks")
 
     async def probe_worker() -> None:
@@ -138,6 +143,7 @@ async def build(
         await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)
         await _end(working)
         await _end(marking)
+        await _end(charting)
         await _end(archiving)
         await _end(relaying)
         with suppress(Exception):  # what is not sent now is sent after the next start

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from algotrade.engine import fixed
 from algotrade.engine.metrics import Metric
 from algotrade.forward_test.changes import Mark
+from algotrade.forward_test.points import Point
 from algotrade.forward_test.session import Event, Session, SessionTrade, Status
 from algotrade.platform.clock import SECOND_NS
 from algotrade.v1 import forward_test_service_pb2 as pb
@@ -123,6 +124,22 @@ def mark_message(mark: Mark) -> pb.SessionMark:
         equity=fixed.text(mark.equity),
         unrealized_pnl=fixed.text(mark.unrealized_pnl),
         bars=mark.bars,
+    )
+
+
+def point_message(point: Point) -> pb.ChartPoint:
+    """Write a point of a chart."""
+    bar = point.bar
+    return pb.ChartPoint(
+        start_time=timestamp(bar.start_ns),
+        open=fixed.text(bar.open),
+        high=fixed.text(bar.high),
+        low=fixed.text(bar.low),
+        close=fixed.text(bar.close),
+        volume=bar.volume,
+        equity=fixed.text(point.equity),
+        cash=fixed.text(point.cash),
+        quantity=fixed.text(point.quantity),
     )
 
 

@@ -19,17 +19,20 @@ from algotrade.forward_test.messages import (
     event_message,
     mark_message,
     metric_message,
+    point_message,
     position_message,
     session_message,
     timestamp,
     trade_message,
 )
+from algotrade.forward_test.points import PointStore, points_of
 from algotrade.forward_test.session import Event, Session
 from algotrade.forward_test.store import SessionStore
 from algotrade.forward_test.stream import Item, Streamer
 from algotrade.forward_test.verify import Verifier
 from algotrade.platform import paging
 from algotrade.platform.caller import principal
+from algotrade.platform.thinning import thinned
 from algotrade.v1 import forward_test_service_pb2 as pb
 from algotrade.v1 import forward_test_service_pb2_grpc as pb_grpc
 from algotrade.v1 import types_pb2
@@ -40,14 +43,25 @@ LIST_SESSIONS: Final = "ListSessions"
 LIST_POSITIONS: Final = "ListPositions"
 LIST_TRADES: Final = "ListTrades"
 SESSIONS_PAGE: Final = (50, 500)  # by default, at most
+LIST_CHART_POINTS: Final = "ListChartPoints"
 TRADES_PAGE: Final = (100, 1000)
+POINTS_PAGE: Final = (500, 5000)
+POINTS: Final = 4000  # of a chart that is thinned out, at most
 
 
 class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
     """Translates between messages and who decides, who keeps, who follows."""
 
-    def __init__(self, lifecycle: Lifecycle, store: SessionStore, streamer: Streamer, verifier: Verifier) -> None:
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        store: SessionStore,
+        points: PointStore,
+        streamer: Streamer,
+        verifier: Verifier,
+    ) -> None:
         """Take them."""
+        self._points = points
         self._verifier = verifier
         self._lifecycle = lifecycle
         self._store = store
@@ -105,7 +119,9 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
         """Return a page of a session's closed trades, and on the last page the open one."""
         session = await self._lifecycle.get(principal().user_id, request.session_id)
         size = paging.page_size(request.page_size, *TRADES_PAGE)
-        closed, still_open = await self._store.trades(session, _after(session.session_id, request.page_token), size + 1)
+        closed, still_open = await self._store.trades(
+            session, _after(LIST_TRADES, session, request.page_token), size + 1
+        )
         found = closed if still_open is None or len(closed) > size else [*closed, still_open]
         page, token = found[:size], ""
         if len(found) > size:
@@ -131,6 +147,23 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
             metrics=[metric_message(one) for one in figures],
             last_sequence=record.session.last_sequence,
         )
+
+    async def ListChartPoints(self, request: pb.ListChartPointsRequest, context: Context) -> pb.ListChartPointsResponse:
+        """Return a page of a session's points, or all of them thinned out."""
+        session = await self._lifecycle.get(principal().user_id, request.session_id)
+        if request.max_points:
+            points = await points_of(self._points, session)
+            kept = await asyncio.to_thread(lambda: thinned(points.equity, min(request.max_points, POINTS)))
+            found = [point_message(points[index]) for index in kept.tolist()]
+            return pb.ListChartPointsResponse(points=found, total_points=len(points))
+        size = paging.page_size(request.page_size, *POINTS_PAGE)
+        after = _after(LIST_CHART_POINTS, session, request.page_token) - 1  # a bar may start at 0
+        points, token = await points_of(self._points, session, after, size), ""
+        if points.more:
+            last = points[len(points) - 1].bar.start_ns
+            token = paging.write_token(f"{LIST_CHART_POINTS} {session.session_id}", last + 1)
+        page = [point_message(points[index]) for index in range(len(points))]
+        return pb.ListChartPointsResponse(points=page, next_page_token=token)
 
     async def VerifyParity(self, request: pb.VerifyParityRequest, context: Context) -> pb.VerifyParityResponse:
         """Replay a session's past and compare what is stored of it."""
@@ -175,8 +208,8 @@ def _before(call: str, token: str) -> tuple[datetime, str] | None:
     return create_time, session_id
 
 
-def _after(session_id: str, token: str) -> int:
-    keys = paging.read_token(f"{LIST_TRADES} {session_id}", token, 1)
+def _after(call: str, session: Session, token: str) -> int:
+    keys = paging.read_token(f"{call} {session.session_id}", token, 1)
     if keys is None:
         return 0
     if not isinstance(keys[0], int) or not 0 <= keys[0] < 2**63:

@@ -111,6 +111,7 @@ POLICY: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListTrades": (Access.USER, Tier.READ),
         "ListPositions": (Access.USER, Tier.READ),
         "GetMetrics": (Access.USER, Tier.READ),
+        "ListChartPoints": (Access.USER, Tier.READ),
         "VerifyParity": (Access.USER, Tier.COMPUTE),
     },
     "algotrade.v1.NotificationService": {

@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     command_seconds: Seconds = 10.0  # a call waits no longer for the worker to apply its command
     archive_after_seconds: Annotated[float, Field(ge=0)] = 6 * 3600.0  # so old is a tick that is archived
     archive_poll_seconds: Seconds = 5.0
+    chart_seconds: Seconds = 2.0  # the points of a session's chart are behind it by about so much
     verify_seconds: Seconds = 25.0  # a session's past is replayed for no longer when somebody asks for its certificate
     verifications: Annotated[int, Field(ge=1, le=64)] = 2  # … of so many at once
     mark_seconds: Annotated[float, Field(ge=0)] = 0.25  # a stream's marks are at least so far apart

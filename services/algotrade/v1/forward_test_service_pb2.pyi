@@ -837,6 +837,74 @@ class ListTradesResponse(_message.Message):
 Global___ListTradesResponse: _TypeAlias = ListTradesResponse  # noqa: Y015
 
 @_typing.final
+class ListChartPointsRequest(_message.Message):
+    """ListChartPointsRequest is the argument of ListChartPoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    MAX_POINTS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session."""
+    max_points: _builtins.int
+    """Most points to return in one answer for the whole session, at least 4; more than 4000 means 4000. 0: every point, in
+    pages.
+    """
+    page_size: _builtins.int
+    """Most points of a page; 0 means 500, more than 5000 means 5000. Of no effect with max_points."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first. Of no effect with max_points."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        max_points: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_points", b"max_points", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChartPointsRequest: _TypeAlias = ListChartPointsRequest  # noqa: Y015
+
+@_typing.final
+class ListChartPointsResponse(_message.Message):
+    """ListChartPointsResponse is the answer of ListChartPoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_POINTS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last, and with max_points."""
+    total_points: _builtins.int
+    """With max_points: how many points there are in full. 0 without."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChartPoint]:
+        """The points, by time."""
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[Global___ChartPoint] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "points", b"points", "total_points", b"total_points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChartPointsResponse: _TypeAlias = ListChartPointsResponse  # noqa: Y015
+
+@_typing.final
 class ListPositionsRequest(_message.Message):
     """ListPositionsRequest is the argument of ListPositions."""
 
@@ -1217,6 +1285,62 @@ class ParityDifference(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ParityDifference: _TypeAlias = ParityDifference  # noqa: Y015
+
+@_typing.final
+class ChartPoint(_message.Message):
+    """ChartPoint is a closed bar of the symbol with what a session had at its close."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    EQUITY_FIELD_NUMBER: _builtins.int
+    CASH_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    open: _builtins.str
+    """Price of its first tick, a decimal string."""
+    high: _builtins.str
+    """Highest price, a decimal string."""
+    low: _builtins.str
+    """Lowest price, a decimal string."""
+    close: _builtins.str
+    """Price of its last tick, a decimal string."""
+    volume: _builtins.float
+    """Sum of the sizes of its ticks: a statistic, not an amount of the ledger."""
+    equity: _builtins.str
+    """Cash + quantity x close, a decimal string."""
+    cash: _builtins.str
+    """Cash, a decimal string."""
+    quantity: _builtins.str
+    """What was held, negative when short, a decimal string."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the bar."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        open: _builtins.str = ...,
+        high: _builtins.str = ...,
+        low: _builtins.str = ...,
+        close: _builtins.str = ...,
+        volume: _builtins.float = ...,
+        equity: _builtins.str = ...,
+        cash: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cash", b"cash", "close", b"close", "equity", b"equity", "high", b"high", "low", b"low", "open", b"open", "quantity", b"quantity", "start_time", b"start_time", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChartPoint: _TypeAlias = ChartPoint  # noqa: Y015
 
 @_typing.final
 class SessionMetric(_message.Message):

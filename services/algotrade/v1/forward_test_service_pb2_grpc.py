@@ -100,6 +100,11 @@ class ForwardTestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsResponse.FromString,
                 _registered_method=True)
+        self.ListChartPoints = channel.unary_unary(
+                '/algotrade.v1.ForwardTestService/ListChartPoints',
+                request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListChartPointsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListChartPointsResponse.FromString,
+                _registered_method=True)
         self.VerifyParity = channel.unary_unary(
                 '/algotrade.v1.ForwardTestService/VerifyParity',
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.VerifyParityRequest.SerializeToString,
@@ -221,7 +226,19 @@ class ForwardTestServiceServicer:
 
     def GetMetrics(self, request, context):
         """GetMetrics returns what a session's trades and equity come to, as last stored.
-        Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades or fills
+        than it reads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChartPoints(self, request, context):
+        """ListChartPoints returns what a session had at the close of each bar, oldest first: all in pages, or with max_points
+        at once, thinned out to points that keep every part's extremes of equity. A session whose bars are ticks is drawn on
+        bars of a second. Points follow the session by seconds; the newest 100,000 bars are kept.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID, RESOURCE_EXHAUSTED LIMIT_REACHED for more
+        fills than it reads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -304,6 +321,11 @@ def add_ForwardTestServiceServicer_to_server(servicer, server):
                     servicer.GetMetrics,
                     request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsResponse.SerializeToString,
+            ),
+            'ListChartPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChartPoints,
+                    request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListChartPointsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.ListChartPointsResponse.SerializeToString,
             ),
             'VerifyParity': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyParity,
@@ -663,6 +685,33 @@ class ForwardTestService:
             '/algotrade.v1.ForwardTestService/GetMetrics',
             algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsRequest.SerializeToString,
             algotrade_dot_v1_dot_forward__test__service__pb2.GetMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChartPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.ForwardTestService/ListChartPoints',
+            algotrade_dot_v1_dot_forward__test__service__pb2.ListChartPointsRequest.SerializeToString,
+            algotrade_dot_v1_dot_forward__test__service__pb2.ListChartPointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

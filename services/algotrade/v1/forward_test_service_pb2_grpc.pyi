@@ -95,7 +95,15 @@ class ForwardTestServiceStub:
     """
     GetMetrics: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetMetricsRequest, _forward_test_service_pb2.GetMetricsResponse]
     """GetMetrics returns what a session's trades and equity come to, as last stored.
-    Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades or fills
+    than it reads.
+    """
+    ListChartPoints: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.ListChartPointsRequest, _forward_test_service_pb2.ListChartPointsResponse]
+    """ListChartPoints returns what a session had at the close of each bar, oldest first: all in pages, or with max_points
+    at once, thinned out to points that keep every part's extremes of equity. A session whose bars are ticks is drawn on
+    bars of a second. Points follow the session by seconds; the newest 100,000 bars are kept.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID, RESOURCE_EXHAUSTED LIMIT_REACHED for more
+    fills than it reads.
     """
     VerifyParity: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.VerifyParityRequest, _forward_test_service_pb2.VerifyParityResponse]
     """VerifyParity replays a session's past from the ticks it saw, with its own module, settings, parameters and commands,
@@ -171,7 +179,15 @@ class ForwardTestServiceAsyncStub(ForwardTestServiceStub):
     """
     GetMetrics: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetMetricsRequest, _forward_test_service_pb2.GetMetricsResponse]  # type: ignore[assignment]
     """GetMetrics returns what a session's trades and equity come to, as last stored.
-    Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades or fills
+    than it reads.
+    """
+    ListChartPoints: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.ListChartPointsRequest, _forward_test_service_pb2.ListChartPointsResponse]  # type: ignore[assignment]
+    """ListChartPoints returns what a session had at the close of each bar, oldest first: all in pages, or with max_points
+    at once, thinned out to points that keep every part's extremes of equity. A session whose bars are ticks is drawn on
+    bars of a second. Points follow the session by seconds; the newest 100,000 bars are kept.
+    Errors: NOT_FOUND SESSION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID, RESOURCE_EXHAUSTED LIMIT_REACHED for more
+    fills than it reads.
     """
     VerifyParity: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.VerifyParityRequest, _forward_test_service_pb2.VerifyParityResponse]  # type: ignore[assignment]
     """VerifyParity replays a session's past from the ticks it saw, with its own module, settings, parameters and commands,
@@ -322,7 +338,21 @@ class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_forward_test_service_pb2.GetMetricsResponse, _abc.Awaitable[_forward_test_service_pb2.GetMetricsResponse]]:
         """GetMetrics returns what a session's trades and equity come to, as last stored.
-        Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades than it reads.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, RESOURCE_EXHAUSTED LIMIT_REACHED for more closed trades or fills
+        than it reads.
+        """
+
+    @_abc_1.abstractmethod
+    def ListChartPoints(
+        self,
+        request: _forward_test_service_pb2.ListChartPointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forward_test_service_pb2.ListChartPointsResponse, _abc.Awaitable[_forward_test_service_pb2.ListChartPointsResponse]]:
+        """ListChartPoints returns what a session had at the close of each bar, oldest first: all in pages, or with max_points
+        at once, thinned out to points that keep every part's extremes of equity. A session whose bars are ticks is drawn on
+        bars of a second. Points follow the session by seconds; the newest 100,000 bars are kept.
+        Errors: NOT_FOUND SESSION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID, RESOURCE_EXHAUSTED LIMIT_REACHED for more
+        fills than it reads.
         """
 
     @_abc_1.abstractmethod

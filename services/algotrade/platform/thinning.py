@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from algotrade.backtest.store import Floats, Integers
 
-
-def thinned(values: Floats, most: int) -> Integers:
+def thinned(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.int64]:
     """Return indices, rising, of at most so many points (4 or more): the first, the last, and each part's extremes."""
     count = len(values)
     if count <= most:

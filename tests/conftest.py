@@ -53,6 +53,7 @@ def session_settings(data_dir: Path) -> Settings:
         idle_in_transaction_seconds=20,
         shutdown_grace_seconds=1,
         bus_poll_seconds=0.05,
+        chart_seconds=0.2,
         log_level="warning",
     )
 

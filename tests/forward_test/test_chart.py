@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from forward_test.test_lifecycle import failure
-from forward_test.test_recovery import START, logged
+from forward_test.test_recovery import EAGER, START, logged, walk
 from graphs import at_prices, sma_cross
 from market_data.feeds import SECOND, ManualFeed
 from sqlalchemy import text
@@ -277,3 +278,48 @@ async def test_points_follow_by_themselves(trader: Any, feed: ManualFeed, platfo
         while len(await whole(ada, session)) < len(build_bars(ticks, 5 * SECOND)):
             pass
     running.cancel()
+
+
+async def test_metrics_of_the_equity_at_closes(
+    trader: Any, feed: ManualFeed, platform: Platform, charter: Charter
+) -> None:
+    """Sharpe, worked out from the points alone; the engine's own deepest fall is the one that the points have."""
+    ada = await trader()
+    session = await ada.started(sma_cross(2, 5), "AAA", settings=BARS_OF_5S)
+    await pushed(platform, feed, jagged(3, 600))
+    await ada.at_tick(session, 600)
+
+    async def metrics() -> dict[str, str]:
+        response = await ada.sessions.GetMetrics(pb.GetMetricsRequest(session_id=session.session_id))
+        return {one.name: one.value for one in response.metrics}
+
+    early = await metrics()
+    assert (early["charted_bars"], early["sharpe"], early["volatility"], early["exposure"]) == ("0", "", "", "")
+    await charter.turn()
+    found, points = await metrics(), await whole(ada, session)
+    equity = np.array([float(point.equity) for point in points])
+    returns = equity[1:] / equity[:-1] - 1
+    spacing = np.median(np.diff(starts(points))) / SECOND
+    sharpe = returns.mean() / returns.std(ddof=1) * np.sqrt(365 * 86_400 / spacing)
+    assert float(found["sharpe"]) == pytest.approx(sharpe)
+    peaks = np.maximum.accumulate(np.maximum(equity, 10_000))
+    assert float(found["max_drawdown"]) == pytest.approx(100 * (equity / peaks - 1).min())
+    held = np.mean([point.quantity != "0" for point in points])
+    assert float(found["exposure"]) == pytest.approx(100 * held)
+    assert found["charted_bars"] == str(len(points))
+
+
+async def test_rejections_are_counted_by_reason(trader: Any, feed: ManualFeed, platform: Platform) -> None:
+    ada = await trader()
+    session = await ada.started(EAGER, "AAA", settings={"interval": "tick"})
+    await pushed(platform, feed, walk(3, 60))
+    await ada.at_tick(session, 60)
+    events = await ada.events(session, (await ada.get(session)).last_sequence)
+    refused = Counter(e.reason for e in events if e.kind == pb.SESSION_EVENT_KIND_REJECTION)
+    assert len(refused) >= 1
+    response = await ada.sessions.GetMetrics(pb.GetMetricsRequest(session_id=session.session_id))
+    found = {one.name: one.value for one in response.metrics}
+    assert found["rejections"] == str(refused.total())
+    assert {f"rejections_{reason}": str(count) for reason, count in refused.items()} == {
+        name: value for name, value in found.items() if name.startswith("rejections_")
+    }

@@ -1,7 +1,7 @@
 """What a session's stored trades and equity come to.
 
-A session keeps no equity of its bars, so what needs a curve is computed from the balance after closed trades, and says
-so. The one exception is the deepest fall of the equity, which the engine itself carries along.
+What needs a curve of equity is read from the points of the session's chart: bars that closed since it traded, the
+newest 100,000. It is undefined where there are none. The deepest fall of the equity the engine itself carries along.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 
 from algotrade.engine import fixed
-from algotrade.engine.metrics import Metric, of_trades
+from algotrade.engine.metrics import Metric, Run, essentials, of_trades
 from algotrade.engine.runtime import state_of
 from algotrade.engine.trades import Trade
 from algotrade.forward_test.book import engine_trade
+from algotrade.forward_test.points import Points
 from algotrade.forward_test.session import Session
 from algotrade.forward_test.store import Record, SessionStore
 from algotrade.platform import limits
@@ -25,6 +26,11 @@ from algotrade.platform.errors import NotFound, ResourceExhausted
 
 DAY_NS: Final = 86_400 * SECOND_NS
 DAYS_A_YEAR: Final = 365
+_OF_CURVE: Final = {
+    "volatility": "deviation of returns (n - 1) x sqrt(periods a year)",
+    "sharpe": "mean return / deviation x sqrt(periods a year)",
+    "sortino": "mean return / root mean square of the returns below 0 (over all returns) x sqrt(periods a year)",
+}
 
 
 async def record_of(store: SessionStore, session: Session) -> Record:
@@ -43,12 +49,12 @@ async def record_of(store: SessionStore, session: Session) -> Record:
     return record
 
 
-def figures_of(record: Record) -> tuple[Metric, ...]:
+def figures_of(record: Record, points: Points) -> tuple[Metric, ...]:
     """Return the figures in the order in which they are shown."""
     closed = [engine_trade(trade) for trade in record.closed]
     still_open = [engine_trade(record.open)] if record.open else []
-    worth = (*_worth(record.session), *_risk(record, closed))
-    return (*worth, *of_trades([*closed, *still_open]))
+    worth = (*_worth(record.session), *_risk(record, closed), *_curve(record.session, points))
+    return (*worth, *of_trades([*closed, *still_open]), *_execution(record))
 
 
 def _worth(session: Session) -> Iterator[Metric]:
@@ -78,6 +84,30 @@ def _risk(record: Record, closed: Sequence[Trade]) -> Iterator[Metric]:
         "mean / deviation (n - 1) of the daily returns of the balance after closed trades x sqrt(365); UTC days from"
         " the first closed trade's entry to the last exit, those without an exit return 0",
     )
+
+
+def _curve(session: Session, points: Points) -> Iterator[Metric]:
+    """Judge the equity at closes as a backtest's is judged."""
+    found: dict[str, Metric] = {}
+    exposure = None
+    if len(points):
+        equity = points.equity
+        initial, last = session.settings.initial_cash, points[len(points) - 1].equity
+        found = {one.name: one for one in essentials(Run(points.bars, equity, initial, last, ()))}
+        exposure = 100 * float(np.mean(points.quantity != 0))
+    yield Metric(
+        "charted_bars", len(points), "count", "bars whose equity the figures from here to exposure are read from"
+    )
+    for name, definition in _OF_CURVE.items():
+        yield found.get(name) or Metric(name, None, "percent" if name == "volatility" else "ratio", definition)
+    yield Metric("exposure", exposure, "percent", "bars at whose close a position was open / all bars")
+
+
+def _execution(record: Record) -> Iterator[Metric]:
+    refused = record.rejections
+    yield Metric("rejections", sum(refused.values()), "count", "orders that were refused; by reason below")
+    for reason, count in refused.items():
+        yield Metric(f"rejections_{reason}", count, "count", f"orders that were refused as {reason}")
 
 
 def _equity_fall(record: Record) -> float | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from algotrade.engine.records import EventKind
 from algotrade.forward_test import rows
 from algotrade.forward_test.postgres_months import ensure_month
 from algotrade.forward_test.postgres_outbox import add_outgoing
@@ -18,6 +19,11 @@ from algotrade.forward_test.store import Draft, Record
 from algotrade.platform import limits
 from algotrade.platform.errors import ResourceExhausted
 from algotrade.platform.once import Once, earlier_answer, known_answer, lock_user
+
+_REJECTIONS: Final = text("""
+    SELECT reason, count(*) AS count FROM session_events
+    WHERE session_month = :month AND session_id = :session_id AND kind = :rejection GROUP BY reason ORDER BY reason
+""")
 
 
 class PostgresSessionStore:
@@ -97,9 +103,12 @@ class PostgresSessionStore:
         async with self._engine.connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")
             closed, row = await _traded(connection, session, 0, most)
-        if row is None:
-            raise KeyError(session.session_id)
-        return Record(rows.session(row), rows.state(row), closed, rows.open_trade(row))
+            if row is None:
+                raise KeyError(session.session_id)
+            where = {"month": session.month, "session_id": UUID(session.session_id), "rejection": EventKind.REJECTION}
+            rejections = (await connection.execute(_REJECTIONS, where)).all()
+        counts: dict[str, int] = dict(rejections)
+        return Record(rows.session(row), rows.state(row), closed, rows.open_trade(row), counts)
 
     async def trades(self, session: Session, after: int, count: int) -> tuple[list[SessionTrade], SessionTrade | None]:
         """Select along the primary key; both tables as of one moment."""

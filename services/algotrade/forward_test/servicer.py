@@ -141,7 +141,8 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
         """Return what a session's trades come to."""
         session = await self._lifecycle.get(principal().user_id, request.session_id)
         record = await record_of(self._store, session)
-        figures = await asyncio.to_thread(figures_of, record)
+        points = await points_of(self._points, session)
+        figures = await asyncio.to_thread(figures_of, record, points)
         return pb.GetMetricsResponse(
             session_id=session.session_id,
             metrics=[metric_message(one) for one in figures],

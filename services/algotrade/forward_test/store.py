@@ -46,12 +46,13 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A session with all that it has traded, in order."""
+    """A session with all that it has traded, in order, and how often its orders were refused, by reason."""
 
     session: Session
     state: bytes | None
     closed: list[SessionTrade]
     open: SessionTrade | None
+    rejections: Mapping[str, int]
 
 
 class SessionStore(Protocol):
@@ -88,8 +89,9 @@ class SessionStore(Protocol):
         ...
 
     async def record(self, session: Session, most: int) -> Record:
-        """Return a session with its closed trades, ``most`` at most, and the open one, all as of one moment.
+        """Return a session with its closed trades, ``most`` at most, the open one and the count of rejections.
 
+        All as of one moment.
         Raises KeyError where the session has gone meanwhile.
         """
         ...

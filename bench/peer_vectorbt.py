@@ -1,7 +1,8 @@
-"""vectorbt's Rust engine on the same crossover; run by backtest_sma.py with the interpreter of .venv-vectorbt.
+"""vectorbt's Rust engine on the same crossover; run by backtest_sma.py and optimize.py with .venv-vectorbt's Python.
 
-Arguments: a .npy of the closes and how many times to run. Prints one line of JSON. vectorbt fills on the close of the
-signal's bar; the timed spans are from the series in memory to trade count and final equity, and on to the drawdown.
+Arguments: a .npy of the closes, how many times to run, and for a sweep a .npy of pairs of periods. Prints one line of
+JSON. vectorbt fills on the close of the signal's bar; the timed spans are from the series in memory to trade count and
+final equity, and on to the drawdown; a sweep is timed whole.
 """
 
 import gc
@@ -26,12 +27,28 @@ def simulate(close: pd.Series) -> tuple[vbt.Portfolio, dict[str, float]]:
     return portfolio, {"trades": int(portfolio.trades.closed.count()), "equity": float(portfolio.final_value())}
 
 
-def main(path: str, runs: int) -> None:
-    vbt.settings["engine"] = "rust"
-    import vectorbt_rust
+def sweep(close: pd.Series, pairs: np.ndarray) -> int:
+    """Every pair a column; count all trades."""
+    fast = vbt.MA.run(close, pairs[:, 0].tolist(), short_name="fast", run_unique=True)
+    slow = vbt.MA.run(close, pairs[:, 1].tolist(), short_name="slow", run_unique=True)
+    entries, exits = fast.ma_crossed_above(slow), fast.ma_crossed_below(slow)
+    portfolio = vbt.Portfolio.from_signals(close, entries, exits, fees=FEE, init_cash=CASH, freq="1min")
+    trades, equity, drawdown = portfolio.trades.closed.count(), portfolio.final_value(), portfolio.max_drawdown()
+    assert len(trades) == len(equity) == len(drawdown) == len(pairs)
+    return int(trades.sum())
 
-    prices = np.load(path)
-    close = pd.Series(prices, index=pd.date_range("2021-01-01", periods=len(prices), freq="min"))
+
+def time_sweep(close: pd.Series, runs: int, pairs: np.ndarray) -> dict[str, object]:
+    trades, seconds = sweep(close, pairs), []
+    for _ in range(runs):
+        gc.collect()
+        start = time.perf_counter()
+        sweep(close, pairs)
+        seconds.append(time.perf_counter() - start)
+    return {"trades": trades, "seconds": seconds}
+
+
+def time_one(close: pd.Series, runs: int) -> dict[str, object]:
     portfolio, found = simulate(close)  # the first call compiles and fills caches: not timed
     found["drawdown"] = -float(portfolio.max_drawdown())
     to_fills, to_drawdown = [], []
@@ -42,9 +59,19 @@ def main(path: str, runs: int) -> None:
         to_fills.append(time.perf_counter() - start)
         portfolio.max_drawdown()
         to_drawdown.append(time.perf_counter() - start)
+    return found | {"to_fills": to_fills, "to_drawdown": to_drawdown}
+
+
+def main(path: str, runs: int, pairs_path: str = "") -> None:
+    vbt.settings["engine"] = "rust"
+    import vectorbt_rust
+
+    prices = np.load(path)
+    close = pd.Series(prices, index=pd.date_range("2021-01-01", periods=len(prices), freq="min"))
+    found = time_sweep(close, runs, np.load(pairs_path)) if pairs_path else time_one(close, runs)
     version = f"{vbt.__version__} + rust {vectorbt_rust.__version__}"
-    print(json.dumps(found | {"to_fills": to_fills, "to_drawdown": to_drawdown, "version": version}))
+    print(json.dumps(found | {"version": version}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -8,6 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # `make run SECONDS=20` stops by itself.
 RUN_ARGS := $(if $(SECONDS),--seconds $(SECONDS))
+QUESTIONS := backtest_sma optimize compile sessions dispatch window decision_to_trade stream_ticks sessions_service load
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
@@ -72,7 +73,8 @@ nightly: clients .venv-peers/.installed ## the long tests
 	$(BIN)/python -m pytest -n 2 -m nightly
 
 bench: setup .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run
-	set -e; for question in backtest_sma compile sessions dispatch window; do $(BIN)/python bench/$$question.py; done
+	set -e; export GRPC_ENABLE_FORK_SUPPORT=false; \
+	for question in $(QUESTIONS); do $(BIN)/python bench/$$question.py; done
 
 gen: setup ## generate the Python stubs from protos/, and docs/nodes.md from the catalogue
 	$(BIN)/python protos/generate.py

@@ -15,6 +15,7 @@ from algotrade.forward_test import postgres_bases as bases
 from algotrade.forward_test import rows
 from algotrade.forward_test.postgres_archive import REWIND
 from algotrade.forward_test.postgres_outbox import add_outgoing
+from algotrade.forward_test.postgres_wants import subscribe, unsubscribe
 from algotrade.forward_test.session import (
     POSITION_LOST,
     Command,
@@ -287,6 +288,10 @@ async def _write(connection: AsyncConnection, commit: Commit) -> None:
     ):
         if values:
             await connection.execute(statement, rows.arrays(columns, values))
+    if commit.starts:
+        await subscribe(connection, [session for session, _ in commit.starts])
+    if ended := [one.session for one in progress if one.session.status.final]:
+        await unsubscribe(connection, ended)
     for session, place in commit.starts:
         keys = {"symbol": session.symbol, "session_id": UUID(session.session_id)}
         await connection.execute(REWIND, {**keys, "partition": place.partition, "begin": place.offset})

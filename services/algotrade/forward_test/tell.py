@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -66,6 +67,15 @@ def outgoing_status(session: Session, event_ns: int) -> Outgoing:
         session_id=session.session_id, user_id=session.user_id, shard=session.shard, status=change
     )
     return _outgoing(session, topics.FORWARD_TEST_EVENTS, message, session.correlation_id)
+
+
+def outgoing_subscription(session: Session, *, subscribed: bool) -> Outgoing:
+    """Return the message that says that a session begins or ceases to want its symbol's feed."""
+    message = events_pb2.SymbolSubscriptionChange(
+        symbol=session.symbol, user_id=session.user_id, session_id=session.session_id, subscribed=subscribed
+    )
+    told = _outgoing(session, topics.SYMBOL_SUBSCRIPTIONS, message, session.correlation_id)
+    return replace(told, key=session.symbol)
 
 
 def _of(session: Session, happening: Happening) -> list[Outgoing]:

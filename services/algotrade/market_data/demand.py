@@ -1,4 +1,4 @@
-"""Which feeds are wanted: as the subscriptions are, and then as symbol-subscriptions says they change."""
+"""Which feeds are wanted: as the subscriptions are, counted again whenever symbol-subscriptions says they change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from algotrade.platform.bus import Bus, OffsetOutOfRange
 from algotrade.platform.database import is_away
 from algotrade.platform.log import logger
 from algotrade.platform.topics import SYMBOL_SUBSCRIPTIONS as TOPIC
-from algotrade.v1.events_pb2 import SymbolSubscriptionChange
 
 log = logger(__name__)
 
@@ -20,7 +19,7 @@ RETRY_SECONDS = 1.0
 
 
 class Demand:
-    """Knows how many users want each feed that runs on demand, and wakes who waits for a change."""
+    """Knows how many users and sessions want each feed that runs on demand, and wakes who waits for a change."""
 
     def __init__(self, symbols: Iterable[str]) -> None:
         """Begin with nobody wanting any of them."""
@@ -54,11 +53,12 @@ class Demand:
 
     async def _follow(self, store: SubscriptionStore, bus: Bus) -> None:
         position = (await bus.bounds(TOPIC, 0)).end  # before the counts: a change in between is seen twice, not never
+        await self._count(store)
+        async with aclosing(bus.subscribe(TOPIC, {0: position}, READ)) as batches:
+            async for _ in batches:
+                await self._count(store)
+
+    async def _count(self, store: SubscriptionStore) -> None:
         counts = await store.counts()
         for symbol in self._subscribers:
             self.set(symbol, counts.get(symbol, 0))
-        async with aclosing(bus.subscribe(TOPIC, {0: position}, READ)) as batches:
-            async for records in batches:
-                for record in records:
-                    change = SymbolSubscriptionChange.FromString(record.payload)
-                    self.set(change.symbol, change.subscribers)

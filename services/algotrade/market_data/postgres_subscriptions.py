@@ -32,7 +32,11 @@ _OF_USER: Final = text("""
     FROM subscriptions AS mine WHERE mine.user_id = :user_id AND mine.symbol COLLATE "C" > :after
     ORDER BY mine.symbol COLLATE "C" LIMIT :count
 """)
-_COUNTS: Final = text("SELECT symbol, count(*) AS subscribers FROM subscriptions GROUP BY symbol")
+_COUNTS: Final = text("""
+    SELECT symbol, count(*) AS wanting FROM (
+        SELECT symbol FROM subscriptions UNION ALL SELECT symbol FROM session_subscriptions
+    ) AS wanted GROUP BY symbol
+""")
 _SIZES: Final = text("SELECT symbol, ticks FROM symbol_windows")
 _KEEP_SIZE: Final = text("""
     INSERT INTO symbol_windows (symbol, ticks) VALUES (:symbol, :ticks)
@@ -82,9 +86,9 @@ class PostgresSubscriptions:
             return [Subscription(row.symbol, row.create_time, row.subscribers) for row in rows]
 
     async def counts(self) -> Mapping[str, int]:
-        """Count the rows of each symbol."""
+        """Count the rows of each symbol, of users and of sessions."""
         async with self._engine.connect() as connection:
-            return {row.symbol: row.subscribers for row in await connection.execute(_COUNTS)}
+            return {row.symbol: row.wanting for row in await connection.execute(_COUNTS)}
 
     async def sizes(self) -> Mapping[str, int]:
         """Select from symbol_windows."""

@@ -61,7 +61,7 @@ class SubscriptionStore(Protocol):
         ...
 
     async def counts(self) -> Mapping[str, int]:
-        """Return how many users want each symbol; none is left out at 0."""
+        """Return how many users and sessions want each symbol; those that nobody wants may be missing."""
         ...
 
 

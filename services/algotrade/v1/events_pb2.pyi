@@ -111,17 +111,20 @@ class SymbolSubscriptionChange(_message.Message):
     SUBSCRIBED_FIELD_NUMBER: _builtins.int
     SUBSCRIBERS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     """The symbol."""
     user_id: _builtins.str
-    """Who."""
+    """Who, or whose session."""
     subscribed: _builtins.bool
     """Whether they want it now."""
     subscribers: _builtins.int
-    """How many users want it from here on."""
+    """How many users want it from here on, sessions not among them; 0 in what a session's record says."""
+    session_id: _builtins.str
+    """The session that began or ceased to want it by itself; empty where the user did."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When."""
+        """When; absent in what a session's record says."""
 
     def __init__(
         self,
@@ -131,10 +134,11 @@ class SymbolSubscriptionChange(_message.Message):
         subscribed: _builtins.bool = ...,
         subscribers: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        session_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "subscribed", b"subscribed", "subscribers", b"subscribers", "symbol", b"symbol", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "session_id", b"session_id", "subscribed", b"subscribed", "subscribers", b"subscribers", "symbol", b"symbol", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

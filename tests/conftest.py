@@ -54,6 +54,7 @@ def session_settings(data_dir: Path) -> Settings:
         shutdown_grace_seconds=1,
         bus_poll_seconds=0.05,
         chart_seconds=0.2,
+        check_seconds=3600.0,  # tests that alter what is stored check it themselves
         log_level="warning",
     )
 

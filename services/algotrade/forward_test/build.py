@@ -11,12 +11,14 @@ import grpc
 from algotrade.forward_test.archive import Archivist
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.charts import Charter
+from algotrade.forward_test.checks import Checker
 from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.lifecycle import Lifecycle
 from algotrade.forward_test.marks import Marks
 from algotrade.forward_test.postgres import PostgresSessionStore
 from algotrade.forward_test.postgres_archive import PostgresArchive
 from algotrade.forward_test.postgres_charts import PostgresCharts
+from algotrade.forward_test.postgres_checks import PostgresChecks
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_outbox import PostgresOutbox
 from algotrade.forward_test.postgres_points import PostgresPoints
@@ -75,6 +77,16 @@ async def build(
         every_seconds=settings.archive_poll_seconds,
     )
     charter = Charter(PostgresCharts(platform.database), source, every_seconds=settings.chart_seconds)
+    checker = Checker(
+        PostgresChecks(platform.database),
+        proofs,
+        source,
+        store,
+        clock,
+        platform.metrics,
+        every_seconds=settings.check_seconds,
+        replay_seconds=settings.check_replay_seconds,
+    )
     worker = Worker(
         ledger or PostgresLedger(platform.database),
         platform.bus,
@@ -110,6 +122,7 @@ async def build(
     relaying = asyncio.create_task(relay.run(), name="forward-test-relay")
     archiving = asyncio.create_task(archivist.run(), name="forward-test-archive")
     charting = asyncio.create_task(charter.run(), name="forward-test-charts")
+    checking = asyncio.create_task(checker.run(), name="forward-test-checks")
     marking = asyncio.create_task(marks.run(), name="forward-test-marks")
 
     async def probe_worker() -> None:
@@ -143,6 +156,7 @@ async def build(
         await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)
         await _end(working)
         await _end(marking)
+        await _end(checking)
         await _end(charting)
         await _end(archiving)
         await _end(relaying)

@@ -10,7 +10,16 @@ import structlog
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.lane import Lane
 from algotrade.forward_test.member import Member
-from algotrade.forward_test.session import Applied, Command, CommandKind, Commit, Place, Session, Status
+from algotrade.forward_test.session import (
+    REPLAY_DIVERGED,
+    Applied,
+    Command,
+    CommandKind,
+    Commit,
+    Place,
+    Session,
+    Status,
+)
 from algotrade.forward_test.shards import Shards
 from algotrade.platform import failpoints, limits
 from algotrade.platform.bus import Bus, partition_of
@@ -68,6 +77,9 @@ class Obedience:
             await self._pass(command)
             return
         lane, member = found
+        if command.kind is CommandKind.HALT:
+            await self._shards.commit([lane.halted(member, REPLAY_DIVERGED)], [_applied(command, lane, member)])
+            return
         if status is Status.STOPPING and len(lane.members) > 1:
             lane = lane.alone(member)
             self._shards.lanes.add(lane)
@@ -93,6 +105,8 @@ _AFTER: Final = {
 
 def after(kind: CommandKind, lane: Lane, member: Member) -> Status | None:
     """Return a session's status after a command; None where the command changes nothing."""
+    if kind is CommandKind.HALT:
+        return Status.HALTED
     if kind is CommandKind.STOP_KEEP:
         return Status.STOPPED
     if kind is CommandKind.STOP_FLATTEN:

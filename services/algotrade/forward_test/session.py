@@ -47,9 +47,11 @@ class CommandKind(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     FLATTEN = "flatten"
+    HALT = "halt"  # nobody asks for it: its past is not what its ticks make of it
 
 
 POSITION_LOST = "position_lost"  # why a segment ends: the log no longer holds what follows
+REPLAY_DIVERGED = "replay_diverged"  # why a session halts: a replay of its past gives something else than is stored
 
 
 class OwnKind(IntEnum):

@@ -49,6 +49,8 @@ def outgoing_command(session: Session, command: Command, now_ns: int) -> Outgoin
             message.stop.mode = pb.STOP_MODE_FLATTEN
         case CommandKind.STOP_KEEP:
             message.stop.mode = pb.STOP_MODE_KEEP
+        case CommandKind.HALT:
+            message.halt.SetInParent()
     return _outgoing(session, topics.FORWARD_TEST_EVENTS, message, command.correlation_id)
 
 

@@ -177,7 +177,11 @@ class Check:
         return divergence or await self._end(replay, comparison)
 
     def _replay(self, base: Held) -> Replay:
-        commands = [past for past in self._trail.commands if past.segment == self._stretch.number]
+        commands = [
+            past
+            for past in self._trail.commands
+            if past.segment == self._stretch.number and past.kind is not CommandKind.HALT  # it comes from outside
+        ]
         return Replay(self._artefact, base, commands, self._stretch.end, self._hash)
 
     async def _step(self, replay: Replay, comparison: Comparison) -> Divergence | None:

@@ -75,6 +75,9 @@ class Metrics:
     def _sessions_and_runs(self) -> None:
         self.sessions = self._gauge("algotrade_sessions", "Sessions stored.", "status")
         self.sessions_held = self._gauge("algotrade_sessions_held", "Sessions in memory of the worker.", "state")
+        self.session_checks = self._counter(
+            "algotrade_session_checks_total", "Sessions replayed from their last base, by what was found.", "outcome"
+        )
         self.session_step_seconds = self._seconds("algotrade_session_step_seconds", "Time to step a lane over a batch.")
         self.session_commit_seconds = self._seconds("algotrade_session_commit_seconds", "Time to commit what happened.")
         self.worker_lag_records = self._gauge(

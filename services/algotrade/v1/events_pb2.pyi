@@ -325,6 +325,7 @@ class ForwardTestEvent(_message.Message):
     RESUME_FIELD_NUMBER: _builtins.int
     FLATTEN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    HALT_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """Id of the command; empty where it is none."""
     session_id: _builtins.str
@@ -361,6 +362,10 @@ class ForwardTestEvent(_message.Message):
     def status(self) -> Global___SessionStatusChange:
         """The session's status has changed, for good."""
 
+    @_builtins.property
+    def halt(self) -> Global___HaltCommand:
+        """Halt: a replay of its past gives something else than is stored."""
+
     def __init__(
         self,
         *,
@@ -375,16 +380,34 @@ class ForwardTestEvent(_message.Message):
         resume: Global___ResumeCommand | None = ...,
         flatten: Global___FlattenCommand | None = ...,
         status: Global___SessionStatusChange | None = ...,
+        halt: Global___HaltCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "flatten", b"flatten", "pause", b"pause", "resume", b"resume", "start", b"start", "status", b"status", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "flatten", b"flatten", "halt", b"halt", "pause", b"pause", "resume", b"resume", "start", b"start", "status", b"status", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_id", b"command_id", "create_time", b"create_time", "flatten", b"flatten", "pause", b"pause", "resume", b"resume", "session_id", b"session_id", "shard", b"shard", "start", b"start", "status", b"status", "stop", b"stop", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_id", b"command_id", "create_time", b"create_time", "flatten", b"flatten", "halt", b"halt", "pause", b"pause", "resume", b"resume", "session_id", b"session_id", "shard", b"shard", "start", b"start", "status", b"status", "stop", b"stop", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "stop", "pause", "resume", "flatten", "status"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "stop", "pause", "resume", "flatten", "status", "halt"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
 Global___ForwardTestEvent: _TypeAlias = ForwardTestEvent  # noqa: Y015
+
+@_typing.final
+class HaltCommand(_message.Message):
+    """HaltCommand asks a session to halt as `replay_diverged`. No user asks for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HaltCommand: _TypeAlias = HaltCommand  # noqa: Y015
 
 @_typing.final
 class SessionStatusChange(_message.Message):

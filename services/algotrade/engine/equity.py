@@ -18,5 +18,6 @@ def equity_curve(bars: Records, events: Records, initial_cash: int) -> npt.NDArr
     signed = np.where(fills["kind"] == EventKind.ENTRY, fills["quantity"], -fills["quantity"])
     cash = np.concatenate([[initial_cash], fills["cash"]]) / SCALE
     quantity = np.concatenate([[0], np.cumsum(signed)]) / SCALE
-    last = np.searchsorted(fills["ts"], bars["ts"], side="right")
-    return np.asarray(cash[last] + quantity[last] * (bars["close"] / SCALE), np.float64)
+    first = np.searchsorted(bars["ts"], fills["ts"])  # the bar from whose close on a fill counts; there are fewer fills
+    lasting = np.diff(first, prepend=0, append=len(bars))
+    return np.asarray(np.repeat(cash, lasting) + np.repeat(quantity, lasting) * (bars["close"] / SCALE), np.float64)

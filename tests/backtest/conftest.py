@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from algotrade.backtest.build import build
+from algotrade.backtest.optimise.judge import Judge
 from algotrade.backtest.run import run
 from algotrade.backtest.store import Claim, Outcome
 from algotrade.engine.backtest import Progress
@@ -170,9 +171,9 @@ async def backtests_on(serve: Any, upstream: Any) -> Any:
     """Return ``await backtests_on(runs, on=platform)``: one more backtest server."""
     opened = []
 
-    async def make(runs: Any = run, **fields: Any) -> Any:
+    async def make(runs: Any = run, judges: Any = Judge, **fields: Any) -> Any:
         opened.append(open_channel(f"127.0.0.1:{upstream.port}"))
-        return await serve(partial(build, upstream=opened[-1], runs=runs), **fields)
+        return await serve(partial(build, upstream=opened[-1], runs=runs, judges=judges), **fields)
 
     yield make
     for channel in opened:
@@ -205,3 +206,27 @@ async def ada(trader_on: Any, server: Any) -> Trader:
 @pytest.fixture
 async def bob(trader_on: Any, server: Any) -> Trader:
     return await trader_on(server)
+
+
+@pytest.fixture
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are stored by fives, however quickly they come."""
+    monkeypatch.setattr("algotrade.backtest.studies.run.KEPT_TOGETHER", 5)
+    monkeypatch.setattr("algotrade.backtest.studies.run.KEPT_SECONDS", 1e9)
+    monkeypatch.setattr("algotrade.backtest.studies.run.PAGE", 4)
+
+
+@pytest.fixture
+def gates(serve: Any) -> Iterator[Any]:
+    """Return ``gates(passing)``: a gate that opens before the servers stop."""
+    from backtest.studying import Gate
+
+    made: list[Gate] = []
+
+    def make(passing: int = 0) -> Gate:
+        made.append(Gate(passing))
+        return made[-1]
+
+    yield make
+    for gate in made:
+        gate.open()

@@ -9,6 +9,7 @@ import grpc
 import httpx
 import pytest
 from backtest.test_backtest import GRAPH
+from backtest.test_optimise import AXES, DOCUMENT
 
 from algotrade.platform.gateway import Gateway, Upstreams
 from algotrade.platform.http import http_server
@@ -65,6 +66,47 @@ async def test_rest_and_stream(gateway, ada, token):
         assert missing.status_code == 404
         assert missing.json()["details"][0]["reason"] == "BACKTEST_NOT_FOUND"
         wrong = await http.post("", json=asked | {"settings": {"fee_bps": "-5"}})
+        assert (wrong.status_code, wrong.json()["details"][0]["reason"]) == (400, "SETTINGS_INVALID")
+
+
+async def test_an_optimization_over_rest_and_its_stream(gateway, ada, token):
+    headers = {"authorization": f"Bearer {token(ada.user_id)}"}
+    async with httpx.AsyncClient(base_url=f"http://{gateway.address}/v1/optimizations", headers=headers) as http:
+        asked = {
+            "graph": json.dumps(DOCUMENT),
+            "sample": "AAPL",
+            "axes": AXES,
+            "method": "OPTIMIZATION_METHOD_RANDOM",
+            "trials": 6,
+            "folds": 2,
+        }
+        started = (await http.post("", json=asked)).json()["optimization"]
+        one = f"/{started['optimization_id']}"
+        async with grpc.aio.insecure_channel(gateway.address) as channel:
+            stream = BacktestServiceStub(channel).WatchOptimization(
+                pb.WatchOptimizationRequest(optimization_id=started["optimization_id"]),
+                metadata=[("authorization", headers["authorization"])],
+            )
+            messages = [message async for message in stream]
+        ended = messages[-1].snapshot
+        assert ended.state == pb.OPTIMIZATION_STATE_SUCCEEDED
+        found = (await http.get(one)).json()["optimization"]
+        assert found["outcome"]["deflated_sharpe"] == ended.outcome.deflated_sharpe
+        assert [trial["number"] for trial in found["outcome"]["ranking"]] == [
+            trial.number for trial in ended.outcome.ranking
+        ]
+        trials = (await http.get(f"{one}/trials", params={"page_size": 4})).json()
+        assert [trial["number"] for trial in trials["trials"]] == [0, 1, 2, 3]
+        assert [len(trial["out_of_sample"]) for trial in trials["trials"]] == [2, 2, 2, 2]
+        progress = [json.loads(line) for line in (await http.get(f"{one}/progress")).text.splitlines()]
+        assert progress[-1]["snapshot"] == found
+        listed = (await http.get("")).json()
+        assert [entry["optimization_id"] for entry in listed["optimizations"]] == [started["optimization_id"]]
+        assert (await http.post(f"{one}:cancel", json={})).json()["optimization"] == found
+        assert (await http.delete(one)).json() == {}
+        missing = await http.get(one)
+        assert (missing.status_code, missing.json()["details"][0]["reason"]) == (404, "OPTIMIZATION_NOT_FOUND")
+        wrong = await http.post("", json=asked | {"axes": {"fast": "9"}})
         assert (wrong.status_code, wrong.json()["details"][0]["reason"]) == (400, "SETTINGS_INVALID")
 
 

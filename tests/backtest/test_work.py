@@ -244,7 +244,7 @@ async def test_a_lost_connection_costs_no_result(ada, monkeypatch, committed):
 
     async def losing(self, worker, held, outcome):
         if len(lost) < 2:
-            lost.append(held.backtest_id)
+            lost.append(held[0])
             if committed:
                 await finish(self, worker, held, outcome)
             raise ConnectionResetError

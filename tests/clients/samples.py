@@ -20,6 +20,12 @@ from algotrade.v1 import forward_test_service_pb2 as forward
 PASSWORD: Final = "correct horse battery staple"
 GRAPH: Final = json.dumps(sma_cross(3, 7))
 TEMPLATE: Final = (files("algotrade.strategy") / "templates" / "sma_cross.json").read_text(encoding="utf-8")
+OPTIMIZATION: Final[Mapping[str, Any]] = {
+    "graph": TEMPLATE,
+    "sample": "AAPL",
+    "axes": {"fast": "5:15:5", "slow": "20,40"},
+    "method": backtest.OPTIMIZATION_METHOD_GRID,
+}
 CHANNEL_URL: Final = "jsons://nowhere.invalid/hook"  # a name that cannot be, so nothing leaves the machine
 BARS_SYMBOL, TICKS_SYMBOL = "AAPL", "BTC-USD"
 
@@ -102,6 +108,19 @@ class World:
         await self.backtest()
         return self._kept["data"]
 
+    async def optimization(self, *, fresh: bool = False) -> str:
+        """Return an optimisation that has ended."""
+        if not fresh and "optimization" in self._kept:
+            return self._kept["optimization"]
+        found = (await self.do("BacktestService.StartOptimization", **OPTIMIZATION)).optimization
+        while found.state in (backtest.OPTIMIZATION_STATE_QUEUED, backtest.OPTIMIZATION_STATE_RUNNING):
+            asked = {"optimization_id": found.optimization_id}
+            found = (await self.do("BacktestService.GetOptimization", **asked)).optimization
+        assert found.state == backtest.OPTIMIZATION_STATE_SUCCEEDED, found
+        if not fresh:
+            self._kept["optimization"] = found.optimization_id
+        return str(found.optimization_id)
+
     async def api_key(self) -> tuple[str, str]:
         made = await self.do("IdentityService.CreateApiKey", name="bot")
         return made.api_key.api_key_id, made.secret
@@ -156,6 +175,8 @@ _STATIC: Final[Mapping[str, Fields]] = {
     "StrategyService.ListNodeTypes": {},
     "BacktestService.StartBacktest": {"graph": GRAPH, "sample": "AAPL"},
     "BacktestService.ListBacktests": {},
+    "BacktestService.StartOptimization": OPTIMIZATION,
+    "BacktestService.ListOptimizations": {},
     "ForwardTestService.ListSessions": {},
     "ForwardTestService.ListPositions": {},
     "NotificationService.ListNotifications": {},
@@ -173,6 +194,14 @@ async def _strategy(world: World) -> Fields:
 
 async def _backtest(world: World) -> Fields:
     return {"backtest_id": await world.backtest()}
+
+
+async def _optimization(world: World) -> Fields:
+    return {"optimization_id": await world.optimization()}
+
+
+async def _delete_optimization(world: World) -> Fields:
+    return {"optimization_id": await world.optimization(fresh=True)}
 
 
 async def _traded(world: World) -> Fields:
@@ -276,6 +305,11 @@ _MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
     "BacktestService.GetBacktestEquity": _backtest,
     "BacktestService.ExplainBar": _explained_bar,
     "BacktestService.DeleteBacktest": _delete_backtest,
+    "BacktestService.WatchOptimization": _optimization,
+    "BacktestService.CancelOptimization": _optimization,
+    "BacktestService.GetOptimization": _optimization,
+    "BacktestService.ListOptimizationTrials": _optimization,
+    "BacktestService.DeleteOptimization": _delete_optimization,
     "ForwardTestService.CreateSession": _create_session,
     "ForwardTestService.StartSession": _session("CREATED"),
     "ForwardTestService.StopSession": _session("RUNNING", mode=forward.STOP_MODE_KEEP),

@@ -23,6 +23,7 @@ TOUCHES: Final[Mapping[str, str]] = {
     "StrategyService.UpdateStrategy": "strategy_versions JOIN strategies USING (strategy_id)",
     "BacktestService.StartBacktest": "backtest_results",
     "BacktestService.RerunBacktest": "backtest_results",
+    "BacktestService.StartOptimization": "optimizations",
     "ForwardTestService.CreateSession": "forward_test_sessions",
     "ForwardTestService.StartSession": _COMMANDS,
     "ForwardTestService.PauseSession": _COMMANDS,

@@ -11,7 +11,7 @@ import pytest
 from clients.api import BY_NAME, STREAMS, Rpc
 from clients.callers import Answer
 from clients.conftest import STREAMS_PER_USER, Stage
-from clients.samples import BARS_SYMBOL, CHANNEL_URL, GRAPH, TICKS_SYMBOL, World, sample
+from clients.samples import BARS_SYMBOL, CHANNEL_URL, GRAPH, OPTIMIZATION, TICKS_SYMBOL, World, sample
 
 from algotrade.platform import limits
 
@@ -22,6 +22,7 @@ CURSORS: Final[Mapping[str, str]] = {
     "MarketDataService.StreamTicks": "after_sequence",
     "MarketDataService.StreamBars": "after_time",
     "BacktestService.WatchBacktest": "after_sequence",
+    "BacktestService.WatchOptimization": "after_sequence",
     "ForwardTestService.StreamSession": "after_sequence",
     "NotificationService.StreamNotifications": "after_sequence",
     "RealtimeService.StreamUpdates": "cursor",
@@ -89,6 +90,7 @@ MAKES: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "StrategyService.UpdateStrategy": ("MAX_STRATEGY_VERSIONS", "strategy_versions", {"graph": GRAPH}),
     "ForwardTestService.CreateSession": ("MAX_SESSIONS", "sessions", {"symbol": TICKS_SYMBOL}),
     "BacktestService.StartBacktest": ("MAX_BACKTESTS", "backtests", {"graph": GRAPH, "sample": "AAPL"}),
+    "BacktestService.StartOptimization": ("MAX_OPTIMIZATIONS", "optimizations", OPTIMIZATION),
     "NotificationService.CreateChannel": (
         "MAX_NOTIFICATION_CHANNELS",
         "notification_channels",

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from clients.api import LISTS, Rpc
 from clients.conftest import Stage
-from clients.samples import CHANNEL_URL, GRAPH, World, sample
+from clients.samples import CHANNEL_URL, GRAPH, OPTIMIZATION, World, sample
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +21,7 @@ ADDS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "StrategyService.ListStrategies": ("StrategyService.CreateStrategy", {"graph": GRAPH}),
     "StrategyService.ListStrategyVersions": ("StrategyService.UpdateStrategy", {"graph": GRAPH}),
     "BacktestService.ListBacktests": ("BacktestService.StartBacktest", {"graph": GRAPH, "sample": "AAPL"}),
+    "BacktestService.ListOptimizations": ("BacktestService.StartOptimization", OPTIMIZATION),
     "ForwardTestService.ListSessions": ("ForwardTestService.CreateSession", {"symbol": "BTC-USD"}),
     "NotificationService.ListChannels": (
         "NotificationService.CreateChannel",

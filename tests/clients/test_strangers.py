@@ -38,6 +38,8 @@ CASES = [
 INSTEAD = {
     ("BacktestService.StartBacktest", "saved.strategy_id"): "graph",
     ("BacktestService.StartBacktest", "data_hash"): "sample",
+    ("BacktestService.StartOptimization", "saved.strategy_id"): "graph",
+    ("BacktestService.StartOptimization", "data_hash"): "sample",
 }
 
 
@@ -72,7 +74,7 @@ def shape(answer: Answer, given: str) -> Any:
 def test_the_cases_cover_the_api() -> None:
     assert len(CASES) > 30
     assert {path.rpartition(".")[2] for _, path in CASES} >= {
-        "strategy_id", "session_id", "backtest_id", "api_key_id", "artefact_hash", "data_hash",
+        "strategy_id", "session_id", "backtest_id", "optimization_id", "api_key_id", "artefact_hash", "data_hash",
         "channel_id", "rule_id",
     }  # fmt: skip
 
@@ -120,7 +122,13 @@ async def test_a_screen_shows_ones_own_sessions(stage: Stage, ada: World, bob: W
 
 
 async def test_lists_show_ones_own(stage: Stage, ada: World, bob: World) -> None:
-    mine = {await ada.strategy(), await ada.session(), await ada.backtest(), (await ada.api_key())[0]}
+    mine = {
+        await ada.strategy(),
+        await ada.session(),
+        await ada.backtest(),
+        await ada.optimization(),
+        (await ada.api_key())[0],
+    }
     for rpc in RPCS:
         if (
             rpc.name.startswith("List")

@@ -50,9 +50,9 @@ def backtest_message(backtest: Backtest) -> pb.Backtest:
         failure=backtest.failure,
         progress=progress_message(backtest),
         summary=_summary(backtest.summary) if backtest.summary else None,
-        create_time=_moment(backtest.create_time),
-        start_time=_moment(backtest.start_time),
-        end_time=_moment(backtest.end_time),
+        create_time=moment(backtest.create_time),
+        start_time=moment(backtest.start_time),
+        end_time=moment(backtest.end_time),
     )
 
 
@@ -143,7 +143,8 @@ def timestamp(ns: int) -> Timestamp:
     return Timestamp(seconds=ns // SECOND_NS, nanos=ns % SECOND_NS)
 
 
-def _moment(time: datetime | None) -> Timestamp | None:
+def moment(time: datetime | None) -> Timestamp | None:
+    """Write a moment of ours."""
     if time is None:
         return None
     written = Timestamp()

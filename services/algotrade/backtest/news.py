@@ -57,8 +57,9 @@ class News:
 
     def moved(self, backtest_id: str, attempt: int, done_bars: int) -> None:
         """Say how far a run is."""
-        self._done_bars[backtest_id, attempt] = done_bars
-        self.stored(backtest_id)
+        if self._done_bars.get((backtest_id, attempt)) != done_bars:
+            self._done_bars[backtest_id, attempt] = done_bars
+            self.stored(backtest_id)
 
     def ended(self, backtest_id: str, attempt: int) -> None:
         """Say that a run has left this process."""

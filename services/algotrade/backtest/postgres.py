@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.backtest import rows
-from algotrade.backtest.store import Backtest, Draft, Floats, Inputs, no_backtest
+from algotrade.backtest.postgres_inputs import bars_of_user, bound, drop_inputs, insert_inputs
+from algotrade.backtest.store import Backtest, Draft, Floats, no_backtest
 from algotrade.engine.records import BAR, Records
 from algotrade.engine.trades import Trade
 from algotrade.platform import limits
-from algotrade.platform.errors import ResourceExhausted
 from algotrade.platform.once import Once, earlier_answer, lock_user
 
 _INSERT: Final = text("""
@@ -30,32 +29,9 @@ _INSERT: Final = text("""
         CAST(:settings AS json), CAST(:parameters AS json), :rerun_of, :total_bars, :create_time
     )
 """)
-# The update, which changes nothing, locks a row that is there already: nobody deletes it before it is referred to.
-_INPUTS: Final = (
-    text("""
-        INSERT INTO backtest_artefacts AS a (artefact_hash, module) VALUES (:artefact_hash, :module)
-        ON CONFLICT (artefact_hash) DO UPDATE SET artefact_hash = a.artefact_hash
-    """),
-    text("""
-        INSERT INTO backtest_data AS d (data_hash, bars, bar_count) VALUES (:data_hash, :bars, :bar_count)
-        ON CONFLICT (data_hash) DO UPDATE SET data_hash = d.data_hash
-    """),
-)
-_DROP_ARTEFACT: Final = text("""
-    DELETE FROM backtest_artefacts WHERE artefact_hash = :artefact_hash
-    AND NOT EXISTS (SELECT 1 FROM backtest_results WHERE artefact_hash = :artefact_hash)
-""")
-_DROP_DATA: Final = text("""
-    DELETE FROM backtest_data WHERE data_hash = :data_hash
-    AND NOT EXISTS (SELECT 1 FROM backtest_results WHERE data_hash = :data_hash)
-""")
 _KEPT: Final = text("""
     SELECT count(*) AS backtests, count(*) FILTER (WHERE state IN ('queued', 'running')) AS unfinished
     FROM backtest_results WHERE user_id = :user_id
-""")
-_KEPT_BARS: Final = text("""
-    SELECT coalesce(sum(bar_count), 0) FROM backtest_data
-    WHERE data_hash IN (SELECT data_hash FROM backtest_results WHERE user_id = :user_id) AND data_hash <> :data_hash
 """)
 
 
@@ -76,7 +52,8 @@ class PostgresBacktestStore:
                     return answer
                 await _check_room(connection, draft)
                 if draft.inputs is not None:
-                    await _insert_inputs(connection, draft.backtest, draft.inputs)
+                    one = draft.backtest
+                    await insert_inputs(connection, user_id, one.artefact_hash, one.data_hash, draft.inputs)
                 await _insert(connection, draft)
         except IntegrityError:
             if draft.inputs is None:  # what is repeated was deleted meanwhile, and its inputs with it
@@ -140,15 +117,8 @@ class PostgresBacktestStore:
         return np.frombuffer(row.bars, BAR)[: len(equity)], equity
 
     async def data(self, user_id: str, data_hash: str) -> Records | None:
-        """Select by hash, where one of the user's backtests names it."""
-        query = text("""
-            SELECT bars FROM backtest_data WHERE data_hash = :data_hash AND EXISTS (
-                SELECT 1 FROM backtest_results AS b WHERE b.data_hash = :data_hash AND b.user_id = :user_id
-            )
-        """)
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(query, {"data_hash": data_hash, "user_id": UUID(user_id)})).first()
-        return None if row is None else np.frombuffer(row.bars, BAR)
+        """Select by hash, where something of the user's names it."""
+        return await bars_of_user(self._engine, user_id, data_hash)
 
     async def cancel(self, user_id: str, backtest_id: str) -> None:
         """Update by primary key and owner, whatever the state was a moment ago."""
@@ -173,22 +143,8 @@ class PostgresBacktestStore:
             gone = (await connection.execute(statement, where)).first()
         if gone is None:
             return False
-        await self._drop(_DROP_ARTEFACT, artefact_hash=gone.artefact_hash)
-        await self._drop(_DROP_DATA, data_hash=gone.data_hash)
+        await drop_inputs(self._engine, gone.artefact_hash, gone.data_hash)
         return True
-
-    async def _drop(self, unused: TextClause, **key: str) -> None:
-        with suppress(IntegrityError):  # somebody has just begun to use it
-            async with self._engine.begin() as connection:
-                await connection.execute(unused, key)
-
-
-async def _insert_inputs(connection: AsyncConnection, backtest: Backtest, inputs: Inputs) -> None:
-    artefact, data = _INPUTS
-    await connection.execute(artefact, {"artefact_hash": backtest.artefact_hash, "module": inputs.module})
-    await connection.execute(
-        data, {"data_hash": backtest.data_hash, "bars": inputs.bars.tobytes(), "bar_count": len(inputs.bars)}
-    )
 
 
 async def _insert(connection: AsyncConnection, draft: Draft) -> None:
@@ -216,14 +172,5 @@ async def _insert(connection: AsyncConnection, draft: Draft) -> None:
 async def _check_room(connection: AsyncConnection, draft: Draft) -> None:
     owner = {"user_id": UUID(draft.backtest.user_id)}
     kept = (await connection.execute(_KEPT, owner)).one()
-    _bound("unfinished_backtests", kept.unfinished + 1, limits.MAX_UNFINISHED_BACKTESTS)
-    _bound("backtests", kept.backtests + 1, limits.MAX_BACKTESTS)
-    if draft.inputs is not None:
-        bars = (await connection.execute(_KEPT_BARS, owner | {"data_hash": draft.backtest.data_hash})).scalar_one()
-        _bound("backtest_bars", int(bars) + len(draft.inputs.bars), limits.MAX_BACKTEST_BARS)
-
-
-def _bound(limit: str, wanted: int, most: int) -> None:
-    if wanted > most:
-        sentence = f"an account keeps at most {most} {limit.replace('_', ' ')}"
-        raise ResourceExhausted("LIMIT_REACHED", sentence, limit=limit, value=most)
+    bound("unfinished_backtests", kept.unfinished + 1, limits.MAX_UNFINISHED_BACKTESTS)
+    bound("backtests", kept.backtests + 1, limits.MAX_BACKTESTS)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from datetime import datetime
 from typing import Any, Final
 
 from grpc.aio import ServicerContext
@@ -21,7 +19,9 @@ from algotrade.backtest.messages import (
 )
 from algotrade.backtest.news import News
 from algotrade.backtest.start import Starter
-from algotrade.backtest.store import Backtest, BacktestStore, no_backtest
+from algotrade.backtest.store import Backtest, BacktestStore, Claim, Outcome, no_backtest
+from algotrade.backtest.studies.servicer import OptimizationServicer, Studies
+from algotrade.backtest.tokens import moment_and_id, number_after
 from algotrade.backtest.watch import Item, Watcher
 from algotrade.backtest.work import Worker
 from algotrade.engine.metrics import benchmark, drawdowns
@@ -30,7 +30,6 @@ from algotrade.platform.caller import principal
 from algotrade.platform.clock import Clock
 from algotrade.platform.thinning import thinned
 from algotrade.v1 import backtest_service_pb2 as pb
-from algotrade.v1 import backtest_service_pb2_grpc as pb_grpc
 from algotrade.v1 import types_pb2
 
 Context = ServicerContext[Any, Any]
@@ -42,27 +41,30 @@ TRADES_PAGE: Final = (100, 1000)
 POINTS: Final = (500, 4000)
 
 
-class BacktestServicer(pb_grpc.BacktestServiceServicer):
+class BacktestServicer(OptimizationServicer):
     """Translates between messages and who begins, who works, who follows, who explains, who keeps."""
 
     def __init__(
         self,
         starter: Starter,
-        worker: Worker,
-        watcher: Watcher,
+        worker: Worker[Claim, Outcome],
+        watcher: Watcher[Backtest],
         explainer: Explainer,
         store: BacktestStore,
+        find: Callable[[str, str], Awaitable[Backtest]],
         news: News,
+        studies: Studies,
         clock: Clock,
     ) -> None:
-        """Take them."""
+        """Take them, and the same for optimisations."""
+        super().__init__(studies, clock)
         self._explainer = explainer
         self._starter = starter
         self._worker = worker
         self._watcher = watcher
         self._store = store
+        self._find = find
         self._news = news
-        self._clock = clock
 
     async def StartBacktest(self, request: pb.StartBacktestRequest, context: Context) -> pb.StartBacktestResponse:
         """Start a backtest."""
@@ -81,13 +83,13 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
             async for item in items:
                 yield self._response(item)
 
-    def _response(self, item: Item) -> pb.WatchBacktestResponse:
-        if item.backtest is None:
+    def _response(self, item: Item[Backtest]) -> pb.WatchBacktestResponse:
+        if item.found is None:
             heartbeat = types_pb2.Heartbeat(time=timestamp(self._clock.now_ns()))
             return pb.WatchBacktestResponse(sequence=item.sequence, heartbeat=heartbeat)
         if item.whole:
-            return pb.WatchBacktestResponse(sequence=item.sequence, snapshot=backtest_message(item.backtest))
-        return pb.WatchBacktestResponse(sequence=item.sequence, progress=progress_message(item.backtest))
+            return pb.WatchBacktestResponse(sequence=item.sequence, snapshot=backtest_message(item.found))
+        return pb.WatchBacktestResponse(sequence=item.sequence, progress=progress_message(item.found))
 
     async def CancelBacktest(self, request: pb.CancelBacktestRequest, context: Context) -> pb.CancelBacktestResponse:
         """End a backtest."""
@@ -104,7 +106,9 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
     async def ListBacktests(self, request: pb.ListBacktestsRequest, context: Context) -> pb.ListBacktestsResponse:
         """Return a page of the caller's backtests, the newest first."""
         size = paging.page_size(request.page_size, *BACKTESTS_PAGE)
-        found = await self._store.newest(principal().user_id, _before(request.page_token), size + 1)
+        found = await self._store.newest(
+            principal().user_id, moment_and_id(LIST_BACKTESTS, request.page_token), size + 1
+        )
         page, token = [self._news.current(one) for one in found[:size]], ""
         if len(found) > size:
             token = paging.write_token(LIST_BACKTESTS, page[-1].create_time.isoformat(), page[-1].backtest_id)
@@ -116,9 +120,10 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
         """Return a page of a backtest's trades."""
         await self._get(request.backtest_id)
         size = paging.page_size(request.page_size, *TRADES_PAGE)
-        after = _after(request.backtest_id, request.page_token)
+        call = f"{LIST_TRADES} {request.backtest_id}"
+        after = number_after(call, request.page_token)
         found = await self._store.trades(request.backtest_id, after, size + 1)
-        token = paging.write_token(f"{LIST_TRADES} {request.backtest_id}", after + size) if len(found) > size else ""
+        token = paging.write_token(call, after + size) if len(found) > size else ""
         trades = [trade_message(number, trade) for number, trade in enumerate(found[:size], after + 1)]
         return pb.ListBacktestTradesResponse(trades=trades, next_page_token=token)
 
@@ -150,29 +155,4 @@ class BacktestServicer(pb_grpc.BacktestServiceServicer):
         return pb.DeleteBacktestResponse()
 
     async def _get(self, backtest_id: str) -> Backtest:
-        found = await self._store.get(principal().user_id, backtest_id)
-        if found is None:
-            raise no_backtest(backtest_id)
-        return self._news.current(found)
-
-
-def _before(token: str) -> tuple[datetime, str] | None:
-    keys = paging.read_token(LIST_BACKTESTS, token, 2)
-    if keys is None:
-        return None
-    try:
-        create_time, backtest_id = datetime.fromisoformat(str(keys[0])), str(uuid.UUID(str(keys[1])))
-    except ValueError:
-        raise paging.bad_token() from None
-    if create_time.tzinfo is None:
-        raise paging.bad_token()
-    return create_time, backtest_id
-
-
-def _after(backtest_id: str, token: str) -> int:
-    keys = paging.read_token(f"{LIST_TRADES} {backtest_id}", token, 1)
-    if keys is None:
-        return 0
-    if not isinstance(keys[0], int) or not 0 <= keys[0] < 2**31:
-        raise paging.bad_token()
-    return keys[0]
+        return await self._find(principal().user_id, backtest_id)

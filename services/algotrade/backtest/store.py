@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from algotrade.platform.once import Once
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Key = tuple[str, int]  # of what a worker holds: its id, and the number of the attempt
 
 
 class State(StrEnum):
@@ -135,6 +136,11 @@ class Claim:
     backtest: Backtest
     inputs: Inputs
 
+    @property
+    def key(self) -> Key:
+        """What it is held by."""
+        return self.backtest.backtest_id, self.backtest.attempt
+
 
 def no_backtest(backtest_id: str) -> NotFound:
     """Return the error for a backtest that is not there or is somebody else's."""
@@ -185,10 +191,23 @@ class BacktestStore(Protocol):
         ...
 
 
-class BacktestQueue(Protocol):
+class Held(Protocol):
+    """What a worker holds."""
+
+    @property
+    def key(self) -> Key:
+        """What it is held by."""
+        ...
+
+
+Held_co = TypeVar("Held_co", bound=Held, covariant=True)
+Outcome_contra = TypeVar("Outcome_contra", contravariant=True)
+
+
+class Queue(Protocol[Held_co, Outcome_contra]):
     """What workers take and give back."""
 
-    async def claim(self, worker: str, *, lease_seconds: float, per_user: int) -> Claim | None:
+    async def claim(self, worker: str, *, lease_seconds: float, per_user: int) -> Held_co | None:
         """Take the oldest run that waits, or whose worker is gone, of a user who has fewer than so many running."""
         ...
 
@@ -196,16 +215,17 @@ class BacktestQueue(Protocol):
         """Count everybody's runs that are QUEUED and that are RUNNING."""
         ...
 
-    async def renew(
-        self, worker: str, done: Mapping[tuple[str, int], int], *, lease_seconds: float
-    ) -> Sequence[tuple[str, int]]:
-        """Hold on to runs {(backtest_id, attempt): bars done}; return those that are still held and wanted."""
+    async def renew(self, worker: str, done: Mapping[Key, int], *, lease_seconds: float) -> Sequence[Key]:
+        """Hold on to runs, by how much of each is done; return those that are still held and wanted."""
         ...
 
-    async def finish(self, worker: str, held: Backtest, outcome: Outcome) -> bool:
+    async def finish(self, worker: str, held: Key, outcome: Outcome_contra) -> bool:
         """Store what came of a run; False, and nothing stored, where it is no longer held."""
         ...
 
-    async def end(self, worker: str, held: Backtest, state: State, failure: str = "") -> bool:
+    async def end(self, worker: str, held: Key, state: State, failure: str = "") -> bool:
         """Mark a run FAILED or CANCELLED, or put it back as QUEUED; False where it is no longer held."""
         ...
+
+
+BacktestQueue = Queue[Claim, Outcome]

@@ -1,44 +1,77 @@
-"""Follow one backtest until it ends. Nothing is queued for a reader: it gets what is current when it comes to it."""
+"""Follow one run until it ends. Nothing is queued for a reader: it gets what is current when it comes to it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from algotrade.backtest.news import News
-from algotrade.backtest.store import Backtest, BacktestStore, State, no_backtest
+from algotrade.backtest.store import State
 from algotrade.platform.errors import OutOfRange
 
 
+class Watched(Protocol):
+    """Something with a state and a cursor that rises with all that happens to it."""
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """How far it is."""
+        ...
+
+    @property
+    def last_sequence(self) -> int:
+        """The greatest sequence that anybody can have been told by now."""
+        ...
+
+
+W = TypeVar("W", bound=Watched)
+
+
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A message of the stream: a backtest, whole where its state is news; None where nothing came for a while."""
+class Item(Generic[W]):
+    """A message of the stream: what is watched, whole where its state is news; None where nothing came for a while."""
 
     sequence: int
-    backtest: Backtest | None
+    found: W | None
     whole: bool = False
 
 
-class Watcher:
-    """Makes the streams of backtests of one process."""
+class Watcher(Generic[W]):
+    """Makes the streams of one process."""
 
-    def __init__(self, store: BacktestStore, news: News, *, heartbeat_seconds: float, poll_seconds: float) -> None:
-        """Take where backtests are, how long silence may be, and how often to look for what other processes do."""
-        self._store = store
+    def __init__(
+        self,
+        find: Callable[[str, str], Awaitable[W]],
+        news: News,
+        *,
+        heartbeat_seconds: float,
+        poll_seconds: float,
+    ) -> None:
+        """Take who finds a user's thing by its id, how long silence may be, and how often to look elsewhere.
+
+        ``find`` raises NotFound for a thing of somebody else.
+        """
+        self._find = find
         self._news = news
         self._heartbeat_seconds = heartbeat_seconds
         self._poll_seconds = poll_seconds
 
-    async def follow(self, user_id: str, backtest_id: str, after: int | None) -> AsyncGenerator[Item, None]:
+    async def follow(self, user_id: str, run_id: str, after: int | None) -> AsyncGenerator[Item[W], None]:
         """Yield what is behind a cursor (None: what is) as it comes, and the end last.
 
-        NotFound for a backtest of somebody else; OutOfRange for a cursor that was never given.
+        NotFound for a thing of somebody else; OutOfRange for a cursor that was never given.
         """
-        with self._news.watching(backtest_id) as watch:
-            found = await self._get(user_id, backtest_id)
+        with self._news.watching(run_id) as watch:
+            found = await self._find(user_id, run_id)
             if after is not None and after > found.last_sequence:
-                sentence = f"the backtest is at {found.sequence}"
+                sentence = f"the run is at {found.sequence}"
                 raise OutOfRange("CURSOR_AHEAD", sentence, last_sequence=found.sequence)
             cursor = -1 if after is None else after
             shown: State | None = None
@@ -57,10 +90,4 @@ class Watcher:
                     spoken = loop.time()
                     continue
                 await watch.wait(min(self._poll_seconds, self._heartbeat_seconds - silence))
-                found = await self._get(user_id, backtest_id)
-
-    async def _get(self, user_id: str, backtest_id: str) -> Backtest:
-        found = await self._store.get(user_id, backtest_id)
-        if found is None:
-            raise no_backtest(backtest_id)
-        return self._news.current(found)
+                found = await self._find(user_id, run_id)

@@ -30,12 +30,12 @@ from algotrade.cli.options import (
 if TYPE_CHECKING:
     from algotrade.backtest.optimise.judge import Task, Trial
     from algotrade.backtest.optimise.outcome import Outcome
+    from algotrade.backtest.optimise.plan import Plan
     from algotrade.backtest.optimise.search import Search
     from algotrade.backtest.optimise.space import Space
     from algotrade.engine.compile import Artefact
     from algotrade.engine.settings import RunSettings
 
-METHODS: Final = ("grid", "random", "tpe")
 _MOST_THREADS: Final = 64
 
 
@@ -96,13 +96,9 @@ def optimize(
         settings = inputs.run_settings(given)
         _, artefact = inputs.compile_graph(graph)
         axes = axes_of(assignments)
-        space = _space(axes, artefact)
-        task = _task(
-            artefact, inputs.read_bar_file(bars, skip_bad=skip_bad).bars, settings, objective, minimize, folds, test
-        )
-        search = _search(method, space, trials, seed)
-        count = space.size if method == "grid" else min(trials, space.size) if method == "random" else trials
-        outcome = _study(task, search, count, axes, method, seed, threads, cluster, journal)
+        space, plan = _space(axes, artefact), _plan(method, trials, seed, objective, minimize, folds, test)
+        task, search = _planned(plan, space, artefact, inputs.read_bar_file(bars, skip_bad=skip_bad).bars, settings)
+        outcome = _study(task, search, plan.count(space), axes, method, seed, threads, cluster, journal)
         if json:
             print_json(outcome_json(task, outcome, method, space.size))
         else:
@@ -134,41 +130,27 @@ def _space(axes: dict[str, str], artefact: Artefact) -> Space:
         ) from None
 
 
-def _task(
-    artefact: Artefact, bars: Any, settings: RunSettings, objective: str, minimize: bool, folds: int, test: float
-) -> Task:
-    from algotrade.backtest.optimise.judge import Judge, Objective, Task, folds_of
-    from algotrade.engine import metrics
-    from algotrade.engine.settings import SettingsError
-    from algotrade.platform import limits
+def _plan(method: str, trials: int, seed: int, objective: str, minimize: bool, folds: int, test: float) -> Plan:
+    from algotrade.backtest.optimise.judge import Objective
+    from algotrade.backtest.optimise.plan import Plan
 
-    if folds > limits.MAX_FOLDS or not 0 < test < 1:
-        raise CommandError("invalid_setting", f"--folds: at most {limits.MAX_FOLDS}; --test: between 0 and 1")
-    cut = folds_of(len(bars), folds, test)
-    if any(end - start < 2 for fold in cut for start, end in ([fold.train, fold.test] if folds else [fold.train])):
-        raise CommandError("invalid_setting", f"--folds: {len(bars)} bars are too few", field="folds")
-    task = Task(artefact, bars, settings, cut, Objective(objective, -1 if minimize else 1))
-    if objective not in metrics.names():
-        raise CommandError("invalid_setting", f"--objective: there is no metric {objective}", field="objective")
+    return Plan(method, trials, seed, Objective(objective, -1 if minimize else 1), folds, test)
+
+
+def _planned(plan: Plan, space: Space, artefact: Artefact, bars: Any, settings: RunSettings) -> tuple[Task, Search]:
+    from algotrade.backtest.optimise.judge import Judge
+    from algotrade.backtest.optimise.plan import PlanError
+    from algotrade.engine.settings import SettingsError
+
     try:
+        task = plan.task(artefact, bars, settings)
         Judge(task)
+        return task, plan.search(space)
+    except PlanError as error:
+        option = "set" if error.field == "axes" else error.field
+        raise CommandError("invalid_setting", f"--{option}: {error.message}", field=error.field) from None
     except SettingsError as error:
         raise inputs.setting_failure(error) from None
-    return task
-
-
-def _search(method: str, space: Space, trials: int, seed: int) -> Search:
-    from algotrade.backtest.optimise import search
-    from algotrade.platform import limits
-
-    if method not in METHODS:
-        raise CommandError("invalid_setting", f"--method: {method} is not one of {', '.join(METHODS)}", field="method")
-    count = space.size if method == "grid" else trials
-    if count > limits.MAX_TRIALS:
-        raise CommandError("invalid_setting", f"{count:,} trials; at most {limits.MAX_TRIALS:,}", field="trials")
-    if method == "grid":
-        return search.grid(space)
-    return search.random(space, trials, seed) if method == "random" else search.Tpe(space, trials, seed)
 
 
 def _study(

@@ -58,6 +58,14 @@ MAX_UPLOADED_BARS: Final = 40_000  # a request
 MAX_AXIS_VALUES: Final = 10_000  # of a parameter that is searched
 MAX_TRIALS: Final = 100_000  # of an optimisation
 MAX_FOLDS: Final = 50
+MAX_POINTS: Final = 2**62  # of a space that is searched
+MAX_AXES: Final = 20  # of an optimisation that is kept
+MAX_KEPT_TRIALS: Final = 20_000  # of one
+MAX_TPE_TRIALS: Final = 2_000  # of one by tpe, whose choice takes the longer the more it knows
+MAX_OPTIMIZATION_BARS: Final = 5_000_000_000  # that the trials of one are run over, all together
+MAX_OPTIMIZATIONS: Final = 100  # a user
+MAX_UNFINISHED_OPTIMIZATIONS: Final = 5  # a user
+MAX_JUDGED_FOLDS: Final = 500_000  # a user: trials by folds, which is what is kept of them
 MAX_BACKTEST_BARS: Final = 4_000_000  # a user, in different data
 
 # Sessions

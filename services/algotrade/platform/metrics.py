@@ -84,6 +84,8 @@ class Metrics:
             "algotrade_worker_lag_records", "Records that its furthest session has still to read.", "partition"
         )
         self.backtests = self._gauge("algotrade_backtests", "Backtests not yet ended.", "state")
+        self.optimizations = self._gauge("algotrade_optimizations", "Optimisations not yet ended.", "state")
+        self.optimization_trials = self._counter("algotrade_optimization_trials_total", "Trials made and stored.")
         self.artefact_reads = self._counter(
             "algotrade_artefact_reads_total", "Artefacts asked for, by whether they were in memory.", "result"
         )

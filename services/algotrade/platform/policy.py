@@ -96,6 +96,13 @@ POLICY: Final[Mapping[str, Mapping[str, Rule]]] = {
         "GetBacktestEquity": (Access.USER, Tier.READ),
         "ExplainBar": (Access.USER, Tier.COMPUTE),
         "DeleteBacktest": (Access.USER, Tier.WRITE),
+        "StartOptimization": (Access.USER, Tier.COMPUTE),
+        "WatchOptimization": (Access.USER, Tier.STREAM),
+        "CancelOptimization": (Access.USER, Tier.WRITE),
+        "GetOptimization": (Access.USER, Tier.READ),
+        "ListOptimizations": (Access.USER, Tier.READ),
+        "ListOptimizationTrials": (Access.USER, Tier.READ),
+        "DeleteOptimization": (Access.USER, Tier.WRITE),
     },
     "algotrade.v1.ForwardTestService": {
         "CreateSession": (Access.USER, Tier.COMPUTE),

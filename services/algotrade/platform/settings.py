@@ -117,8 +117,11 @@ class Settings(BaseSettings):
     delivery_threads: Annotated[int, Field(ge=1, le=64)] = 4  # tries at once, in this process; one a user
 
     # Backtest
-    backtest_threads: Annotated[int, Field(ge=1, le=64)] = 4  # runs at once, in this process
+    backtest_threads: Annotated[int, Field(ge=1, le=64)] = 4  # backtests and trials at once, in this process
     backtests_per_user: Annotated[int, Field(ge=1, le=64)] = 2  # … of one user, in all processes
+    optimizations: Annotated[int, Field(ge=1, le=64)] = 2  # worked at at once, in this process
+    optimizations_per_user: Annotated[int, Field(ge=1, le=64)] = 1  # … of one user, in all processes
+    optimization_threads: Annotated[int, Field(ge=1, le=64)] = 2  # trials of one at once; others' runs come between
     backtest_lease_seconds: Seconds = 10.0  # a run whose worker is gone is begun anew after so long
 
     # Tests of crashes: where this process is to die, fail or freeze, as name[:nth][:action]; see failpoints.py

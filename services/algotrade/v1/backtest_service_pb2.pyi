@@ -58,6 +58,70 @@ BACKTEST_STATE_CANCELLED: BacktestState.ValueType  # 5
 """Ended by the user."""
 Global___BacktestState: _TypeAlias = BacktestState  # noqa: Y015
 
+class _OptimizationMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OptimizationMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OptimizationMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPTIMIZATION_METHOD_UNSPECIFIED: _OptimizationMethod.ValueType  # 0
+    """Not set."""
+    OPTIMIZATION_METHOD_GRID: _OptimizationMethod.ValueType  # 1
+    """Every point."""
+    OPTIMIZATION_METHOD_RANDOM: _OptimizationMethod.ValueType  # 2
+    """Different points at random."""
+    OPTIMIZATION_METHOD_TPE: _OptimizationMethod.ValueType  # 3
+    """Where earlier ones did well: the tree-structured Parzen estimator. At most 2000 trials."""
+
+class OptimizationMethod(_OptimizationMethod, metaclass=_OptimizationMethodEnumTypeWrapper):
+    """OptimizationMethod is the order in which points are tried."""
+
+OPTIMIZATION_METHOD_UNSPECIFIED: OptimizationMethod.ValueType  # 0
+"""Not set."""
+OPTIMIZATION_METHOD_GRID: OptimizationMethod.ValueType  # 1
+"""Every point."""
+OPTIMIZATION_METHOD_RANDOM: OptimizationMethod.ValueType  # 2
+"""Different points at random."""
+OPTIMIZATION_METHOD_TPE: OptimizationMethod.ValueType  # 3
+"""Where earlier ones did well: the tree-structured Parzen estimator. At most 2000 trials."""
+Global___OptimizationMethod: _TypeAlias = OptimizationMethod  # noqa: Y015
+
+class _OptimizationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OptimizationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OptimizationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPTIMIZATION_STATE_UNSPECIFIED: _OptimizationState.ValueType  # 0
+    """Not set."""
+    OPTIMIZATION_STATE_QUEUED: _OptimizationState.ValueType  # 1
+    """Waiting for its turn, maybe to go on where it ended."""
+    OPTIMIZATION_STATE_RUNNING: _OptimizationState.ValueType  # 2
+    """Running."""
+    OPTIMIZATION_STATE_SUCCEEDED: _OptimizationState.ValueType  # 3
+    """Done; the outcome is there."""
+    OPTIMIZATION_STATE_FAILED: _OptimizationState.ValueType  # 4
+    """Ended by a fault; failure says which. The trials made until then are there."""
+    OPTIMIZATION_STATE_CANCELLED: _OptimizationState.ValueType  # 5
+    """Ended by the user. The outcome is that of the trials made until then; absent where none was begun."""
+
+class OptimizationState(_OptimizationState, metaclass=_OptimizationStateEnumTypeWrapper):
+    """OptimizationState is where an optimisation stands."""
+
+OPTIMIZATION_STATE_UNSPECIFIED: OptimizationState.ValueType  # 0
+"""Not set."""
+OPTIMIZATION_STATE_QUEUED: OptimizationState.ValueType  # 1
+"""Waiting for its turn, maybe to go on where it ended."""
+OPTIMIZATION_STATE_RUNNING: OptimizationState.ValueType  # 2
+"""Running."""
+OPTIMIZATION_STATE_SUCCEEDED: OptimizationState.ValueType  # 3
+"""Done; the outcome is there."""
+OPTIMIZATION_STATE_FAILED: OptimizationState.ValueType  # 4
+"""Ended by a fault; failure says which. The trials made until then are there."""
+OPTIMIZATION_STATE_CANCELLED: OptimizationState.ValueType  # 5
+"""Ended by the user. The outcome is that of the trials made until then; absent where none was begun."""
+Global___OptimizationState: _TypeAlias = OptimizationState  # noqa: Y015
+
 @_typing.final
 class StartBacktestRequest(_message.Message):
     """StartBacktestRequest is the argument of StartBacktest."""
@@ -104,7 +168,7 @@ class StartBacktestRequest(_message.Message):
     sample: _builtins.str
     """Bars that come with the platform: AAPL, daily, 2019 to 2024."""
     data_hash: _builtins.str
-    """Bars of an earlier backtest of the caller, by the hash it names."""
+    """Bars of an earlier backtest or optimisation of the caller, by the hash it names."""
     @_builtins.property
     def saved(self) -> Global___StrategyVersion:
         """A saved version."""
@@ -1175,3 +1239,971 @@ class EquityPoint(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EquityPoint: _TypeAlias = EquityPoint  # noqa: Y015
+
+@_typing.final
+class StartOptimizationRequest(_message.Message):
+    """StartOptimizationRequest is the argument of StartOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AxesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    BARS_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    DATA_HASH_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    AXES_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    MINIMIZE_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
+    TEST_SHARE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Made by the client: the same id with the same body gets the same answer, and nothing is started twice.
+    Empty: no such care.
+    """
+    name: _builtins.str
+    """Name to show; made of strategy and data when empty."""
+    graph: _builtins.str
+    """A graph, JSON text, which need not be saved; at most 1 MiB."""
+    sample: _builtins.str
+    """Bars that come with the platform: AAPL, daily, 2019 to 2024."""
+    data_hash: _builtins.str
+    """Bars of an earlier backtest or optimisation of the caller, by the hash it names."""
+    method: Global___OptimizationMethod.ValueType
+    """How to search."""
+    trials: _builtins.int
+    """How many trials random and tpe make; 0 means 100. A grid has one for each point."""
+    seed: _builtins.int
+    """Seed of random and tpe, and of what is drawn from the best trial; 1 when absent."""
+    objective: _builtins.str
+    """The metric to seek the most of, by the name that GetBacktest gives it; sharpe when empty."""
+    minimize: _builtins.bool
+    """Seek the least of it instead."""
+    folds: _builtins.int
+    """Test stretches (walk-forward), each judged by what is chosen on the bars before it; 0 keeps everything in sample; 1
+    when absent.
+    """
+    test_share: _builtins.str
+    """Share of the data in the test stretches together, above 0 and below 1: decimal text; 0.25 when empty."""
+    @_builtins.property
+    def saved(self) -> Global___StrategyVersion:
+        """A saved version."""
+
+    @_builtins.property
+    def bars(self) -> Global___BarColumns:
+        """The bars themselves."""
+
+    @_builtins.property
+    def settings(self) -> _types_pb2.RunSettings:
+        """The rules of each run; defaults where fields are empty, native for the interval."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values of the parameters that do not vary, decimal strings; defaults where absent."""
+
+    @_builtins.property
+    def axes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What varies: the values of a parameter by its name, such as `5:50:5` (both ends included), `10,20,50` or `7`. The
+        space is searched in the order of the names, the last one fastest.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        saved: Global___StrategyVersion | None = ...,
+        graph: _builtins.str = ...,
+        bars: Global___BarColumns | None = ...,
+        sample: _builtins.str = ...,
+        data_hash: _builtins.str = ...,
+        settings: _types_pb2.RunSettings | None = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        axes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        method: Global___OptimizationMethod.ValueType = ...,
+        trials: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
+        objective: _builtins.str = ...,
+        minimize: _builtins.bool = ...,
+        folds: _builtins.int | None = ...,
+        test_share: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "folds", b"folds", "graph", b"graph", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "axes", b"axes", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "folds", b"folds", "graph", b"graph", "method", b"method", "minimize", b"minimize", "name", b"name", "objective", b"objective", "parameters", b"parameters", "request_id", b"request_id", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy", "test_share", b"test_share", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__folds: _TypeAlias = _typing.Literal["folds"]  # noqa: Y015
+    _WhichOneofArgType__folds: _TypeAlias = _typing.Literal["_folds", b"_folds"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["bars", "sample", "data_hash"]  # noqa: Y015
+    _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["saved", "graph"]  # noqa: Y015
+    _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__folds) -> _WhichOneofReturnType__folds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_strategy) -> _WhichOneofReturnType_strategy | None: ...
+
+Global___StartOptimizationRequest: _TypeAlias = StartOptimizationRequest  # noqa: Y015
+
+@_typing.final
+class StartOptimizationResponse(_message.Message):
+    """StartOptimizationResponse is the answer of StartOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIMIZATION_FIELD_NUMBER: _builtins.int
+    DIAGNOSTICS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def optimization(self) -> Global___Optimization:
+        """The new optimisation; absent where the graph has errors."""
+
+    @_builtins.property
+    def diagnostics(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Diagnostic]:
+        """What the compiler says of an inline graph; empty for a saved strategy."""
+
+    def __init__(
+        self,
+        *,
+        optimization: Global___Optimization | None = ...,
+        diagnostics: _abc.Iterable[_types_pb2.Diagnostic] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["optimization", b"optimization"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diagnostics", b"diagnostics", "optimization", b"optimization"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartOptimizationResponse: _TypeAlias = StartOptimizationResponse  # noqa: Y015
+
+@_typing.final
+class WatchOptimizationRequest(_message.Message):
+    """WatchOptimizationRequest is the argument of WatchOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIMIZATION_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    optimization_id: _builtins.str
+    """The optimisation."""
+    after_sequence: _builtins.int
+    """Cursor: say nothing until there is more to say than at this sequence. Absent: begin with what it is now."""
+    def __init__(
+        self,
+        *,
+        optimization_id: _builtins.str = ...,
+        after_sequence: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "optimization_id", b"optimization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
+    _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_sequence) -> _WhichOneofReturnType__after_sequence | None: ...
+
+Global___WatchOptimizationRequest: _TypeAlias = WatchOptimizationRequest  # noqa: Y015
+
+@_typing.final
+class WatchOptimizationResponse(_message.Message):
+    """WatchOptimizationResponse is one message of WatchOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Cursor: how far the optimisation is, rising with state and trials; numbers are left out. Give it as after_sequence
+    to go on from here.
+    """
+    @_builtins.property
+    def snapshot(self) -> Global___Optimization:
+        """The optimisation: the first message, and each time its state changes. The last one has the outcome."""
+
+    @_builtins.property
+    def progress(self) -> Global___OptimizationProgress:
+        """How far it is."""
+
+    @_builtins.property
+    def heartbeat(self) -> _types_pb2.Heartbeat:
+        """Nothing happened; the stream lives."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        snapshot: Global___Optimization | None = ...,
+        progress: Global___OptimizationProgress | None = ...,
+        heartbeat: _types_pb2.Heartbeat | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "payload", b"payload", "progress", b"progress", "snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "payload", b"payload", "progress", b"progress", "sequence", b"sequence", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["snapshot", "progress", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
+
+Global___WatchOptimizationResponse: _TypeAlias = WatchOptimizationResponse  # noqa: Y015
+
+@_typing.final
+class OptimizationProgress(_message.Message):
+    """OptimizationProgress is how far an optimisation is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_TRIALS_FIELD_NUMBER: _builtins.int
+    TOTAL_TRIALS_FIELD_NUMBER: _builtins.int
+    BEST_FIELD_NUMBER: _builtins.int
+    done_trials: _builtins.int
+    """Trials made and stored."""
+    total_trials: _builtins.int
+    """Trials there are to be."""
+    @_builtins.property
+    def best(self) -> Global___OptimizationTrial:
+        """The best of them, by the mean of the objective in sample; absent where none has a score."""
+
+    def __init__(
+        self,
+        *,
+        done_trials: _builtins.int = ...,
+        total_trials: _builtins.int = ...,
+        best: Global___OptimizationTrial | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["best", b"best"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best", b"best", "done_trials", b"done_trials", "total_trials", b"total_trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptimizationProgress: _TypeAlias = OptimizationProgress  # noqa: Y015
+
+@_typing.final
+class CancelOptimizationRequest(_message.Message):
+    """CancelOptimizationRequest is the argument of CancelOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIMIZATION_ID_FIELD_NUMBER: _builtins.int
+    optimization_id: _builtins.str
+    """The optimisation."""
+    def __init__(
+        self,
+        *,
+        optimization_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["optimization_id", b"optimization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOptimizationRequest: _TypeAlias = CancelOptimizationRequest  # noqa: Y015
+
+@_typing.final
+class CancelOptimizationResponse(_message.Message):
+    """CancelOptimizationResponse is the answer of CancelOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIMIZATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def optimization(self) -> Global___Optimization:
+        """The optimisation as it now is. It may not have ended for the moment that another process needs to hear of it."""
+
+    def __init__(
+        self,
+        *,
+        optimization: Global___Optimization | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["optimization", b"optimization"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["optimization", b"optimization"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelOptimizationResponse: _TypeAlias = CancelOptimizationResponse  # noqa: Y015
+
+@_typing.final
+class GetOptimizationRequest(_message.Message):
+    """GetOptimizationRequest is the argument of GetOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIMIZATION_ID_FIELD_NUMBER: _builtins.int
+    optimization_id: _builtins.str
+    """The optimisation."""
+    def __init__(
+        self,
+        *,
+        optimization_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["optimization_id", b"optimization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOptimizationRequest: _TypeAlias = GetOptimizationRequest  # noqa: Y015
+
+@_typing.final
+class GetOptimizationResponse(_message.Message):
+    """GetOptimizationResponse is the answer of GetOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIMIZATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def optimization(self) -> Global___Optimization:
+        """The optimisation."""
+
+    def __init__(
+        self,
+        *,
+        optimization: Global___Optimization | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["optimization", b"optimization"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["optimization", b"optimization"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOptimizationResponse: _TypeAlias = GetOptimizationResponse  # noqa: Y015
+
+@_typing.final
+class ListOptimizationsRequest(_message.Message):
+    """ListOptimizationsRequest is the argument of ListOptimizations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most optimisations to return; 0 means 50, more than 100 means 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOptimizationsRequest: _TypeAlias = ListOptimizationsRequest  # noqa: Y015
+
+@_typing.final
+class ListOptimizationsResponse(_message.Message):
+    """ListOptimizationsResponse is the answer of ListOptimizations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIMIZATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def optimizations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Optimization]:
+        """The optimisations of this page."""
+
+    def __init__(
+        self,
+        *,
+        optimizations: _abc.Iterable[Global___Optimization] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "optimizations", b"optimizations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOptimizationsResponse: _TypeAlias = ListOptimizationsResponse  # noqa: Y015
+
+@_typing.final
+class ListOptimizationTrialsRequest(_message.Message):
+    """ListOptimizationTrialsRequest is the argument of ListOptimizationTrials."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIMIZATION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    optimization_id: _builtins.str
+    """The optimisation."""
+    page_size: _builtins.int
+    """Most trials to return; 0 means 100, more than 200 means 200."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        optimization_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["optimization_id", b"optimization_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOptimizationTrialsRequest: _TypeAlias = ListOptimizationTrialsRequest  # noqa: Y015
+
+@_typing.final
+class ListOptimizationTrialsResponse(_message.Message):
+    """ListOptimizationTrialsResponse is the answer of ListOptimizationTrials."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIALS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def trials(self) -> _containers.RepeatedCompositeFieldContainer[Global___OptimizationTrial]:
+        """The trials of this page."""
+
+    def __init__(
+        self,
+        *,
+        trials: _abc.Iterable[Global___OptimizationTrial] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOptimizationTrialsResponse: _TypeAlias = ListOptimizationTrialsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteOptimizationRequest(_message.Message):
+    """DeleteOptimizationRequest is the argument of DeleteOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIMIZATION_ID_FIELD_NUMBER: _builtins.int
+    optimization_id: _builtins.str
+    """The optimisation."""
+    def __init__(
+        self,
+        *,
+        optimization_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["optimization_id", b"optimization_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteOptimizationRequest: _TypeAlias = DeleteOptimizationRequest  # noqa: Y015
+
+@_typing.final
+class DeleteOptimizationResponse(_message.Message):
+    """DeleteOptimizationResponse is the answer of DeleteOptimization."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteOptimizationResponse: _TypeAlias = DeleteOptimizationResponse  # noqa: Y015
+
+@_typing.final
+class Optimization(_message.Message):
+    """Optimization is a search for the parameters of a strategy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AxesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    OPTIMIZATION_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    STRATEGY_VERSION_FIELD_NUMBER: _builtins.int
+    ARTEFACT_HASH_FIELD_NUMBER: _builtins.int
+    DATA_HASH_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    AXES_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    MINIMIZE_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
+    TEST_SHARE_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    optimization_id: _builtins.str
+    """Id of the optimisation, made by the server."""
+    name: _builtins.str
+    """Name to show."""
+    strategy_id: _builtins.str
+    """The saved strategy it was made from; empty for an inline graph."""
+    strategy_version: _builtins.int
+    """The version of it; 0 for an inline graph."""
+    artefact_hash: _builtins.str
+    """SHA-256 of the module that runs."""
+    data_hash: _builtins.str
+    """SHA-256 of the bars."""
+    method: Global___OptimizationMethod.ValueType
+    """How it searches."""
+    seed: _builtins.int
+    """The seed."""
+    objective: _builtins.str
+    """The metric that it seeks the most of."""
+    minimize: _builtins.bool
+    """Whether it seeks the least of it instead."""
+    folds: _builtins.int
+    """Test stretches."""
+    test_share: _builtins.str
+    """Share of the data in them together, decimal text."""
+    points: _builtins.int
+    """Points that the axes span."""
+    state: Global___OptimizationState.ValueType
+    """Where it stands."""
+    failure: _builtins.str
+    """What went wrong; empty unless FAILED."""
+    @_builtins.property
+    def settings(self) -> _types_pb2.RunSettings:
+        """The rules of each run, with defaults filled in."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values of the parameters that do not vary, decimal strings."""
+
+    @_builtins.property
+    def axes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What varies."""
+
+    @_builtins.property
+    def progress(self) -> Global___OptimizationProgress:
+        """How far it is."""
+
+    @_builtins.property
+    def outcome(self) -> Global___OptimizationOutcome:
+        """What it found; absent until it has ended, and in lists."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began to run, the first time it did; absent before."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    def __init__(
+        self,
+        *,
+        optimization_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        strategy_id: _builtins.str = ...,
+        strategy_version: _builtins.int = ...,
+        artefact_hash: _builtins.str = ...,
+        data_hash: _builtins.str = ...,
+        settings: _types_pb2.RunSettings | None = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        axes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        method: Global___OptimizationMethod.ValueType = ...,
+        seed: _builtins.int = ...,
+        objective: _builtins.str = ...,
+        minimize: _builtins.bool = ...,
+        folds: _builtins.int = ...,
+        test_share: _builtins.str = ...,
+        points: _builtins.int = ...,
+        state: Global___OptimizationState.ValueType = ...,
+        failure: _builtins.str = ...,
+        progress: Global___OptimizationProgress | None = ...,
+        outcome: Global___OptimizationOutcome | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "settings", b"settings", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "axes", b"axes", "create_time", b"create_time", "data_hash", b"data_hash", "end_time", b"end_time", "failure", b"failure", "folds", b"folds", "method", b"method", "minimize", b"minimize", "name", b"name", "objective", b"objective", "optimization_id", b"optimization_id", "outcome", b"outcome", "parameters", b"parameters", "points", b"points", "progress", b"progress", "seed", b"seed", "settings", b"settings", "start_time", b"start_time", "state", b"state", "strategy_id", b"strategy_id", "strategy_version", b"strategy_version", "test_share", b"test_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Optimization: _TypeAlias = Optimization  # noqa: Y015
+
+@_typing.final
+class OptimizationTrial(_message.Message):
+    """OptimizationTrial is a point with what it did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PointEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    POINT_FIELD_NUMBER: _builtins.int
+    IN_SAMPLE_FIELD_NUMBER: _builtins.int
+    OUT_OF_SAMPLE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Number of the trial, from 0 in the order asked."""
+    @_builtins.property
+    def point(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The value of each parameter that varies, decimal strings."""
+
+    @_builtins.property
+    def in_sample(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialFigures]:
+        """Its figures over the bars that parameters are chosen by, one entry for each fold."""
+
+    @_builtins.property
+    def out_of_sample(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialFigures]:
+        """Its figures over each test stretch; none without folds."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        point: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        in_sample: _abc.Iterable[Global___TrialFigures] | None = ...,
+        out_of_sample: _abc.Iterable[Global___TrialFigures] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_sample", b"in_sample", "number", b"number", "out_of_sample", b"out_of_sample", "point", b"point"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptimizationTrial: _TypeAlias = OptimizationTrial  # noqa: Y015
+
+@_typing.final
+class TrialFigures(_message.Message):
+    """TrialFigures are what a run of a trial over a stretch of bars did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The objective, total_return, cagr, sharpe, sortino, max_drawdown, trades, win_rate and profit_factor by name:
+        decimal text that reads back as the same 64-bit float, empty where undefined.
+        """
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrialFigures: _TypeAlias = TrialFigures  # noqa: Y015
+
+@_typing.final
+class OptimizationOutcome(_message.Message):
+    """OptimizationOutcome is what an optimisation found, and how much of it may be luck."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIALS_FIELD_NUMBER: _builtins.int
+    UNSCORED_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
+    WALK_FORWARD_FIELD_NUMBER: _builtins.int
+    WALK_FORWARD_EFFICIENCY_FIELD_NUMBER: _builtins.int
+    DEFLATED_SHARPE_FIELD_NUMBER: _builtins.int
+    RESAMPLED_FIELD_NUMBER: _builtins.int
+    trials: _builtins.int
+    """Trials made."""
+    unscored: _builtins.int
+    """Those whose objective is undefined in a fold, which are not ranked."""
+    walk_forward_efficiency: _builtins.str
+    """Growth a year out of sample over that in sample, of what was chosen in the folds: decimal text, empty where
+    undefined.
+    """
+    deflated_sharpe: _builtins.str
+    """Probability, 0 to 1, that the Sharpe ratio of the best of so many trials is more than luck: decimal text, empty where
+    undefined.
+    """
+    @_builtins.property
+    def ranking(self) -> _containers.RepeatedCompositeFieldContainer[Global___OptimizationTrial]:
+        """The best 20 by the mean of the objective in sample, best first."""
+
+    @_builtins.property
+    def walk_forward(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoldChoice]:
+        """What was best in sample in each fold, and what it did there and behind; none without folds."""
+
+    @_builtins.property
+    def resampled(self) -> Global___ResampledTrades:
+        """The trades of the best trial drawn anew; absent for fewer than two."""
+
+    def __init__(
+        self,
+        *,
+        trials: _builtins.int = ...,
+        unscored: _builtins.int = ...,
+        ranking: _abc.Iterable[Global___OptimizationTrial] | None = ...,
+        walk_forward: _abc.Iterable[Global___FoldChoice] | None = ...,
+        walk_forward_efficiency: _builtins.str = ...,
+        deflated_sharpe: _builtins.str = ...,
+        resampled: Global___ResampledTrades | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resampled", b"resampled"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deflated_sharpe", b"deflated_sharpe", "ranking", b"ranking", "resampled", b"resampled", "trials", b"trials", "unscored", b"unscored", "walk_forward", b"walk_forward", "walk_forward_efficiency", b"walk_forward_efficiency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OptimizationOutcome: _TypeAlias = OptimizationOutcome  # noqa: Y015
+
+@_typing.final
+class FoldChoice(_message.Message):
+    """FoldChoice is the trial that did best in sample on a fold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PointEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FOLD_FIELD_NUMBER: _builtins.int
+    TRIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    POINT_FIELD_NUMBER: _builtins.int
+    IN_SAMPLE_FIELD_NUMBER: _builtins.int
+    OUT_OF_SAMPLE_FIELD_NUMBER: _builtins.int
+    fold: _builtins.int
+    """The fold, from 0."""
+    trial_number: _builtins.int
+    """The trial."""
+    @_builtins.property
+    def point(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Its point."""
+
+    @_builtins.property
+    def in_sample(self) -> Global___TrialFigures:
+        """What it did on the bars it was chosen by."""
+
+    @_builtins.property
+    def out_of_sample(self) -> Global___TrialFigures:
+        """What it did on those behind."""
+
+    def __init__(
+        self,
+        *,
+        fold: _builtins.int = ...,
+        trial_number: _builtins.int = ...,
+        point: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        in_sample: Global___TrialFigures | None = ...,
+        out_of_sample: Global___TrialFigures | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["in_sample", b"in_sample", "out_of_sample", b"out_of_sample"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fold", b"fold", "in_sample", b"in_sample", "out_of_sample", b"out_of_sample", "point", b"point", "trial_number", b"trial_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoldChoice: _TypeAlias = FoldChoice  # noqa: Y015
+
+@_typing.final
+class ResampledTrades(_message.Message):
+    """ResampledTrades are percentiles over many orders of the same trades, in percent, decimal text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RETURN_LOW_FIELD_NUMBER: _builtins.int
+    RETURN_MIDDLE_FIELD_NUMBER: _builtins.int
+    RETURN_HIGH_FIELD_NUMBER: _builtins.int
+    DRAWDOWN_TYPICAL_FIELD_NUMBER: _builtins.int
+    DRAWDOWN_DEEP_FIELD_NUMBER: _builtins.int
+    LOSS_PROBABILITY_FIELD_NUMBER: _builtins.int
+    return_low: _builtins.str
+    """Return, the 5th percentile, of trades drawn with repeats."""
+    return_middle: _builtins.str
+    """The median."""
+    return_high: _builtins.str
+    """The 95th percentile."""
+    drawdown_typical: _builtins.str
+    """Deepest fall of the balance, the median, of trades in another order; never above 0."""
+    drawdown_deep: _builtins.str
+    """The 95th percentile."""
+    loss_probability: _builtins.str
+    """Share of draws that lose."""
+    def __init__(
+        self,
+        *,
+        return_low: _builtins.str = ...,
+        return_middle: _builtins.str = ...,
+        return_high: _builtins.str = ...,
+        drawdown_typical: _builtins.str = ...,
+        drawdown_deep: _builtins.str = ...,
+        loss_probability: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawdown_deep", b"drawdown_deep", "drawdown_typical", b"drawdown_typical", "loss_probability", b"loss_probability", "return_high", b"return_high", "return_low", b"return_low", "return_middle", b"return_middle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResampledTrades: _TypeAlias = ResampledTrades  # noqa: Y015

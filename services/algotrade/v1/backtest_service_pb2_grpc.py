@@ -85,6 +85,41 @@ class BacktestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestResponse.FromString,
                 _registered_method=True)
+        self.StartOptimization = channel.unary_unary(
+                '/algotrade.v1.BacktestService/StartOptimization',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.StartOptimizationRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.StartOptimizationResponse.FromString,
+                _registered_method=True)
+        self.WatchOptimization = channel.unary_stream(
+                '/algotrade.v1.BacktestService/WatchOptimization',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.WatchOptimizationRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.WatchOptimizationResponse.FromString,
+                _registered_method=True)
+        self.CancelOptimization = channel.unary_unary(
+                '/algotrade.v1.BacktestService/CancelOptimization',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.CancelOptimizationRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.CancelOptimizationResponse.FromString,
+                _registered_method=True)
+        self.GetOptimization = channel.unary_unary(
+                '/algotrade.v1.BacktestService/GetOptimization',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetOptimizationRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetOptimizationResponse.FromString,
+                _registered_method=True)
+        self.ListOptimizations = channel.unary_unary(
+                '/algotrade.v1.BacktestService/ListOptimizations',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationsResponse.FromString,
+                _registered_method=True)
+        self.ListOptimizationTrials = channel.unary_unary(
+                '/algotrade.v1.BacktestService/ListOptimizationTrials',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationTrialsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationTrialsResponse.FromString,
+                _registered_method=True)
+        self.DeleteOptimization = channel.unary_unary(
+                '/algotrade.v1.BacktestService/DeleteOptimization',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteOptimizationRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteOptimizationResponse.FromString,
+                _registered_method=True)
 
 
 class BacktestServiceServicer:
@@ -180,6 +215,67 @@ class BacktestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartOptimization(self, request, context):
+        """StartOptimization seeks the parameters that do best: many backtests of one strategy, each judged on the bars that
+        parameters are chosen by and on those behind them. It returns at once; WatchOptimization tells how it goes.
+        The same request finds the same, and what `algotrade optimize` finds. A graph with errors starts nothing: the
+        findings are in the answer.
+        Errors: those of StartBacktest, and INVALID_ARGUMENT OPTIMIZATION_TOO_LARGE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchOptimization(self, request, context):
+        """WatchOptimization sends the optimisation as it is, then its progress with the best trial so far, and last the
+        optimisation as it ended; then it ends.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelOptimization(self, request, context):
+        """CancelOptimization ends an optimisation that waits or runs. Its trials stay, and are judged. One that has ended
+        stays as it is.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOptimization(self, request, context):
+        """GetOptimization returns one of the caller's optimisations with what it found.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOptimizations(self, request, context):
+        """ListOptimizations returns the caller's optimisations, newest first, without their outcomes.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOptimizationTrials(self, request, context):
+        """ListOptimizationTrials returns every trial made so far, in the order in which they were asked for.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteOptimization(self, request, context):
+        """DeleteOptimization forgets an optimisation and its trials; one that runs is cancelled first.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BacktestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -232,6 +328,41 @@ def add_BacktestServiceServicer_to_server(servicer, server):
                     servicer.DeleteBacktest,
                     request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestResponse.SerializeToString,
+            ),
+            'StartOptimization': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartOptimization,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.StartOptimizationRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.StartOptimizationResponse.SerializeToString,
+            ),
+            'WatchOptimization': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchOptimization,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.WatchOptimizationRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.WatchOptimizationResponse.SerializeToString,
+            ),
+            'CancelOptimization': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelOptimization,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.CancelOptimizationRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.CancelOptimizationResponse.SerializeToString,
+            ),
+            'GetOptimization': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOptimization,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetOptimizationRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetOptimizationResponse.SerializeToString,
+            ),
+            'ListOptimizations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOptimizations,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationsResponse.SerializeToString,
+            ),
+            'ListOptimizationTrials': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOptimizationTrials,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationTrialsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationTrialsResponse.SerializeToString,
+            ),
+            'DeleteOptimization': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteOptimization,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteOptimizationRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteOptimizationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -505,6 +636,195 @@ class BacktestService:
             '/algotrade.v1.BacktestService/DeleteBacktest',
             algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestRequest.SerializeToString,
             algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartOptimization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/StartOptimization',
+            algotrade_dot_v1_dot_backtest__service__pb2.StartOptimizationRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.StartOptimizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchOptimization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/WatchOptimization',
+            algotrade_dot_v1_dot_backtest__service__pb2.WatchOptimizationRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.WatchOptimizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelOptimization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/CancelOptimization',
+            algotrade_dot_v1_dot_backtest__service__pb2.CancelOptimizationRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.CancelOptimizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOptimization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/GetOptimization',
+            algotrade_dot_v1_dot_backtest__service__pb2.GetOptimizationRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.GetOptimizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOptimizations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/ListOptimizations',
+            algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationsRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOptimizationTrials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/ListOptimizationTrials',
+            algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationTrialsRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.ListOptimizationTrialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteOptimization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/DeleteOptimization',
+            algotrade_dot_v1_dot_backtest__service__pb2.DeleteOptimizationRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.DeleteOptimizationResponse.FromString,
             options,
             channel_credentials,
             insecure,

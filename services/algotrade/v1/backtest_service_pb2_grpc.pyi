@@ -82,6 +82,39 @@ class BacktestServiceStub:
     """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
     """
+    StartOptimization: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.StartOptimizationRequest, _backtest_service_pb2.StartOptimizationResponse]
+    """StartOptimization seeks the parameters that do best: many backtests of one strategy, each judged on the bars that
+    parameters are chosen by and on those behind them. It returns at once; WatchOptimization tells how it goes.
+    The same request finds the same, and what `algotrade optimize` finds. A graph with errors starts nothing: the
+    findings are in the answer.
+    Errors: those of StartBacktest, and INVALID_ARGUMENT OPTIMIZATION_TOO_LARGE.
+    """
+    WatchOptimization: _grpc.UnaryStreamMultiCallable[_backtest_service_pb2.WatchOptimizationRequest, _backtest_service_pb2.WatchOptimizationResponse]
+    """WatchOptimization sends the optimisation as it is, then its progress with the best trial so far, and last the
+    optimisation as it ended; then it ends.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD.
+    """
+    CancelOptimization: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.CancelOptimizationRequest, _backtest_service_pb2.CancelOptimizationResponse]
+    """CancelOptimization ends an optimisation that waits or runs. Its trials stay, and are judged. One that has ended
+    stays as it is.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+    """
+    GetOptimization: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.GetOptimizationRequest, _backtest_service_pb2.GetOptimizationResponse]
+    """GetOptimization returns one of the caller's optimisations with what it found.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+    """
+    ListOptimizations: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ListOptimizationsRequest, _backtest_service_pb2.ListOptimizationsResponse]
+    """ListOptimizations returns the caller's optimisations, newest first, without their outcomes.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListOptimizationTrials: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ListOptimizationTrialsRequest, _backtest_service_pb2.ListOptimizationTrialsResponse]
+    """ListOptimizationTrials returns every trial made so far, in the order in which they were asked for.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    DeleteOptimization: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteOptimizationRequest, _backtest_service_pb2.DeleteOptimizationResponse]
+    """DeleteOptimization forgets an optimisation and its trials; one that runs is cancelled first.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class BacktestServiceAsyncStub(BacktestServiceStub):
@@ -136,6 +169,39 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     DeleteBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteBacktestRequest, _backtest_service_pb2.DeleteBacktestResponse]  # type: ignore[assignment]
     """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
+    """
+    StartOptimization: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.StartOptimizationRequest, _backtest_service_pb2.StartOptimizationResponse]  # type: ignore[assignment]
+    """StartOptimization seeks the parameters that do best: many backtests of one strategy, each judged on the bars that
+    parameters are chosen by and on those behind them. It returns at once; WatchOptimization tells how it goes.
+    The same request finds the same, and what `algotrade optimize` finds. A graph with errors starts nothing: the
+    findings are in the answer.
+    Errors: those of StartBacktest, and INVALID_ARGUMENT OPTIMIZATION_TOO_LARGE.
+    """
+    WatchOptimization: _aio.UnaryStreamMultiCallable[_backtest_service_pb2.WatchOptimizationRequest, _backtest_service_pb2.WatchOptimizationResponse]  # type: ignore[assignment]
+    """WatchOptimization sends the optimisation as it is, then its progress with the best trial so far, and last the
+    optimisation as it ended; then it ends.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD.
+    """
+    CancelOptimization: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.CancelOptimizationRequest, _backtest_service_pb2.CancelOptimizationResponse]  # type: ignore[assignment]
+    """CancelOptimization ends an optimisation that waits or runs. Its trials stay, and are judged. One that has ended
+    stays as it is.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+    """
+    GetOptimization: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.GetOptimizationRequest, _backtest_service_pb2.GetOptimizationResponse]  # type: ignore[assignment]
+    """GetOptimization returns one of the caller's optimisations with what it found.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+    """
+    ListOptimizations: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ListOptimizationsRequest, _backtest_service_pb2.ListOptimizationsResponse]  # type: ignore[assignment]
+    """ListOptimizations returns the caller's optimisations, newest first, without their outcomes.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListOptimizationTrials: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ListOptimizationTrialsRequest, _backtest_service_pb2.ListOptimizationTrialsResponse]  # type: ignore[assignment]
+    """ListOptimizationTrials returns every trial made so far, in the order in which they were asked for.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    DeleteOptimization: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteOptimizationRequest, _backtest_service_pb2.DeleteOptimizationResponse]  # type: ignore[assignment]
+    """DeleteOptimization forgets an optimisation and its trials; one that runs is cancelled first.
+    Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
     """
 
 class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -248,6 +314,81 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_backtest_service_pb2.DeleteBacktestResponse, _abc.Awaitable[_backtest_service_pb2.DeleteBacktestResponse]]:
         """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
         Errors: NOT_FOUND BACKTEST_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def StartOptimization(
+        self,
+        request: _backtest_service_pb2.StartOptimizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.StartOptimizationResponse, _abc.Awaitable[_backtest_service_pb2.StartOptimizationResponse]]:
+        """StartOptimization seeks the parameters that do best: many backtests of one strategy, each judged on the bars that
+        parameters are chosen by and on those behind them. It returns at once; WatchOptimization tells how it goes.
+        The same request finds the same, and what `algotrade optimize` finds. A graph with errors starts nothing: the
+        findings are in the answer.
+        Errors: those of StartBacktest, and INVALID_ARGUMENT OPTIMIZATION_TOO_LARGE.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchOptimization(
+        self,
+        request: _backtest_service_pb2.WatchOptimizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_backtest_service_pb2.WatchOptimizationResponse], _abc.AsyncIterator[_backtest_service_pb2.WatchOptimizationResponse]]:
+        """WatchOptimization sends the optimisation as it is, then its progress with the best trial so far, and last the
+        optimisation as it ended; then it ends.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND, OUT_OF_RANGE CURSOR_AHEAD.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelOptimization(
+        self,
+        request: _backtest_service_pb2.CancelOptimizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.CancelOptimizationResponse, _abc.Awaitable[_backtest_service_pb2.CancelOptimizationResponse]]:
+        """CancelOptimization ends an optimisation that waits or runs. Its trials stay, and are judged. One that has ended
+        stays as it is.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def GetOptimization(
+        self,
+        request: _backtest_service_pb2.GetOptimizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.GetOptimizationResponse, _abc.Awaitable[_backtest_service_pb2.GetOptimizationResponse]]:
+        """GetOptimization returns one of the caller's optimisations with what it found.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOptimizations(
+        self,
+        request: _backtest_service_pb2.ListOptimizationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.ListOptimizationsResponse, _abc.Awaitable[_backtest_service_pb2.ListOptimizationsResponse]]:
+        """ListOptimizations returns the caller's optimisations, newest first, without their outcomes.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOptimizationTrials(
+        self,
+        request: _backtest_service_pb2.ListOptimizationTrialsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.ListOptimizationTrialsResponse, _abc.Awaitable[_backtest_service_pb2.ListOptimizationTrialsResponse]]:
+        """ListOptimizationTrials returns every trial made so far, in the order in which they were asked for.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND, INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteOptimization(
+        self,
+        request: _backtest_service_pb2.DeleteOptimizationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.DeleteOptimizationResponse, _abc.Awaitable[_backtest_service_pb2.DeleteOptimizationResponse]]:
+        """DeleteOptimization forgets an optimisation and its trials; one that runs is cancelled first.
+        Errors: NOT_FOUND OPTIMIZATION_NOT_FOUND.
         """
 
 def add_BacktestServiceServicer_to_server(servicer: BacktestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -107,10 +107,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_BARS_INVALID: _ErrorReason.ValueType  # 101
     """INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
     ERROR_REASON_DATA_NOT_FOUND: _ErrorReason.ValueType  # 102
-    """NOT_FOUND: no backtest of the caller has data of that hash. Metadata: data_hash."""
+    """NOT_FOUND: no backtest or optimisation of the caller has data of that hash. Metadata: data_hash."""
     ERROR_REASON_ARTEFACT_OUTDATED: _ErrorReason.ValueType  # 103
     """FAILED_PRECONDITION: the compiler makes another module of the graph than the one that was run; start it anew.
     Metadata: artefact_hash, the one that was run.
+    """
+    ERROR_REASON_OPTIMIZATION_NOT_FOUND: _ErrorReason.ValueType  # 104
+    """NOT_FOUND: the caller has no such optimisation. Metadata: optimization_id."""
+    ERROR_REASON_OPTIMIZATION_TOO_LARGE: _ErrorReason.ValueType  # 105
+    """INVALID_ARGUMENT: the optimisation would be more work than one may be. google.rpc.BadRequest names the field.
+    Metadata: limit (trials, or bars that the trials together are run over), value.
     """
     ERROR_REASON_CHANNEL_NOT_FOUND: _ErrorReason.ValueType  # 120
     """NOT_FOUND: the caller has no such channel. Metadata: channel_id."""
@@ -213,10 +219,16 @@ ERROR_REASON_BACKTEST_NOT_FOUND: ErrorReason.ValueType  # 100
 ERROR_REASON_BARS_INVALID: ErrorReason.ValueType  # 101
 """INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
 ERROR_REASON_DATA_NOT_FOUND: ErrorReason.ValueType  # 102
-"""NOT_FOUND: no backtest of the caller has data of that hash. Metadata: data_hash."""
+"""NOT_FOUND: no backtest or optimisation of the caller has data of that hash. Metadata: data_hash."""
 ERROR_REASON_ARTEFACT_OUTDATED: ErrorReason.ValueType  # 103
 """FAILED_PRECONDITION: the compiler makes another module of the graph than the one that was run; start it anew.
 Metadata: artefact_hash, the one that was run.
+"""
+ERROR_REASON_OPTIMIZATION_NOT_FOUND: ErrorReason.ValueType  # 104
+"""NOT_FOUND: the caller has no such optimisation. Metadata: optimization_id."""
+ERROR_REASON_OPTIMIZATION_TOO_LARGE: ErrorReason.ValueType  # 105
+"""INVALID_ARGUMENT: the optimisation would be more work than one may be. google.rpc.BadRequest names the field.
+Metadata: limit (trials, or bars that the trials together are run over), value.
 """
 ERROR_REASON_CHANNEL_NOT_FOUND: ErrorReason.ValueType  # 120
 """NOT_FOUND: the caller has no such channel. Metadata: channel_id."""

@@ -13,6 +13,7 @@ from algotrade.platform import limits
 
 Number = int | float
 Point = Mapping[str, Number]
+_SHOWN: Final = 40  # characters of what cannot be
 _ROOM: Final = 1e-9  # of a step, by which the last value of a range may miss its end
 
 
@@ -65,7 +66,10 @@ def space_of(given: Mapping[str, str], parameters: Sequence[Parameter]) -> Space
     for name, text in given.items():
         if name not in known:
             raise SpaceError(name, "the strategy has no such parameter")
-        axes.append(Axis(name, _values(known[name], text)))
+        try:
+            axes.append(Axis(name, _values(known[name], text)))
+        except OverflowError:
+            raise SpaceError(name, f"{text[:_SHOWN]!r} has a number that is too large") from None
     space = Space(tuple(axes))
     if not any(len(axis.values) > 1 for axis in axes):
         raise SpaceError(next(iter(given), "space"), "nothing varies; give a range such as 5:50:5")

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from algotrade.backtest.optimise.judge import Task, Trial
 from algotrade.backtest.optimise.search import Search
@@ -23,8 +23,20 @@ class JournalError(Exception):
     """The journal is of another study, or cannot be read or written."""
 
 
+class Kept(Protocol):
+    """Where the trials of a study are kept as they become known."""
+
+    def known(self, number: int) -> Trial | None:
+        """Return a trial that was made before. Asked for in order."""
+        ...
+
+    def add(self, trial: Trial) -> None:
+        """Keep a trial."""
+        ...
+
+
 class Journal:
-    """The trials of a study as they become known."""
+    """The trials of a study in a file."""
 
     def __init__(self, path: Path, study: dict[str, Any]) -> None:
         """Open the journal of a study, a new one where there is none. Raises JournalError."""
@@ -92,7 +104,7 @@ def trial_of(line: dict[str, Any]) -> Trial:
     return Trial(line["number"], line["point"], tuple(line["in_sample"]), tuple(line["out_of_sample"]))
 
 
-def trials(task: Task, search: Search, workers: Workers, journal: Journal | None = None) -> Iterator[Trial]:
+def trials(task: Task, search: Search, workers: Workers, journal: Kept | None = None) -> Iterator[Trial]:
     """Yield every trial of a search in the order asked, as it becomes known. To stop it, close it."""
     number = 0
     while points := search.ask():
@@ -104,7 +116,7 @@ def trials(task: Task, search: Search, workers: Workers, journal: Journal | None
         search.tell([trial.score(task.objective) for trial in batch])
 
 
-def _batch(first: int, points: Sequence[Point], workers: Workers, journal: Journal | None) -> Iterator[Trial]:
+def _batch(first: int, points: Sequence[Point], workers: Workers, journal: Kept | None) -> Iterator[Trial]:
     """Those that the journal knows, then the others from the workers."""
     known = 0
     while journal is not None and known < len(points) and (trial := journal.known(first + known)) is not None:

@@ -6,10 +6,12 @@ Either gives results in the order asked, so a study is the same whoever works fo
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
+from itertools import islice
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -51,6 +53,45 @@ class Threads:
             self._own.judge = Judge(self._task)
         judge: Judge = self._own.judge
         return judge.trial(number, point)
+
+
+class Shared:
+    """Threads that others use too: so many points are given to them at once, and others come between.
+
+    What is running when the iterator is closed runs to its end.
+    """
+
+    def __init__(self, task: Task, threads: Executor, at_once: int, judges: Callable[[Task], Judge] = Judge) -> None:
+        """Take what there is to judge, where, and who judges it."""
+        self._task = task
+        self._threads = threads
+        self._at_once = at_once
+        self._judges = judges
+        self._idle: list[Judge] = []
+
+    def judge(self, first: int, points: Sequence[Point]) -> Iterator[Trial]:
+        """As `Workers`."""
+        asked = enumerate(points, first)
+        waiting: deque[Future[Trial]] = deque()
+        try:
+            while True:
+                for number, point in islice(asked, self._at_once - len(waiting)):
+                    waiting.append(self._threads.submit(self._one, number, point))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()
+
+    def _one(self, number: int, point: Point) -> Trial:
+        try:
+            judge = self._idle.pop()
+        except IndexError:
+            judge = self._judges(self._task)
+        trial = judge.trial(number, point)
+        self._idle.append(judge)
+        return trial
 
 
 @contextmanager

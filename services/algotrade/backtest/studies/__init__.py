@@ -1,0 +1,1 @@
+"""Optimisations that the service keeps: asked for, worked at and gone on with, watched and read."""

@@ -249,7 +249,7 @@ async def test_only_the_newest_bars_are_kept_and_none_that_nobody_needs(
     assert starts(await whole(ada, session)) == build_bars(ticks, 5 * SECOND)["ts"][-10:].tolist()
     await ada.stop(session, pb.STOP_MODE_KEEP)
     await ada.sessions.DeleteSession(pb.DeleteSessionRequest(session_id=session.session_id))
-    assert await PostgresCharts(platform.database).forget(10) == 0
+    await PostgresCharts(platform.database).forget("BBB", SECOND, 10)
     async with platform.database.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM chart_data")) == 0
 

@@ -67,7 +67,10 @@ class Wanted:
 
 @dataclass(slots=True)
 class Chart:
-    """A chart as far as it has come; ``stored`` is the place in its row, None where it has none."""
+    """A chart as far as it has come; ``stored`` is the place in its row, None where it has none.
+
+    ``untidied``: bars stored since old ones were last removed; enough to remove some where nobody knows.
+    """
 
     symbol: str
     interval: int
@@ -77,6 +80,7 @@ class Chart:
     builder: BarBuilder
     stored: int | None = None
     closed: list[ChartBar] = field(default_factory=list)  # since
+    untidied: int = limits.CHART_BARS_TIDIED
 
     @property
     def key(self) -> tuple[str, int]:
@@ -128,9 +132,8 @@ class ChartStore(Protocol):
         was stored."""
         ...
 
-    async def forget(self, most: int) -> int:
-        """Remove what each chart has beyond so many of its newest bars, and charts without a session; return how many
-        bars went beyond."""
+    async def forget(self, symbol: str, interval: int, most: int) -> None:
+        """Remove what a chart has beyond so many of its newest bars; and charts of whose symbol there is no session."""
         ...
 
 
@@ -143,7 +146,6 @@ class Charter:
         self._source = source
         self._every_seconds = every_seconds
         self._charts: dict[tuple[str, int], Chart] = {}
-        self._stored = 0  # bars, since old ones were last removed
 
     async def run(self) -> None:
         """Work for ever."""
@@ -165,9 +167,6 @@ class Charter:
             moved = await self._advance_all()
             if not moved:
                 break
-        if self._stored >= limits.CHART_BARS_TIDIED:
-            self._stored = 0
-            await self._store.forget(limits.MAX_CHART_BARS)
         return moved
 
     async def _advance_all(self) -> bool:
@@ -176,9 +175,14 @@ class Charter:
         moved = [await self._advance(chart, reads) for chart in self._charts.values()]
         due = [chart for chart in self._charts.values() if chart.is_due]
         if due:
-            self._stored += sum(len(chart.closed) for chart in due)
+            for chart in due:
+                chart.untidied += len(chart.closed)
             for lost in await self._store.keep(due):
                 del self._charts[lost.key]
+            for chart in due:
+                if chart.untidied >= limits.CHART_BARS_TIDIED:
+                    await self._store.forget(*chart.key, limits.MAX_CHART_BARS)
+                    chart.untidied = 0
         return any(moved)
 
     async def _reconcile(self, wanted: Sequence[Wanted]) -> None:

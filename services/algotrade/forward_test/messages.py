@@ -129,14 +129,13 @@ def mark_message(mark: Mark) -> pb.SessionMark:
 
 def point_message(point: Point) -> pb.ChartPoint:
     """Write a point of a chart."""
-    bar = point.bar
     return pb.ChartPoint(
-        start_time=timestamp(bar.start_ns),
-        open=fixed.text(bar.open),
-        high=fixed.text(bar.high),
-        low=fixed.text(bar.low),
-        close=fixed.text(bar.close),
-        volume=bar.volume,
+        start_time=timestamp(point.start_ns),
+        open=fixed.text(point.open),
+        high=fixed.text(point.high),
+        low=fixed.text(point.low),
+        close=fixed.text(point.close),
+        volume=point.volume,
         equity=fixed.text(point.equity),
         cash=fixed.text(point.cash),
         quantity=fixed.text(point.quantity),

@@ -6,37 +6,35 @@ the bar. A bar is the session's from the first that closed while it could order 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from algotrade.engine import fixed
 from algotrade.engine.metrics.figure import Floats, Integers
-from algotrade.engine.records import BAR, Records
-from algotrade.forward_test.charts import ChartBar, chart_interval
+from algotrade.engine.records import BAR
+from algotrade.forward_test.charts import chart_interval
 from algotrade.forward_test.session import Session
 from algotrade.platform import limits
 from algotrade.platform.errors import NotFound, ResourceExhausted
 
-
-@dataclass(frozen=True, slots=True)
-class Fill:
-    """What a session had after an order was filled. ``quantity`` is negative when short."""
-
-    tick_sequence: int
-    cash: int
-    quantity: int
+Columns = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Bars of a session and its fills, as of one moment; ``more``: whether later bars were left out."""
+    """Bars of a session and its fills by time, as of one moment; ``more``: whether later bars were left out.
+
+    In columns, since there may be many. ``bars``: those of a `ChartBar` but for its offset; ``fills``: tick_sequence,
+    and cash and quantity after it, negative when short.
+    """
 
     session: Session
-    bars: Sequence[ChartBar]
-    fills: Sequence[Fill]
+    bars: Columns
+    fills: Columns
     more: bool
 
 
@@ -52,7 +50,12 @@ class PointStore(Protocol):
 class Point:
     """A bar with what a session had at its close; amounts in units of 1e-8."""
 
-    bar: ChartBar
+    start_ns: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: float
     equity: int
     cash: int
     quantity: int
@@ -64,38 +67,31 @@ class Points:
     def __init__(self, drawn: Drawn, interval: int) -> None:
         """Take what is drawn."""
         self.more = drawn.more
-        self._bars = drawn.bars
-        self._fills = [Fill(0, drawn.session.settings.initial_cash, 0), *drawn.fills]
-        closed = np.array([bar.closed_sequence for bar in drawn.bars], np.int64)
-        filled = np.array([fill.tick_sequence for fill in drawn.fills], np.int64)
+        names = ("start_ns", "open", "high", "low", "close", "volume")
+        self.bars = np.zeros(len(drawn.bars["start_ns"]), BAR)
+        for name, field in zip(names, ("ts", *names[1:]), strict=True):
+            self.bars[field] = drawn.bars[name]
+        initial = drawn.session.settings.initial_cash
         # A bar of time is closed by the first tick that is not its own; one of the feed's by its last.
-        self._last = np.searchsorted(filled, closed, side="left" if interval else "right")
+        closed = np.array(drawn.bars["closed_sequence"], np.int64)
+        side = "left" if interval else "right"
+        last = np.searchsorted(np.array(drawn.fills["tick_sequence"], np.int64), closed, side=side)  # type: ignore[call-overload]
+        self.cash: Integers = np.array([initial, *drawn.fills["cash"]], np.int64)[last]
+        self.quantity: Integers = np.array([0, *drawn.fills["quantity"]], np.int64)[last]
 
     def __len__(self) -> int:
-        return len(self._bars)
+        return len(self.bars)
 
     def __getitem__(self, index: int) -> Point:
-        bar, fill = self._bars[index], self._fills[self._last[index]]
-        worth = fill.quantity * bar.close // fixed.SCALE
-        return Point(bar, fill.cash + worth, fill.cash, fill.quantity)
+        ts, opened, high, low, close, volume = self.bars[index].item()[:6]
+        cash, quantity = int(self.cash[index]), int(self.quantity[index])
+        return Point(ts, opened, high, low, close, volume, cash + quantity * close // fixed.SCALE, cash, quantity)
 
     @property
     def equity(self) -> Floats:
         """Equity at each close, for statistics and pictures (f64)."""
-        cash = np.array([fill.cash for fill in self._fills], np.float64)[self._last] / fixed.SCALE
-        quantity = self.quantity / fixed.SCALE
-        closes = np.array([bar.close for bar in self._bars], np.float64) / fixed.SCALE
-        return np.asarray(cash + quantity * closes, np.float64)
-
-    @property
-    def quantity(self) -> Integers:
-        """What was held at each close, in units of 1e-8."""
-        return np.asarray(np.array([fill.quantity for fill in self._fills], np.int64)[self._last])
-
-    @property
-    def bars(self) -> Records:
-        """The bars (BAR records)."""
-        return np.array([(b.start_ns, b.open, b.high, b.low, b.close, b.volume) for b in self._bars], BAR)
+        worth = self.quantity / fixed.SCALE * (self.bars["close"] / fixed.SCALE)
+        return np.asarray(self.cash / fixed.SCALE + worth, np.float64)
 
 
 async def points_of(
@@ -107,11 +103,11 @@ async def points_of(
         drawn = await store.drawn(session, interval, after_ns, most, limits.MAX_CHARTED_FILLS + 1)
     except KeyError:
         raise NotFound("SESSION_NOT_FOUND", "no such session", session_id=session.session_id) from None
-    if len(drawn.fills) > limits.MAX_CHARTED_FILLS:
+    if len(drawn.fills["cash"]) > limits.MAX_CHARTED_FILLS:
         raise ResourceExhausted(
             "LIMIT_REACHED",
             f"a chart reads at most {limits.MAX_CHARTED_FILLS} fills",
             limit="charted_fills",
             value=limits.MAX_CHARTED_FILLS,
         )
-    return Points(drawn, interval)
+    return await asyncio.to_thread(Points, drawn, interval)

@@ -70,11 +70,12 @@ _BARS: Final = text(f"""
     ON CONFLICT DO NOTHING
 """)
 _BEYOND: Final = text("""
-    DELETE FROM chart_data AS d USING chart_places AS c
-    WHERE d.symbol = c.symbol AND d.interval_ns = c.interval_ns AND d.start_ns <= (
-        SELECT start_ns FROM chart_data AS k WHERE k.symbol = c.symbol AND k.interval_ns = c.interval_ns
+    WITH newest_beyond AS MATERIALIZED (
+        SELECT start_ns FROM chart_data WHERE symbol = :symbol AND interval_ns = :interval
         ORDER BY start_ns DESC OFFSET :most LIMIT 1
     )
+    DELETE FROM chart_data AS d USING newest_beyond AS b
+    WHERE d.symbol = :symbol AND d.interval_ns = :interval AND d.start_ns <= b.start_ns
 """)
 _UNUSED: Final = text("""
     DELETE FROM chart_places AS c
@@ -141,8 +142,8 @@ class PostgresCharts:
             chart.closed.clear()
         return [chart for chart in charts if chart.key not in mine]
 
-    async def forget(self, most: int) -> int:
-        """Delete along the primary key."""
+    async def forget(self, symbol: str, interval: int, most: int) -> None:
+        """Delete along the primary keys."""
         async with self._engine.begin() as connection:
             await connection.execute(_UNUSED)
-            return (await connection.execute(_BEYOND, {"most": most})).rowcount
+            await connection.execute(_BEYOND, {"symbol": symbol, "interval": interval, "most": most})

@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from algotrade.engine.records import EventKind
 from algotrade.forward_test import rows
-from algotrade.forward_test.charts import ChartBar
-from algotrade.forward_test.points import Drawn, Fill
+from algotrade.forward_test.points import Drawn
 from algotrade.forward_test.session import Session
 
 _ROW: Final = text("""
     SELECT orders_from, last_tick_sequence FROM forward_test_sessions WHERE session_id = :session_id
 """)
-_BARS: Final = text(f"""
+_BAR_COLUMNS: Final = ("start_ns", "open", "high", "low", "close", "volume", "closed_sequence")
+_FILL_COLUMNS: Final = ("tick_sequence", "cash", "quantity")
+
+
+def _columns(names: Sequence[str], order: str, query: str) -> TextClause:
+    """Have the columns of a query as arrays: a row each would take a hundred times as long to read."""
+    arrays = ", ".join(f"coalesce(array_agg({name} ORDER BY {order}), '{{}}') AS {name}" for name in names)
+    return text(f"SELECT {arrays} FROM ({query}) AS r")
+
+
+_BARS: Final = _columns(
+    _BAR_COLUMNS,
+    "start_ns",
+    f"""
     SELECT start_ns, {rows.units("open")}, {rows.units("high")}, {rows.units("low")}, {rows.units("close")}, volume,
-        closed_offset, closed_sequence
+        closed_sequence
     FROM chart_data
     WHERE symbol = :symbol AND interval_ns = :interval AND start_ns > :after AND closed_offset >= :orders_from
         AND closed_sequence <= :last_tick
     ORDER BY start_ns LIMIT :count
-""")
+    """,
+)
 _SIGNED: Final = f"""
     CASE WHEN (kind = {EventKind.ENTRY:d}) = (side <> 'short') THEN quantity ELSE -quantity END
 """
-_FILLS: Final = text(f"""
-    SELECT tick_sequence, {rows.units("cash")}, {rows.units(f"sum({_SIGNED}) OVER (ORDER BY sequence)", "held")}
+_FILLS: Final = _columns(
+    _FILL_COLUMNS,
+    "sequence",
+    f"""
+    SELECT sequence, tick_sequence, {rows.units("cash")},
+        {rows.units(f"sum({_SIGNED}) OVER (ORDER BY sequence)", "quantity")}
     FROM session_events
     WHERE session_month = :month AND session_id = :session_id AND kind IN ({EventKind.ENTRY:d}, {EventKind.EXIT:d})
     ORDER BY sequence LIMIT :count
-""")
+    """,
+)
 
 
 class PostgresPoints:
@@ -51,11 +70,10 @@ class PostgresPoints:
             row = (await connection.execute(_ROW, key)).one_or_none()
             if row is None:
                 raise KeyError(session.session_id)
-            if row.orders_from is None:  # it has not begun
-                return Drawn(session, (), (), more=False)
             span = {"after": after_ns, "orders_from": row.orders_from, "last_tick": row.last_tick_sequence}
             where = {"symbol": session.symbol, "interval": interval, "count": most_bars + 1, **span}
-            bars = [ChartBar(*one) for one in await connection.execute(_BARS, where)]
+            bars = (await connection.execute(_BARS, where)).one()._mapping
             where = {**key, "month": session.month, "count": most_fills}
-            fills = [Fill(*one) for one in await connection.execute(_FILLS, where)]
-        return Drawn(session, bars[:most_bars], fills, more=len(bars) > most_bars)
+            fills = (await connection.execute(_FILLS, where)).one()._mapping
+        kept = {name: bars[name][:most_bars] for name in _BAR_COLUMNS}
+        return Drawn(session, kept, dict(fills), more=len(bars["start_ns"]) > most_bars)

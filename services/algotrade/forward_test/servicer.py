@@ -161,7 +161,7 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
         after = _after(LIST_CHART_POINTS, session, request.page_token) - 1  # a bar may start at 0
         points, token = await points_of(self._points, session, after, size), ""
         if points.more:
-            last = points[len(points) - 1].bar.start_ns
+            last = points[len(points) - 1].start_ns
             token = paging.write_token(f"{LIST_CHART_POINTS} {session.session_id}", last + 1)
         page = [point_message(points[index]) for index in range(len(points))]
         return pb.ListChartPointsResponse(points=page, next_page_token=token)

@@ -74,7 +74,7 @@ ARCHIVED_RECORDS: Final = 1024  # of a partition that one segment of the archive
 ARCHIVE_TIDIED: Final = 200  # segments that are looked at in a turn
 MAX_JUDGED_TRADES: Final = 100_000  # of a session, when its metrics are asked for
 MAX_CHART_BARS: Final = 100_000  # kept a symbol and interval, the newest
-CHART_BARS_TIDIED: Final = 10_000  # are stored before older ones are removed
+CHART_BARS_TIDIED: Final = 10_000  # of a chart are stored before older ones are removed
 MAX_CHARTED_FILLS: Final = 200_000  # of a session, when its chart or its metrics are asked for
 MAX_MARKS_A_TURN: Final = 50  # that the worker tells realtime-updates at once; the rest have their turn next
 

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     archive_poll_seconds: Seconds = 5.0
     check_seconds: Seconds = 60.0  # a session's past is checked again, at the earliest, after so long
     check_replay_seconds: Seconds = 10.0  # … by a replay that takes no longer
-    chart_seconds: Seconds = 2.0  # the points of a session's chart are behind it by about so much
+    chart_seconds: Seconds = 5.0  # the points of a session's chart are behind it by about so much
     verify_seconds: Seconds = 25.0  # a session's past is replayed for no longer when somebody asks for its certificate
     verifications: Annotated[int, Field(ge=1, le=64)] = 2  # … of so many at once
     mark_seconds: Annotated[float, Field(ge=0)] = 0.25  # a stream's marks are at least so far apart

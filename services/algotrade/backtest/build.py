@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -58,9 +58,12 @@ async def build(
     channel = upstream or open_channel(settings.grpc_address)
     given = Given(store, SavedStrategies(channel), settings.data_dir / "samples")
     # Runs and trials take their turns in these threads.
-    with ThreadPoolExecutor(settings.backtest_threads, thread_name_prefix="backtest") as threads:
+    with (
+        ThreadPoolExecutor(settings.backtest_threads, thread_name_prefix="backtest") as threads,
+        ThreadPoolExecutor(settings.optimizations, thread_name_prefix="optimization") as drivers,
+    ):
         worker = _worker(platform, news, runs, threads)
-        studies = _studies(platform, given, threads, judges)
+        studies = _studies(platform, given, threads, drivers, judges)
 
         async def find(user_id: str, backtest_id: str) -> Backtest:
             found = await store.get(user_id, backtest_id)
@@ -90,7 +93,7 @@ async def build(
                 await channel.close()
 
 
-def _worker(platform: Platform, news: News, runs: Run, threads: ThreadPoolExecutor) -> Worker[Claim, Outcome]:
+def _worker(platform: Platform, news: News, runs: Run, threads: Executor) -> Worker[Claim, Outcome]:
     settings = platform.settings
     return Worker(
         PostgresBacktestQueue(platform.database),
@@ -104,7 +107,7 @@ def _worker(platform: Platform, news: News, runs: Run, threads: ThreadPoolExecut
     )
 
 
-def _studies(platform: Platform, given: Given, threads: ThreadPoolExecutor, judges: Judges) -> Studies:
+def _studies(platform: Platform, given: Given, threads: Executor, drivers: Executor, judges: Judges) -> Studies:
     settings, news = platform.settings, News()
     store, queue = PostgresOptimizationStore(platform.database), PostgresOptimizationQueue(platform.database)
     bench = Bench(
@@ -120,7 +123,7 @@ def _studies(platform: Platform, given: Given, threads: ThreadPoolExecutor, judg
         queue,
         news,
         bench.run,
-        ThreadPoolExecutor(settings.optimizations, thread_name_prefix="optimization"),
+        drivers,
         at_once=settings.optimizations,
         per_user=settings.optimizations_per_user,
         lease_seconds=settings.backtest_lease_seconds,

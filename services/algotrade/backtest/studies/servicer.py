@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -101,9 +102,8 @@ class OptimizationServicer(pb_grpc.BacktestServiceServicer):
         page, token = found[:size], ""
         if len(found) > size:
             token = paging.write_token(LIST_OPTIMIZATIONS, page[-1].create_time.isoformat(), page[-1].optimization_id)
-        return pb.ListOptimizationsResponse(
-            optimizations=[optimization_message(one) for one in page], next_page_token=token
-        )
+        written = await asyncio.to_thread(lambda: [optimization_message(one) for one in page])
+        return pb.ListOptimizationsResponse(optimizations=written, next_page_token=token)
 
     async def ListOptimizationTrials(
         self, request: pb.ListOptimizationTrialsRequest, context: Context
@@ -115,9 +115,8 @@ class OptimizationServicer(pb_grpc.BacktestServiceServicer):
         first = number_after(call, request.page_token)
         found = await self._studies.store.trials(request.optimization_id, first, size + 1)
         token = paging.write_token(call, first + size) if len(found) > size else ""
-        return pb.ListOptimizationTrialsResponse(
-            trials=[trial_message(trial) for trial in found[:size]], next_page_token=token
-        )
+        written = await asyncio.to_thread(lambda: [trial_message(trial) for trial in found[:size]])  # many figures
+        return pb.ListOptimizationTrialsResponse(trials=written, next_page_token=token)
 
     async def DeleteOptimization(
         self, request: pb.DeleteOptimizationRequest, context: Context

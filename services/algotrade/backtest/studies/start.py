@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -49,7 +50,7 @@ class StudyStarter:
             return pb.StartOptimizationResponse(diagnostics=found)
         settings = settings_of(request.settings, bars, artefact)
         fixed, axes = fixed_parameters(request.parameters, artefact), dict(sorted(request.axes.items()))
-        space, plan = _space(request, axes, artefact), _plan(request)
+        space, plan = await asyncio.to_thread(_space, request, axes, artefact), _plan(request)
         try:
             task = plan.task(artefact, bars, settings)
             _check_work(plan, space, task)

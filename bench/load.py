@@ -16,7 +16,8 @@ import random
 import time
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,7 @@ from algotrade.v1.strategy_service_pb2_grpc import StrategyServiceStub
 
 PASSWORD = "a long pass phrase"
 THINKING = (0.2, 1.0)  # seconds between a user's calls
+MOST_SETTLING = 30.0  # seconds after the last has come; then it is measured in any case
 HEALTH = "health check: the least"
 
 
@@ -92,10 +94,17 @@ class User:
         self._number, self._gateway, self._seen, self._given = number, gateway, seen, given
         self._random = random.Random(number)
         self._symbol = f"SYM-{number % given.symbols}"
+        self.settled = asyncio.Event()  # its sessions run, or it came to nothing
 
-    async def run(self, begin: float, until: float) -> None:
-        """Come at a time, stay until another (``time.perf_counter()``)."""
+    async def run(self, begin: float, over: asyncio.Event) -> None:
+        """Come at a time (``time.perf_counter()``), stay until all is over."""
         await asyncio.sleep(begin - time.perf_counter())
+        try:
+            await self._come(over)
+        finally:
+            self.settled.set()
+
+    async def _come(self, over: asyncio.Event) -> None:
         token: list[str] = []
         async with open_channel(self._gateway, lambda: token[0] if token else None) as channel:
             identity, seen = IdentityServiceStub(channel), self._seen
@@ -107,9 +116,9 @@ class User:
             if logged_in is None:
                 return
             token.append(logged_in.token.token)
-            await self._trade(channel, until)
+            await self._trade(channel, over)
 
-    async def _trade(self, channel: grpc.aio.Channel, until: float) -> None:
+    async def _trade(self, channel: grpc.aio.Channel, over: asyncio.Event) -> None:
         seen, strategies, sessions = self._seen, StrategyServiceStub(channel), ForwardTestServiceStub(channel)
         await seen.call(strategies.ListTemplates, strategy_pb.ListTemplatesRequest())
         graph = json.dumps(strategy(self._number))
@@ -125,7 +134,8 @@ class User:
         for session_id in started:
             watched = forward_pb.StreamSessionRequest(session_id=session_id)
             streams.append(asyncio.create_task(seen.stream(sessions.StreamSession, watched, self._session)))
-        while started and time.perf_counter() < until:
+        self.settled.set()
+        while started and not over.is_set():
             await self._look(channel, self._random.choice(started))
             await asyncio.sleep(self._random.uniform(*THINKING))
         for one in streams:
@@ -206,26 +216,31 @@ def logged(metrics_url: str) -> float:
 
 async def measure(platform: Running, given: argparse.Namespace, seen: Seen) -> list[tuple[str, str]]:
     """Let everybody in, one after another; look at the time between the last coming and the first going."""
-    start = time.perf_counter()
-    all_in, until = start + given.ramp, start + given.ramp + given.settle + given.seconds
+    start, over = time.perf_counter(), asyncio.Event()
     users = [User(number, platform.gateway, seen, given) for number in range(given.users)]
-    coming: list[Awaitable[None]] = [
-        user.run(start + given.ramp * number / given.users, until) for number, user in enumerate(users)
+    coming = [
+        asyncio.create_task(user.run(start + given.ramp * number / given.users, over))
+        for number, user in enumerate(users)
     ]
-    running_users = [asyncio.ensure_future(one) for one in coming]
     probing = asyncio.create_task(probe(platform.gateway, seen))
-    await asyncio.sleep(all_in + given.settle - time.perf_counter())
+    with suppress(TimeoutError):
+        async with asyncio.timeout(given.ramp + MOST_SETTLING):
+            for user in users:
+                await user.settled.wait()
+    settled = sum(user.settled.is_set() for user in users)
     before = (platform.usage(), await asyncio.to_thread(logged, platform.metrics), seen.ticks, seen.events, seen.marks)
     own, begun = Usage.now(platform.data_dir), time.perf_counter()
-    await asyncio.sleep(until - time.perf_counter())
+    await asyncio.sleep(given.seconds)
     seconds, streams = time.perf_counter() - begun, seen.streams
     after = (platform.usage(), await asyncio.to_thread(logged, platform.metrics), seen.ticks, seen.events, seen.marks)
     clients = (Usage.now(platform.data_dir).ours - own.ours) / seconds
-    await asyncio.gather(*running_users)
+    over.set()
+    await asyncio.gather(*coming)
     probing.cancel()
     ours, servers = after[0].since(before[0], seconds)
     ticks, delivered, events, marks = ((b - a) / seconds for a, b in zip(before[1:], after[1:], strict=True))
     return [
+        ("users", f"{settled} had settled {begun - start:.0f} s after the first came"),
         ("sessions", f"{seen.sessions:,} running, {streams:,} streams open"),
         ("ticks", f"{ticks:,.0f} a second logged, {delivered:,.0f} a second delivered"),
         ("of sessions", f"{events:,.1f} events and {marks:,.0f} marks a second delivered"),
@@ -259,13 +274,12 @@ def say(seen: Seen, facts: list[tuple[str, str]], given: argparse.Namespace) -> 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--users", type=int, default=40)
+    parser.add_argument("--users", type=int, default=25)
     parser.add_argument("--sessions", type=int, default=3, help="of each user")
     parser.add_argument("--symbols", type=int, default=4)
     parser.add_argument("--rate", type=float, default=50.0, help="ticks a second, each symbol")
     parser.add_argument("--ramp", type=float, default=20.0, help="seconds in which users come")
-    parser.add_argument("--settle", type=float, default=5.0, help="seconds before it is measured")
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
     given = parser.parse_args()
     symbols = [f"SYM-{number}" for number in range(given.symbols)]
     seen = Seen()

@@ -21,14 +21,13 @@ def periods_per_year(stamps: Integers) -> float | None:
     """
     if len(stamps) < 2:
         return None
-    stamps = np.ascontiguousarray(stamps)  # a column of records is slow to go through
     spacing = float(np.median(np.diff(stamps)))
     if spacing <= 0:
         return None
     if spacing > 1.5 * DAY:
         return YEAR / spacing
     days = stamps // DAY
-    bars_a_day = np.diff(np.flatnonzero(np.diff(days)) + 1, prepend=0, append=len(days))  # they ascend
+    bars_a_day = np.unique(days, return_counts=True)[1]
     if len(bars_a_day) == 1:
         return 365 * DAY / spacing
     weekend = (days + 3) % 7 >= 5  # the epoch was a Thursday

@@ -11,13 +11,13 @@ import pytest
 from graphs import at_prices
 from market_data.feeds import SECOND, ManualFeed, made
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.engine import fixed
 from algotrade.forward_test.postgres_outbox import PostgresOutbox, add_outgoing
 from algotrade.forward_test.relay import Relay
 from algotrade.forward_test.session import Outgoing
-from algotrade.platform import topics
+from algotrade.platform import failpoints, topics
 from algotrade.platform.bus import Record, partition_of
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
@@ -126,7 +126,7 @@ async def test_what_could_not_be_sent_is_sent_again(database: AsyncEngine) -> No
     outbox = PostgresOutbox(database)
     tried: list[bytes] = []
 
-    async def fail(messages: Sequence[Outgoing]) -> None:
+    async def fail(_connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
         tried.extend(one.payload for one in messages)
         raise ConnectionError("the bus is away")
 
@@ -135,7 +135,7 @@ async def test_what_could_not_be_sent_is_sent_again(database: AsyncEngine) -> No
     assert tried == [b"0", b"1", b"2"]
     sent: list[bytes] = []
 
-    async def send(messages: Sequence[Outgoing]) -> None:
+    async def send(_connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
         sent.extend(one.payload for one in messages)
 
     assert [await outbox.drain(0, send, 3) for _ in range(3)] == [3, 2, 0]
@@ -148,17 +148,33 @@ async def test_one_relay_a_shard_at_a_time(database: AsyncEngine) -> None:
         await add_outgoing(connection, [message(1, shard=0), message(2, shard=1)])
     outbox = PostgresOutbox(database)
 
-    async def meanwhile(_messages: Sequence[Outgoing]) -> None:
+    async def meanwhile(_connection: AsyncConnection, _messages: Sequence[Outgoing]) -> None:
         assert await outbox.drain(0, never, 10) == 0  # somebody sends this shard
         assert await outbox.drain(1, nothing, 10) == 1
 
-    async def never(_messages: Sequence[Outgoing]) -> None:
+    async def never(_connection: AsyncConnection, _messages: Sequence[Outgoing]) -> None:
         raise AssertionError("sent twice at once")
 
-    async def nothing(_messages: Sequence[Outgoing]) -> None:
+    async def nothing(_connection: AsyncConnection, _messages: Sequence[Outgoing]) -> None:
         pass
 
     assert await outbox.drain(0, meanwhile, 10) == 1
+
+
+async def test_what_was_published_and_not_forgotten_is_not_on_the_bus(
+    platform: Platform, database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relay that dies between the two leaves nothing on the bus that would come again."""
+    async with database.begin() as connection:
+        await add_outgoing(connection, [message(number) for number in range(3)])
+    relay = Relay(PostgresOutbox(database), platform.bus, Metrics(), range(4), poll_seconds=0.02)
+    for point in ("outbox.sent", "outbox.forgotten"):
+        monkeypatch.setattr(failpoints, "_armed", failpoints.Failpoint.parse(f"{point}:raise"))
+        with pytest.raises(failpoints.FailpointError):
+            await relay.drain()
+    assert await relay.drain() == 3
+    records = await told(platform, topics.TRADE_EXECUTIONS, "s", 3)
+    assert [record.payload for record in records] == [b"0", b"1", b"2"]
 
 
 async def test_the_relay_publishes_in_order(platform: Platform, database: AsyncEngine) -> None:

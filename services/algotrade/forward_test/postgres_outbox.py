@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.forward_test import rows
 from algotrade.forward_test.session import Outgoing
+from algotrade.forward_test.store import Send
 from algotrade.platform import failpoints
 
 LOCK: Final = 0x6F757462  # with the shard: one relay a shard
@@ -41,8 +42,8 @@ class PostgresOutbox:
         """Take the pool to read and write through."""
         self._engine = engine
 
-    async def drain(self, shard: int, send: Callable[[Sequence[Outgoing]], Awaitable[None]], limit: int) -> int:
-        """Lock the shard for one transaction; send what is oldest; delete it."""
+    async def drain(self, shard: int, send: Send, limit: int) -> int:
+        """Lock the shard for one transaction; send what is oldest in it; delete it."""
         async with self._engine.begin() as connection:
             locked = text("SELECT pg_try_advisory_xact_lock(:lock, :shard)")
             if not await connection.scalar(locked, {"lock": LOCK, "shard": shard}):
@@ -51,10 +52,11 @@ class PostgresOutbox:
             if not found:
                 return 0
             await send(
+                connection,
                 [
                     Outgoing(row.shard, row.topic, row.key, bytes(row.payload), orjson.loads(row.headers))
                     for row in found
-                ]
+                ],
             )
             failpoints.reached("outbox.sent")
             delete = text("DELETE FROM outbox WHERE position = ANY(CAST(:positions AS bigint[]))")

@@ -1,4 +1,7 @@
-"""Sends what was stored: the outbox onto the bus, in the order of each session's events, each at least once."""
+"""Sends what was stored: the outbox onto the bus, in the order of each session's events, each once.
+
+A message is logged in the transaction that takes it out of the outbox, so no crash parts the two.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from algotrade.forward_test.session import Outgoing
 from algotrade.forward_test.store import Outbox
-from algotrade.platform.bus import Bus, Message
+from algotrade.platform.bus import Message, Receipt, TransactionalBus
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.topics import TOPICS
@@ -24,7 +29,7 @@ class Relay:
     """The relay of some shards."""
 
     def __init__(
-        self, outbox: Outbox, bus: Bus, metrics: Metrics, shards: Sequence[int], *, poll_seconds: float
+        self, outbox: Outbox, bus: TransactionalBus, metrics: Metrics, shards: Sequence[int], *, poll_seconds: float
     ) -> None:
         """Take what to send, where, and how often to look without being woken."""
         self._outbox = outbox
@@ -58,11 +63,19 @@ class Relay:
 
     async def drain(self) -> int:
         """Send a turn of each shard; return how many messages went out."""
-        return sum([await self._outbox.drain(shard, self._send, MESSAGES_A_TURN) for shard in self._shards])
+        return sum([await self._turn(shard) for shard in self._shards])
 
-    async def _send(self, messages: Sequence[Outgoing]) -> None:
-        by_topic: dict[str, list[Message]] = {}
-        for message in messages:
-            by_topic.setdefault(message.topic, []).append(Message(message.key, message.payload, message.headers))
-        for name, batch in by_topic.items():
-            await self._bus.publish(_TOPICS[name], batch)
+    async def _turn(self, shard: int) -> int:
+        receipts: list[Receipt] = []
+
+        async def send(connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
+            by_topic: dict[str, list[Message]] = {}
+            for message in messages:
+                by_topic.setdefault(message.topic, []).append(Message(message.key, message.payload, message.headers))
+            for name in sorted(by_topic):  # all in one order, so that no two relays wait for each other
+                receipts.append(await self._bus.publish_in(connection, _TOPICS[name], by_topic[name]))
+
+        sent = await self._outbox.drain(shard, send, MESSAGES_A_TURN)
+        for receipt in receipts:
+            self._bus.announce(receipt)
+        return sent

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from algotrade.forward_test.session import (
     Command,
     Commit,
@@ -165,14 +167,17 @@ class Proofs(Protocol):
         ...
 
 
+Send = Callable[[AsyncConnection, Sequence[Outgoing]], Awaitable[None]]
+
+
 class Outbox(Protocol):
     """What is stored and not sent yet."""
 
-    async def drain(self, shard: int, send: Callable[[Sequence[Outgoing]], Awaitable[None]], limit: int) -> int:
-        """Hand a shard's oldest messages, in order, to ``send`` and forget them after it; return how many.
+    async def drain(self, shard: int, send: Send, limit: int) -> int:
+        """Hand a shard's oldest messages, in order, to ``send`` and forget them; return how many.
 
-        Only one caller at a time sends a shard's messages; others get 0. When ``send`` fails, or the forgetting does,
-        they are sent again: each message goes out at least once.
+        Only one caller at a time sends a shard's messages; others get 0. What ``send`` writes by the connection it is
+        given is there when they are forgotten, and only then: so a message goes out once, whatever fails between.
         """
         ...
 

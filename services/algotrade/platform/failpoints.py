@@ -34,7 +34,7 @@ POINTS: Final = {
     "command.told": "a command is stored, and its caller has no answer",
     "command.applied": "a command has changed a session in memory, and is not stored as applied",
     "session.created": "a session is stored, and its caller has no answer",
-    "outbox.sent": "messages are on the bus, and still in the outbox",
+    "outbox.sent": "messages are on the bus and still in the outbox, and the transaction is open",
     "outbox.forgotten": "messages are deleted from the outbox, and the transaction is open",
     "backtest.claimed": "a run is claimed, and has not begun",
     "backtest.run": "a run has ended, and its result is not stored",

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from algotrade.engine import fixed
 from algotrade.engine.records import TICK, Records
+from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.postgres import PostgresSessionStore
 from algotrade.forward_test.postgres_archive import PostgresArchive
 from algotrade.forward_test.postgres_proofs import PostgresProofs
@@ -129,6 +130,38 @@ async def test_a_stopped_session_stays_what_it_was(
     certificate = await certify(ada, session)
     assert certificate.verdict == pb.PARITY_VERDICT_IDENTICAL, certificate
     assert certificate.segments[0].last_sequence == session.last_sequence
+
+
+async def test_a_session_that_was_told_something_while_it_warmed_up(
+    trader: Any, feed: ManualFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start is noted at the place where orders begin; what comes before that comes after the start all the same."""
+    ada = await trader()
+    probe = await ada.started(CROSS, "AAA", settings=TICKS)
+    feed.push("AAA", walk(1, 40))
+    await ada.at_tick(probe, 40)
+    read = Worker._read
+    held = True
+
+    async def wait(self: Worker, *arguments: Any) -> Any:
+        return None if held else await read(self, *arguments)
+
+    monkeypatch.setattr(Worker, "_read", wait)
+    session = await ada.started(CROSS, "AAA", settings=TICKS)
+    for verb in ("Pause", "Resume", "Pause"):
+        await getattr(ada.sessions, f"{verb}Session")(
+            getattr(pb, f"{verb}SessionRequest")(session_id=session.session_id)
+        )
+    held = False
+    feed.push("AAA", walk(1, 60, 40))
+    await ada.at_tick(session, 100)
+    await ada.sessions.ResumeSession(pb.ResumeSessionRequest(session_id=session.session_id))
+    feed.push("AAA", walk(1, 100, 100))
+    session = await ada.at_tick(session, 200)
+    assert session.total_trades > 2
+    certificate = await certify(ada, session)
+    assert certificate.verdict == pb.PARITY_VERDICT_IDENTICAL, certificate
+    assert certificate.segments[0].ticks == 200
 
 
 @asynccontextmanager

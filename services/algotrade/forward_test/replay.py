@@ -15,7 +15,7 @@ from algotrade.forward_test.book import Happening
 from algotrade.forward_test.lane import Lane, most_ticks
 from algotrade.forward_test.member import reader_of
 from algotrade.forward_test.obey import act, after
-from algotrade.forward_test.session import Held, Past, Progress, Status
+from algotrade.forward_test.session import CommandKind, Held, Past, Progress, Status
 from algotrade.platform.bus import Bounds
 
 
@@ -47,7 +47,9 @@ class Replay:
         self.seen = Seen(hashlib.sha256() if data_hash is None else data_hash)
         self._lane = Lane(artefact, base.session.symbol, base.place, reader_of(base), witness=self.seen.take)
         self._member = self._lane.hold(base, 0)
-        self._commands = deque(past for past in commands if past.offset >= base.place.offset)
+        # The base has begun. Its start is noted where orders begin, and what is told in a warm-up lies before that.
+        told = (past for past in commands if past.kind is not CommandKind.START)
+        self._commands = deque(past for past in told if past.offset >= base.place.offset)
         self._end = end
 
     @property

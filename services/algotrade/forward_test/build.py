@@ -32,6 +32,7 @@ from algotrade.forward_test.stream import Streamer
 from algotrade.forward_test.upstream import Upstream
 from algotrade.forward_test.verify import Verifier
 from algotrade.platform.channel import open_channel
+from algotrade.platform.clock import steady
 from algotrade.platform.log import logger
 from algotrade.platform.process import Platform
 from algotrade.platform.sampling import sampling
@@ -91,7 +92,7 @@ async def build(
         ledger or PostgresLedger(platform.database),
         platform.bus,
         changes,
-        clock,
+        steady(clock),
         platform.metrics,
         checkpoint_seconds=settings.checkpoint_seconds,
         poll_seconds=settings.bus_poll_seconds,

@@ -24,7 +24,7 @@ from algotrade.market_data.synthetic import SyntheticFeed
 from algotrade.market_data.window import MemoryWindows
 from algotrade.platform import limits
 from algotrade.platform.bus import Bus
-from algotrade.platform.clock import Clock
+from algotrade.platform.clock import Clock, steady
 from algotrade.platform.log import logger
 from algotrade.platform.process import Platform
 from algotrade.platform.samples import aapl_daily
@@ -76,7 +76,7 @@ async def build(
     platform: Platform, feeds: Sequence[Feed] | None = None, replay_gate: Gate = _open
 ) -> AsyncIterator[Mount]:
     """Yield the service while its feeds run; ``replay_gate`` holds a replay back until it returns."""
-    settings, clock = platform.settings, platform.clock
+    settings, clock = platform.settings, steady(platform.clock)  # a market goes on when the machine's clock is set
     if feeds is None:
         feeds = await feeds_of(settings, clock, replay_gate)
     symbols = _symbols(feeds)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-import statistics
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from chaos.followers import PATIENCE
 from chaos.oracle import Verdict
 from chaos.process import PlatformProcess
-from chaos.trial import PATIENCE, Trial
+from chaos.trial import Trial
 
 from algotrade.platform import failpoints
 
@@ -62,9 +61,9 @@ def plan(seed: int, kinds: Counter[str]) -> list[Fault]:
 class Campaign:
     """Many faults, one after the other, each of which ends the platform."""
 
-    def __init__(self, folder: Path, seed: int, kinds: Counter[str], ticks: int = 6_000) -> None:
-        """Draw so many faults of each kind."""
-        self.trial = Trial(folder, seed, ticks=ticks)
+    def __init__(self, folder: Path, seed: int, kinds: Counter[str], **settings: Any) -> None:
+        """Draw so many faults of each kind; ``settings`` as for a `Trial`."""
+        self.trial = Trial(folder, seed, **settings)
         self.faults = plan(seed, kinds)
 
     async def run(self) -> Verdict:
@@ -100,25 +99,11 @@ class Campaign:
             await platform.ends_within(fault.wait_seconds)
         if not fault.point:
             assert platform.returncode() is None, f"{fault}: it ended by itself:\n{platform.log.read_text()[-4000:]}"
-        self.trial.struck(fault.kind)
+        self.trial.struck(FAULTS[fault.kind])
         if fault.kind in ("database", "immediate"):
             platform.kill_database(whole=fault.kind == "database")
         await platform.kill()
 
     def table(self, title: str) -> str:
         """Write what happened for people."""
-        counts = Counter(fault.kind for fault in self.faults)
-        verdict = self.trial.verdict
-        did = f"{verdict.sessions} sessions, {verdict.events} events, {verdict.trades} trades"
-        outcome = f"lost {verdict.lost}, doubled {verdict.doubled}, told again {verdict.redelivered}"
-        lines = [
-            f"{title} (seed {self.trial.seed}): {did}, {verdict.commands} commands; {outcome}",
-            f"  {'fault':<52} {'times':>5} {'recovery p50':>13} {'p95':>7}",
-        ]
-        for kind, count in counts.items():
-            took = sorted(self.trial.recoveries.get(kind, []))
-            p50, p95 = (
-                (statistics.median(took), took[math.ceil(0.95 * len(took)) - 1]) if took else (math.nan, math.nan)
-            )
-            lines.append(f"  {FAULTS[kind]:<52} {count:>5} {p50:>11.2f} s {p95:>5.2f} s")
-        return "\n".join(lines)
+        return self.trial.table(title, Counter(FAULTS[fault.kind] for fault in self.faults))

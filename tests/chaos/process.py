@@ -20,6 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 ADDRESSES: Final = ("GATEWAY", "GRPC", "HTTP", "ENVOY_ADMIN")
 START_SECONDS: Final = 90.0
 COMMAND: Final = ("up", "--json")
@@ -122,6 +124,14 @@ class PlatformProcess:
             await asyncio.sleep(LOOK_SECONDS)
         return self.returncode() is not None
 
+    async def frozen(self) -> None:
+        """Return once it is stopped by a signal. Raises where it ends before."""
+        async with asyncio.timeout(START_SECONDS):
+            while psutil.Process(self.pid).status() != psutil.STATUS_STOPPED:
+                if self.returncode() is not None:
+                    raise AssertionError(f"it ended with {self.returncode()}:\n{self.log.read_text()[-4000:]}")
+                await asyncio.sleep(LOOK_SECONDS)
+
     async def kill(self) -> None:
         """End it as by kill -9; PostgreSQL and Envoy, which are processes of their own, live on."""
         self.signal(signal.SIGKILL)
@@ -169,6 +179,10 @@ class PlatformProcess:
         if self._running is not None and self.returncode() is None:
             os.kill(self.pid, signal.SIGKILL)
         self.kill_database(whole=True)
+        self.kill_gateway()
+
+    def kill_gateway(self) -> None:
+        """End Envoy as by kill -9."""
         with suppress(OSError, ValueError):
             pid = int((self.folder / "gateway" / "envoy.pid").read_text())
             if str(self.folder) in Path(f"/proc/{pid}/cmdline").read_text():

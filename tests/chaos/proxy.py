@@ -40,7 +40,6 @@ class Wire:
 
     def cut(self) -> None:
         """Break every connection as it stands, in the middle of whatever it carries."""
-        self.cuts["cut"] += 1
         for writer in self._writers:
             writer.transport.abort()
 
@@ -111,7 +110,7 @@ class CommitWire(Wire):
             if self._random.random() < 0.5:
                 self.cuts["before COMMIT arrived"] += 1
                 raise EOFError
-            self.cuts["before its answer did"] += 1
+            self.cuts["between COMMIT and its answer"] += 1
             self._silenced.add(far)
         await super()._say(chunk, far)
 

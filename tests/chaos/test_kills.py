@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chaos.campaign import Campaign
+from chaos.commits import UnknownCommits
+from chaos.takeover import Takeover
+from sqlalchemy.engine import URL
 
 from algotrade.platform import failpoints
 
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="at-k-"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+SEED = 20261125
 
 
 @pytest.mark.timeout(600)
-async def test_thirty_kills_lose_and_double_nothing(
-    folder: Path, record_property: Callable[[str, object], None]
-) -> None:
+async def test_thirty_kills_lose_and_double_nothing(folder: Path, prove: Any) -> None:
     kinds = Counter(point=len(failpoints.POINTS), random=5, starting=2, database=2, immediate=1)
-    campaign = Campaign(folder, 20261125, kinds)
+    campaign = Campaign(folder, SEED, kinds)
     assert len(campaign.faults) >= 30
-    verdict = await campaign.run()
-    record_property("table", campaign.table("kills"))
-    print(campaign.table("kills"))
-    assert not verdict.wrong, "\n".join(verdict.wrong[:20])
-    assert (verdict.lost, verdict.doubled) == (0, 0)
-    assert verdict.sessions >= 6
-    assert verdict.trades > 100
+    await prove(campaign, "kills", trades=100)
+
+
+@pytest.mark.timeout(300)
+async def test_a_commit_whose_outcome_nobody_knows_is_done_once(folder: Path, empty_database: URL, prove: Any) -> None:
+    scenario = UnknownCommits(folder, empty_database, SEED, cuts=24)
+    await prove(scenario, "unknown commits", trades=20)
+    assert scenario.wire.cuts["between COMMIT and its answer"] > 5
+    assert scenario.wire.cuts["before COMMIT arrived"] > 5
+
+
+@pytest.mark.timeout(300)
+async def test_a_frozen_platform_that_wakes_changes_nothing_any_more(
+    folder: Path, empty_database: URL, prove: Any
+) -> None:
+    await prove(Takeover(folder, empty_database, SEED, turns=4), "takeovers", trades=20)
+
+
+# ---------------------------------------------------------------------- the same, long: 200 kills and what goes with it
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+async def test_two_hundred_kills_lose_and_double_nothing(folder: Path, prove: Any) -> None:
+    kinds = Counter(point=5 * len(failpoints.POINTS), random=50, starting=15, database=20, immediate=15)
+    campaign = Campaign(folder, SEED + 1, kinds, ticks=20_000, replay_speed=20)
+    assert len(campaign.faults) >= 200
+    await prove(campaign, "kills", trades=1000)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+async def test_many_unknown_commits_are_done_once(folder: Path, empty_database: URL, prove: Any) -> None:
+    await prove(UnknownCommits(folder, empty_database, SEED + 1, cuts=200), "unknown commits", trades=100)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+async def test_many_takeovers_change_nothing(folder: Path, empty_database: URL, prove: Any) -> None:
+    await prove(Takeover(folder, empty_database, SEED + 1, turns=24), "takeovers", trades=100)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import statistics
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from chaos.oracle import Verdict, judge
+from chaos.followers import PATIENCE, BarFollower, InboxFollower, Numbered, RunFollower, ScreenFollower
+from chaos.oracle import Verdict, judge, logged_ticks
 from chaos.process import PlatformProcess
 from chaos.workload import PLANS, REPLAYED, SYMBOLS, User, trading, write_trades
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from algotrade.engine import fixed
+from algotrade.engine.bars import build_bars
+from algotrade.platform.clock import SECOND_NS
 from algotrade.platform.topics import MARKET_DATA_UPDATES
-from algotrade.v1 import backtest_service_pb2
+from algotrade.v1 import backtest_service_pb2, forward_test_service_pb2
 
-PATIENCE: Final = 90.0
+BAR_SECONDS: Final = 5
 SETTINGS: Final = {
     "market_providers": ["synthetic", "replay"],
     "synthetic_symbols": list(SYMBOLS),
@@ -30,6 +36,7 @@ SETTINGS: Final = {
     "bus_poll_seconds": 0.1,
     "shutdown_grace_seconds": 3,
     "command_seconds": 5,
+    "window_ticks": 50_000,
     "backtest_lease_seconds": 2,
     "access_token_seconds": 3600,
     "rate_limits": False,  # one user does here what many would
@@ -59,10 +66,11 @@ class Trial:
     async def at_work(self, user: User) -> AsyncIterator[asyncio.Task[None]]:
         """Make an account and sessions; while the context is open, have the user command."""
         await user.register()
+        await user.follow_screen()
         for number in range(len(PLANS)):
             await user.trade(number)
         for symbol in (REPLAYED, *SYMBOLS):
-            user.follow_ticks(symbol)
+            user.follow_symbol(symbol)
         async with trading(user) as busy:
             yield busy
 
@@ -79,7 +87,8 @@ class Trial:
 
     async def settle(self, platform: PlatformProcess, user: User, **settings: Any) -> Verdict:
         """Start it once more, let the file run out and everybody come to the end of the log; then compare."""
-        calm = {"synthetic_symbols": [], "synthetic_on_demand_symbols": list(SYMBOLS), "replay_speed": 0}
+        # Sessions keep their feeds open, so nothing may come of them any more: neither a tick nor a marker.
+        calm = {"synthetic_ticks_per_second": 1e-5, "marker_interval_seconds": 1e6, "replay_speed": 600}
         platform.start(**calm, **settings)
         await platform.ready()
         dsn = self._dsn or platform.database_dsn
@@ -93,15 +102,41 @@ class Trial:
         async with engine.connect() as connection:
             self.verdict = await judge(connection, self.file, REPLAYED)
             await self._judge_user(connection, user)
+            begun = await connection.scalars(
+                text("SELECT CAST(session_id AS text) FROM forward_test_sessions WHERE status <> 'created'")
+            )
+            proofs = await user.proofs(list(begun))
         await engine.dispose()
         results = await user.results()
         hashes = {one.summary.result_hash for one in results}
         well = all(one.state == backtest_service_pb2.BACKTEST_STATE_SUCCEEDED for one in results)
         self.verdict.check(well and len(hashes) <= 1, f"backtests: {[(one.state, one.failure) for one in results]}")
+        for proof in proofs:
+            self.verdict.proven += proof.verdict == forward_test_service_pb2.PARITY_VERDICT_IDENTICAL
+            self.verdict.check(not proof.HasField("divergence"), f"session {proof.session_id}: {proof.divergence}")
+        unproven = self.verdict.sessions - self.verdict.proven
+        self.verdict.check(not unproven, f"{unproven} of {self.verdict.sessions} sessions are not proven")
         await platform.stop()
         return self.verdict
 
-    async def _judge_user(self, connection: Any, user: User) -> None:
+    def table(self, title: str, faults: Mapping[str, int]) -> str:
+        """Write for people what was done, what came of it, and how long the platform was away; times may be unknown."""
+        verdict = self.verdict
+        did = f"{verdict.sessions} sessions, {verdict.events} events, {verdict.trades} trades"
+        outcome = f"lost {verdict.lost}, doubled {verdict.doubled}, told again {verdict.redelivered}"
+        proven = f"{verdict.proven} sessions proven, {verdict.cuts} streams resumed"
+        lines = [
+            f"{title} (seed {self.seed}): {did}, {verdict.commands} commands; {outcome}; {proven}",
+            f"  {'fault':<52} {'times':>5} {'recovery p50':>13} {'p95':>8}",
+        ]
+        for fault, count in faults.items():
+            line = f"  {fault:<52} {count:>5}"
+            if took := sorted(self.recoveries.get(fault, [])):
+                line += f" {statistics.median(took):>11.2f} s {took[math.ceil(0.95 * len(took)) - 1]:>6.2f} s"
+            lines.append(line)
+        return "\n".join(lines)
+
+    async def _judge_user(self, connection: AsyncConnection, user: User) -> None:
         """Hold what people saw and were answered against what is stored.
 
         Everybody who followed saw every event and every tick once, in order. Every command is there once: one that has
@@ -112,14 +147,18 @@ class Trial:
         ends: dict[str, int] = {}
         for query in (sessions, symbols):
             ends |= {str(row[0]): int(row[1]) for row in await connection.execute(query)}
+        for follower in user.of_kind(Numbered):
+            if (end := ends.get(follower.name)) is not None:
+                await follower.reach(end)
+                self.verdict.check(follower.seen == end, f"{follower.name}: saw {follower.seen}, not {end}")
+        await self._judge_bars(connection, user)
+        await self._judge_screen(connection, user, {one: ends[f"session {one}"] for one in user.everything})
+        for run in user.of_kind(RunFollower):
+            await run.reach(math.inf)
+            self.verdict.check(run.state == backtest_service_pb2.BACKTEST_STATE_SUCCEEDED, f"{run.name}: {run.state}")
         for follower in user.followers:
-            end = ends[follower.name]
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE):
-                    while follower.last < end and not follower.wrong:
-                        await asyncio.sleep(0.05)
-            self.verdict.check(follower.seen == end, f"{follower.name}: saw {follower.seen}, not {end}")
             self.verdict.wrong += follower.wrong
+            self.verdict.cuts += follower.opened - 1
         query = text("SELECT kind, count(*) FROM session_commands GROUP BY kind")
         given = {str(row[0]): int(row[1]) for row in await connection.execute(query)}
         for kind in ("pause", "resume", "flatten", "start"):
@@ -131,6 +170,42 @@ class Trial:
         made = await connection.scalar(text("SELECT count(*) FROM forward_test_sessions"))
         asked, answered = user.asked["create"], user.answered["create"]
         self.verdict.check(answered <= made <= asked, f"sessions: {asked} asked, {answered} answered, {made} stored")
+
+    async def _judge_bars(self, connection: AsyncConnection, user: User) -> None:
+        """Every bar of every symbol came once, as the reference makes it of the log."""
+        logs = await logged_ticks(connection, self.verdict)
+        for follower in user.of_kind(BarFollower):
+            must = build_bars(logs[follower.symbol].ticks, BAR_SECONDS * SECOND_NS)
+            await follower.reach(len(must))
+            came = [
+                (bar.start_time.ToNanoseconds(), *map(fixed.parse, (bar.open, bar.high, bar.low, bar.close)))
+                for bar in follower.bars
+            ]
+            same = came == [tuple(bar)[:5] for bar in must.tolist()]
+            self.verdict.check(same, f"{follower.name}: {len(came)} came that are not the {len(must)} of the log")
+
+    async def _judge_screen(self, connection: AsyncConnection, user: User, ends: Mapping[str, int]) -> None:
+        """The screen, opened before all, showed each event and each notification once; the inbox brought each too."""
+        (screen,), (inbox,) = user.of_kind(ScreenFollower), user.of_kind(InboxFollower)
+        newest, kept = text("SELECT coalesce(max(sequence), 0) FROM notifications"), 0
+
+        def all_shown() -> bool:
+            shown = all(screen.newest(session_id) >= last for session_id, last in ends.items())
+            notified = screen.notifications[-1:] == [kept] or screen.snapshots > 1
+            return shown and notified and inbox.last == kept
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while not (screen.wrong or inbox.wrong or all_shown()):
+                    kept = int(await connection.scalar(newest))
+                    await asyncio.sleep(0.1)
+        self.verdict.check(kept > 0, "nothing came into the inbox")
+        self.verdict.check(inbox.seen == kept, f"inbox: saw {inbox.seen}, not {kept}")
+        for session_id, last in ends.items():
+            came, covered = screen.events[session_id], screen.covered[session_id]
+            sentence = f"screen: of the {last} events of {session_id} came {len(came)}; {covered} are covered"
+            self.verdict.check(screen.once(session_id, last), sentence)
+        self.verdict.snapshots += screen.snapshots - 1
 
 
 async def _unsettled(engine: AsyncEngine, file_ticks: int) -> str:

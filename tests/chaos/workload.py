@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 import numpy as np
+from chaos.followers import (
+    BarFollower,
+    Follower,
+    InboxFollower,
+    Open,
+    RunFollower,
+    ScreenFollower,
+    SessionFollower,
+    TickFollower,
+    passes,
+)
 from graphs import drawing
 
 from algotrade.engine import fixed
@@ -24,19 +33,17 @@ from algotrade.platform.errors import info
 from algotrade.v1 import backtest_service_pb2 as backtest
 from algotrade.v1 import forward_test_service_pb2 as pb
 from algotrade.v1 import identity_service_pb2 as identity
-from algotrade.v1 import market_data_service_pb2 as market
 from algotrade.v1 import strategy_service_pb2 as strategy
 from algotrade.v1 import types_pb2
 from algotrade.v1.backtest_service_pb2_grpc import BacktestServiceStub
 from algotrade.v1.forward_test_service_pb2_grpc import ForwardTestServiceStub
 from algotrade.v1.identity_service_pb2_grpc import IdentityServiceStub
-from algotrade.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 from algotrade.v1.strategy_service_pb2_grpc import StrategyServiceStub
 
+Kind = TypeVar("Kind", bound=Follower)
 REPLAYED: Final = "FILE"
 SYMBOLS: Final = ("BTC-USD", "ETH-USD")
 CALL_SECONDS: Final = 15.0
-PASSING: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 CHANNEL: Final = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
@@ -95,61 +102,6 @@ def write_trades(path: Path, seed: int, count: int) -> Records:
     return ticks
 
 
-def passes(error: grpc.aio.AioRpcError) -> bool:
-    """Tell whether a client should ask again: the platform is away, or the connection was cut.
-
-    What a service says carries a reason; an error without one comes of the transport, such as the INTERNAL of a stream
-    that Envoy resets because the service behind it has gone.
-    """
-    return error.code() in PASSING or not info(error).reason
-
-
-@dataclass(eq=False)
-class Follower:
-    """Reads a stream to its end, coming back from its cursor whenever it is cut; notes what it saw."""
-
-    name: str
-    open: Callable[[int], Any]
-    take: Callable[[Any], list[int]]  # the numbers a message brings
-    note: Callable[[float], None] = lambda opened: None  # of a call's first news, when the call was opened
-    last: int = 0
-    seen: int = 0
-    cuts: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-    ended: bool = False
-    running: Any = None  # the call
-
-    async def run(self) -> None:
-        while not self.ended:
-            opened, news = time.monotonic(), False
-            self.running = self.open(self.last)
-            try:
-                async for message in self.running:
-                    numbers = self.take(message)
-                    if numbers and not news:
-                        news = True
-                        self.note(opened)
-                    self._count(numbers)
-                self.ended = True
-            except asyncio.CancelledError:
-                if not self.running.cancelled():
-                    raise
-                self.cuts["by itself"] += 1
-            except grpc.aio.AioRpcError as error:
-                self.cuts[f"{error.code().name} {info(error).reason}".strip()] += 1
-                if not passes(error):
-                    self.wrong.append(f"{self.name}: {error.code().name} {error.details()}")
-                    return
-                await asyncio.sleep(0.1)
-
-    def _count(self, numbers: list[int]) -> None:
-        for number in numbers:
-            if number != self.last + 1:
-                self.wrong.append(f"{self.name}: {number} after {self.last}")
-            self.last = number
-            self.seen += 1
-
-
 class User:
     """An account with sessions, commands and followers, on two channels: through the gateway, and past it."""
 
@@ -169,6 +121,11 @@ class User:
         self.followers: list[Follower] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._strategies: dict[int, str] = {}
+
+    @property
+    def everything(self) -> list[str]:
+        """Every session that was started."""
+        return [*self.sessions, *self.stopped]
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -228,30 +185,31 @@ class User:
         self.follow_session(session_id)
         return str(session_id)
 
+    def opener(self) -> Open:
+        """Return how a follower opens streams: the first one through the gateway, the next one past it, and so on."""
+        channel = self._channels[len(self.followers) % 2]
+        return lambda stub, method, request: getattr(stub(channel), method)(request, metadata=self._metadata())
+
     def follow_session(self, session_id: str) -> None:
-        channel = self._channels[len(self.followers) % 2]
+        """Follow a session from its first event."""
+        name = f"session {session_id}"
+        self._follow(SessionFollower(name, self.opener(), self._note, session_id=session_id))
 
-        def open_from(cursor: int) -> Any:
-            request = pb.StreamSessionRequest(session_id=session_id, after_sequence=cursor)
-            return ForwardTestServiceStub(channel).StreamSession(request, metadata=self._metadata())
+    def follow_symbol(self, symbol: str) -> None:
+        """Follow a symbol's ticks and bars from the oldest."""
+        self._follow(TickFollower(f"ticks of {symbol}", self.opener(), symbol=symbol))
+        self._follow(BarFollower(f"bars of {symbol}", self.opener(), symbol=symbol))
 
-        def take(message: Any) -> list[int]:
-            return [message.event.sequence] if message.HasField("event") else []
+    async def follow_screen(self) -> None:
+        """Follow the inbox and the screen; return when both have begun."""
+        self._follow(InboxFollower("inbox", self.opener()))
+        self._follow(ScreenFollower("screen", self.opener()))
+        for follower in self.followers[-2:]:
+            await follower.begun.wait()
 
-        self._follow(Follower(f"session {session_id}", open_from, take, self._note))
-
-    def follow_ticks(self, symbol: str) -> None:
-        channel = self._channels[len(self.followers) % 2]
-
-        def open_from(cursor: int) -> Any:
-            request = market.StreamTicksRequest(symbol=symbol, after_sequence=cursor)
-            return MarketDataServiceStub(channel).StreamTicks(request, metadata=self._metadata())
-
-        def take(message: Any) -> list[int]:
-            ticks = message.ticks
-            return list(range(ticks.first_sequence, ticks.first_sequence + len(ticks.times_nanos)))
-
-        self._follow(Follower(f"ticks of {symbol}", open_from, take))
+    def of_kind(self, kind: type[Kind]) -> list[Kind]:
+        """Return the followers of a kind."""
+        return [one for one in self.followers if isinstance(one, kind)]
 
     def _follow(self, follower: Follower) -> None:
         self.followers.append(follower)
@@ -284,7 +242,17 @@ class User:
             request_id=str(uuid.uuid4()), graph=json.dumps(PLANS[2][0]), sample="AAPL"
         )
         made = await self.call(BacktestServiceStub, "StartBacktest", request)
-        self.backtests.append(made.backtest.backtest_id)
+        backtest_id = made.backtest.backtest_id
+        self.backtests.append(backtest_id)
+        self._follow(RunFollower(f"backtest {backtest_id}", self.opener(), backtest_id=backtest_id))
+
+    async def proofs(self, session_ids: Iterable[str]) -> list[Any]:
+        """Return the certificates of sessions: the platform's own replays of what is stored."""
+        found = []
+        for session_id in session_ids:
+            request = pb.VerifyParityRequest(session_id=session_id)
+            found.append((await self.call(ForwardTestServiceStub, "VerifyParity", request)).certificate)
+        return found
 
     async def results(self) -> list[Any]:
         """Return every backtest once it has ended."""

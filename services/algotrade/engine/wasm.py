@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from algotrade.engine.ir import F64, I32, I64, Type
 VALUE_TYPE: Final[dict[Type, int]] = {"i32": 0x7F, "i64": 0x7E, "f64": 0x7C}
 HEADER: Final = b"\0asm\x01\0\0\0"
 PAGE: Final = 65_536
-_CUSTOM, _TYPE, _FUNCTION, _MEMORY, _EXPORT, _CODE, _DATA = 0, 1, 3, 5, 7, 10, 11
+_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _MEMORY, _EXPORT, _START, _CODE, _DATA = 0, 1, 2, 3, 5, 7, 8, 10, 11
 
 _INT_COMPARE = ("eqz", "eq", "ne", "lt", "lt_u", "gt", "gt_u", "le", "le_u", "ge", "ge_u")
 _INT_ARITHMETIC = (
@@ -150,21 +150,35 @@ def vector_of(raw: bytes) -> bytes:
     return unsigned(len(raw)) + raw
 
 
-def custom_section(wasm: bytes, wanted: str) -> bytes:
-    """The payload of a module's custom section. Raises ValueError if these bytes are no module or lack it."""
+def sections(wasm: bytes) -> Iterator[tuple[int, bytes]]:
+    """The id and payload of each of a module's sections. Raises ValueError if these bytes are no module."""
     if wasm[:8] != HEADER:
         raise ValueError("not a WebAssembly module")
     at = 8
     while at < len(wasm):
         number = wasm[at]
         size, at = _read_unsigned(wasm, at + 1)
-        end = at + size
+        yield number, wasm[at : at + size]
+        at += size
+
+
+def custom_section(wasm: bytes, wanted: str) -> bytes:
+    """The payload of a custom section of a module that can do nothing by itself.
+
+    Raises ValueError if these bytes are no module or lack it, and for one that imports anything or starts by itself:
+    no module of ours does either.
+    """
+    found = None
+    for number, payload in sections(wasm):
+        if number in (_IMPORT, _START):
+            raise ValueError("the module imports something or runs when it is loaded")
         if number == _CUSTOM:
-            length, start = _read_unsigned(wasm, at)
-            if wasm[start : start + length] == wanted.encode():
-                return wasm[start + length : end]
-        at = end
-    raise ValueError(f"the module has no section {wanted!r}")
+            length, start = _read_unsigned(payload, 0)
+            if payload[start : start + length] == wanted.encode():
+                found = payload[start + length :]
+    if found is None:
+        raise ValueError(f"the module has no section {wanted!r}")
+    return found
 
 
 def _read_unsigned(raw: bytes, at: int) -> tuple[int, int]:

@@ -34,7 +34,8 @@ def line(row: Row) -> str:
 def command(one: Case, graph: Path, bars: Path) -> list[str]:
     words = ["backtest", str(graph), str(bars), "--json"]
     for name, value in one.settings.items():
-        words += [OPTIONS.get(name, "--" + name.replace("_", "-")), str(value)]
+        option = OPTIONS.get(name, "--" + name.replace("_", "-"))
+        words += ([option] if value else []) if isinstance(value, bool) else [option, str(value)]
     for name, value in one.parameters.items():
         words += ["--set", f"{name}={value}"]
     return words

@@ -21,7 +21,7 @@ def test_defaults_are_the_contract() -> None:
     assert RunSettings.parse({}).as_text() == {
         "interval": "native", "initial_cash": "10000", "fee_bps": "10", "slippage_bps": "0", "fill": "next_tick",
         "lot_step": "0.00000001", "price_step": "0.00000001", "min_notional": "0", "max_position_percent": "100",
-        "allow_short": False, "path": "tradingview", "day_timezone": "UTC",
+        "allow_short": False, "path": "tradingview", "day_timezone": "UTC", "native_seconds": "0",
     }  # fmt: skip
 
 

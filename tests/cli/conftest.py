@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,18 @@ DAYS = """timestamp,open,high,low,close,volume
 2024-01-04,11.5,13,11,12.5,0
 2024-01-05,12,12.5,11.5,12,100
 """
+
+
+@pytest.fixture(scope="session")
+async def session_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+@pytest.fixture(autouse=True)
+def loop_of_other_tests(session_loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Set the session's event loop again: a command that runs one of its own leaves none behind."""
+    yield
+    asyncio.set_event_loop(session_loop)
 
 
 @pytest.fixture

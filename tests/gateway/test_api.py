@@ -21,6 +21,7 @@ def test_what_streams_what_reads_and_what_is_public():
         "StreamBars",
         "StreamSession",
         "WatchBacktest",
+        "WatchOptimization",
         "StreamNotifications",
         "StreamUpdates",
     }

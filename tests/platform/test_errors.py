@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import base64
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -11,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, Operation
 
 import algotrade
 from algotrade.platform.database import is_away
-from algotrade.platform.errors import CODES, InvalidArgument, OutOfRange, ServiceError, code
+from algotrade.platform.errors import CODES, InvalidArgument, OutOfRange, ServiceError, code, status
 from algotrade.v1.error_reason_pb2 import ErrorReason
 
 
@@ -27,6 +29,15 @@ def test_the_nearest_class_decides() -> None:
 
     assert code(Narrower("CURSOR_EXPIRED", "gone")) is grpc.StatusCode.OUT_OF_RANGE
     assert code(InvalidArgument("FIELD_INVALID", "no")) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("text", ["é" * 5_000, "\x00" * 5_000, "a" * 5_000])
+def test_an_error_fits_into_the_headers_that_every_client_takes(text: str) -> None:
+    """Beyond 8 KiB gRPC refuses headers now and then, and the caller sees no reason at all."""
+    told = status(InvalidArgument("FIELD_INVALID", text, violations=[(text, text)] * 500, fact=text), "c" * 128)
+    [(_, details)] = told.trailing_metadata
+    headers = len(quote(told.details)) + len(base64.b64encode(details)) + len("grpc-message grpc-status-details-bin")
+    assert headers < 7 * 1024
 
 
 def test_every_reason_in_the_code_is_one_of_the_api() -> None:

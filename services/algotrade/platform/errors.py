@@ -128,17 +128,25 @@ def status(error: ServiceError, correlation_id: str = "") -> grpc.Status:
     if correlation_id:
         packed.append(_pack(error_details_pb2.RequestInfo(request_id=correlation_id)))
     if error.violations:
-        fields = [
-            error_details_pb2.BadRequest.FieldViolation(
-                field=_cut(path, limits.MAX_ERROR_FACT_BYTES), description=_cut(sentence, limits.MAX_ERROR_FACT_BYTES)
-            )
-            for path, sentence in error.violations[: limits.MAX_VIOLATIONS]
-        ]
-        packed.append(_pack(error_details_pb2.BadRequest(field_violations=fields)))
+        packed.append(_pack(error_details_pb2.BadRequest(field_violations=_fitting(error.violations))))
     number: int = code(error).value[0]
     message = _cut(error.message, limits.MAX_ERROR_MESSAGE_BYTES)
     written: grpc.Status = rpc_status.to_status(status_pb2.Status(code=number, message=message, details=packed))
     return written
+
+
+def _fitting(violations: Sequence[tuple[str, str]]) -> list[error_details_pb2.BadRequest.FieldViolation]:
+    """Write the first violations, as many as there is room for."""
+    fitting, room = [], limits.MAX_ERROR_FACTS_BYTES
+    for path, sentence in violations[: limits.MAX_VIOLATIONS]:
+        written = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(path, limits.MAX_ERROR_FACT_BYTES), description=_cut(sentence, limits.MAX_ERROR_FACT_BYTES)
+        )
+        room -= written.ByteSize()
+        if room < 0:
+            break
+        fitting.append(written)
+    return fitting
 
 
 def _cut(text: str, most: int) -> str:

@@ -20,7 +20,8 @@ from algotrade.notification.collect import Collector
 from algotrade.notification.compose import TOPICS
 from algotrade.notification.postgres_intake import PostgresIntake
 from algotrade.platform import limits
-from algotrade.platform.bus import Message, Record
+from algotrade.platform.bus import CORRELATION, Message, Record
+from algotrade.platform.caller import CORRELATION_ID
 from algotrade.platform.errors import info, violations
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
@@ -298,6 +299,7 @@ async def test_pages_and_what_was_read(reader: Any, trading: Any) -> None:
 
 async def test_readers_of_other_processes_are_woken(reader: Any, trading: Any, platform: Platform) -> None:
     ada = await reader()
+    CORRELATION_ID.set("what-led-to-it")
     await trading(ada).entry()
     await ada.inbox(1)
     told_here = platform.bus.subscribe(USER_NOTIFICATIONS, {0: 0}, 10)
@@ -306,6 +308,7 @@ async def test_readers_of_other_processes_are_woken(reader: Any, trading: Any, p
     (record,) = records
     told = UserNotification.FromString(record.payload)
     assert (record.key, told.user_id) == (ada.user_id, ada.user_id)
+    assert record.headers[CORRELATION] == "what-led-to-it"
     assert told.notification == (await ada.page()).notifications[0]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from algotrade.notification.audience import Audience
@@ -17,7 +18,7 @@ from algotrade.notification.compose import TOPICS, Unreadable, notice_of
 from algotrade.notification.messages import notification_message
 from algotrade.notification.notice import Notice
 from algotrade.notification.store import Batch, Intake, Moved, Taken
-from algotrade.platform.bus import Bus, Message, OffsetOutOfRange, Record
+from algotrade.platform.bus import CORRELATION, Bus, Message, OffsetOutOfRange, Record, caused_by
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.topics import USER_NOTIFICATIONS, Topic
@@ -93,7 +94,8 @@ class Collector:
                 self._metrics.notification_records_unreadable.labels(topic.name).inc()
                 continue
             if notice is not None:
-                notices.append((record.offset, notice))
+                cause = record.headers.get(CORRELATION, "")
+                notices.append((record.offset, replace(notice, correlation_id=cause)))
         first, after = records[0].offset, records[-1].offset + 1
         taken = await self._intake.take(Batch(topic.name, records[0].partition, first, after, tuple(notices)))
         if taken.deliveries:
@@ -111,6 +113,7 @@ class Collector:
                 UserNotification(
                     user_id=one.notice.user_id, notification=notification_message(one)
                 ).SerializeToString(),
+                caused_by(one.notice.correlation_id),
             )
             for one in taken.notifications
         ]

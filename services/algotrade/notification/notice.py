@@ -71,6 +71,7 @@ class Notice:
     quantity: str = ""
     pnl: str = ""
     event_ns: int = 0
+    correlation_id: str = field(default="", compare=False)  # of the call that led to it; passed on, not stored
 
     @property
     def severity(self) -> Severity:

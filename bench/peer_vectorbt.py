@@ -1,8 +1,9 @@
-"""vectorbt's Rust engine on the same crossover; run by backtest_sma.py and optimize.py with .venv-vectorbt's Python.
+"""vectorbt's Rust engine on the same strategies; run by backtest_….py and optimize.py with .venv-vectorbt's Python.
 
-Arguments: a .npy of the closes, how many times to run, and for a sweep a .npy of pairs of periods. Prints one line of
-JSON. vectorbt fills on the close of the signal's bar; the timed spans are from the series in memory to trade count and
-final equity, and on to the drawdown; a sweep is timed whole.
+Arguments: a .npy of the closes, how many times to run, and for a sweep a .npy of pairs of periods; where the first has
+four columns (open, high, low, close), the strategy with a stop is run. Prints one line of JSON. vectorbt fills on the
+close of the signal's bar; the timed spans are from the series in memory to trade count and final equity, and on to the
+drawdown; a sweep and the strategy with a stop are timed whole.
 """
 
 import gc
@@ -62,13 +63,41 @@ def time_one(close: pd.Series, runs: int) -> dict[str, object]:
     return found | {"to_fills": to_fills, "to_drawdown": to_drawdown}
 
 
+def time_stop(bars: pd.DataFrame, runs: int) -> dict[str, object]:
+    """RSI below 30 with MACD above its signal buys, RSI above 70 sells, a stop 2 % below the entry."""
+    close = bars["close"]
+
+    def run() -> dict[str, float]:
+        rsi = vbt.RSI.run(close, 2 * 14 - 1, ewm=True).rsi  # Wilder's mean of 14 is an exponential one of span 27
+        hist = vbt.MACD.run(close, 12, 26, 9, macd_ewm=True, signal_ewm=True).hist
+        prices = {name: bars[name] for name in ("open", "high", "low")}
+        portfolio = vbt.Portfolio.from_signals(
+            close, (rsi < 30) & (hist > 0), rsi > 70, sl_stop=0.02, fees=FEE, init_cash=1e8, freq="1min", **prices
+        )
+        trades, equity = int(portfolio.trades.closed.count()), float(portfolio.final_value())
+        return {"trades": trades, "equity": equity, "drawdown": -float(portfolio.max_drawdown())}
+
+    found, seconds = run(), []
+    for _ in range(runs):
+        gc.collect()
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return found | {"seconds": seconds}
+
+
 def main(path: str, runs: int, pairs_path: str = "") -> None:
     vbt.settings["engine"] = "rust"
     import vectorbt_rust
 
     prices = np.load(path)
-    close = pd.Series(prices, index=pd.date_range("2021-01-01", periods=len(prices), freq="min"))
-    found = time_sweep(close, runs, np.load(pairs_path)) if pairs_path else time_one(close, runs)
+    index = pd.date_range("2021-01-01", periods=len(prices), freq="min")
+    if prices.ndim == 2:
+        found = time_stop(pd.DataFrame(prices, index, ["open", "high", "low", "close"]), runs)
+    elif pairs_path:
+        found = time_sweep(pd.Series(prices, index), runs, np.load(pairs_path))
+    else:
+        found = time_one(pd.Series(prices, index), runs)
     version = f"{vbt.__version__} + rust {vectorbt_rust.__version__}"
     print(json.dumps(found | {"version": version}))
 

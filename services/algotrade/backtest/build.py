@@ -30,7 +30,7 @@ from algotrade.backtest.studies.store import Claim as StudyClaim
 from algotrade.backtest.studies.store import Concluded
 from algotrade.backtest.watch import Watcher
 from algotrade.backtest.work import Worker
-from algotrade.platform.channel import open_channel
+from algotrade.platform.mesh import Channels
 from algotrade.platform.process import Platform
 from algotrade.platform.sampling import sampling
 from algotrade.platform.server import Mount
@@ -51,11 +51,12 @@ async def build(
 ) -> AsyncIterator[Mount]:
     """Yield the service while its workers work.
 
-    ``upstream`` reaches saved strategies; without one they are at the process's own address.
+    ``upstream`` reaches saved strategies; without one they are where the settings say.
     """
     settings, clock = platform.settings, platform.clock
     store, news = PostgresBacktestStore(platform.database), News()
-    channel = upstream or open_channel(settings.grpc_address)
+    channels = Channels(settings, upstream)
+    channel = channels.to("algotrade.v1.StrategyService")
     given = Given(store, SavedStrategies(channel), settings.data_dir / "samples")
     # Runs and trials take their turns in these threads.
     with (
@@ -89,8 +90,7 @@ async def build(
                 )
         finally:
             await asyncio.to_thread(threads.shutdown)
-            if upstream is None:
-                await channel.close()
+            await channels.close()
 
 
 def _worker(platform: Platform, news: News, runs: Run, threads: Executor) -> Worker[Claim, Outcome]:

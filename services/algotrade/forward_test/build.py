@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 import grpc
 
@@ -31,9 +32,9 @@ from algotrade.forward_test.store import Ledger
 from algotrade.forward_test.stream import Streamer
 from algotrade.forward_test.upstream import Upstream
 from algotrade.forward_test.verify import Verifier
-from algotrade.platform.channel import open_channel
 from algotrade.platform.clock import steady
 from algotrade.platform.log import logger
+from algotrade.platform.mesh import Channels
 from algotrade.platform.process import Platform
 from algotrade.platform.sampling import sampling
 from algotrade.platform.server import Mount
@@ -43,6 +44,9 @@ from algotrade.v1 import forward_test_service_pb2 as pb
 from algotrade.v1 import forward_test_service_pb2_grpc as pb_grpc
 
 log = logger(__name__)
+
+STRATEGY: Final = "algotrade.v1.StrategyService"
+MARKET_DATA: Final = "algotrade.v1.MarketDataService"
 
 
 class WorkerDown(Exception):  # noqa: N818  (a state)
@@ -55,11 +59,12 @@ async def build(
 ) -> AsyncIterator[Mount]:
     """Yield the service while its worker runs.
 
-    ``upstream`` reaches strategies and market data; without one they are at the process's own address.
+    ``upstream`` reaches strategies and market data; without one they are where the settings say.
     """
     settings, clock = platform.settings, platform.clock
     changes, store = Changes(), PostgresSessionStore(platform.database)
-    channel = upstream or open_channel(settings.grpc_address)
+    channels = Channels(settings, upstream)
+    strategies, markets = channels.to(STRATEGY), channels.to(MARKET_DATA)
     relay = Relay(
         PostgresOutbox(platform.database),
         platform.bus,
@@ -102,7 +107,7 @@ async def build(
     )
     lifecycle = Lifecycle(
         store,
-        Upstream(channel),
+        Upstream(strategies, markets),
         changes,
         clock,
         apply_seconds=settings.command_seconds,
@@ -148,8 +153,8 @@ async def build(
                 {
                     "database": platform.database_probe,
                     "worker": probe_worker,
-                    "strategy": serving_probe(channel, "algotrade.v1.StrategyService"),
-                    "market_data": serving_probe(channel, "algotrade.v1.MarketDataService"),
+                    "strategy": serving_probe(strategies, STRATEGY),
+                    "market_data": serving_probe(markets, MARKET_DATA),
                 },
             )
     finally:
@@ -163,8 +168,7 @@ async def build(
         await _end(relaying)
         with suppress(Exception):  # what is not sent now is sent after the next start
             await relay.drain()
-        if upstream is None:
-            await channel.close()
+        await channels.close()
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -26,12 +26,12 @@ class Feed:
 
 
 class Upstream(SavedStrategies):
-    """StrategyService and MarketDataService behind a channel."""
+    """StrategyService and MarketDataService behind their channels."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Take the channel; its calls carry the token of the call that is running."""
-        super().__init__(channel)
-        self._markets = MarketDataServiceStub(channel)
+    def __init__(self, strategies: grpc.aio.Channel, markets: grpc.aio.Channel) -> None:
+        """Take the channels; their calls carry the token of the call that is running."""
+        super().__init__(strategies)
+        self._markets = MarketDataServiceStub(markets)
 
     async def feed(self, symbol: str) -> Feed:
         """Return what there is to know of a symbol. Raises NotFound."""

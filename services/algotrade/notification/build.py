@@ -38,7 +38,7 @@ async def build(platform: Platform) -> AsyncIterator[Mount]:
     settings, clock = platform.settings, platform.clock
     audience, deliveries = Audience(), PostgresDeliveries(platform.database)
     inboxes, channels = PostgresInboxes(platform.database), PostgresChannels(platform.database)
-    seal = Seal(await asyncio.to_thread(load_or_create_key, settings.data_dir / "keys" / "channels.pem"))
+    seal = Seal(await asyncio.to_thread(load_or_create_key, settings.private_keys / "channels.pem"))
     addresses = Addresses(
         settings.channel_schemes,
         allow_private=settings.channel_private_hosts,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Final
 
 import grpc
 
@@ -15,12 +16,15 @@ from algotrade.notification.postgres import PostgresInboxes
 from algotrade.notification.realtime_servicer import RealtimeServicer
 from algotrade.notification.show import Shower
 from algotrade.notification.upstream import Upstream
-from algotrade.platform.channel import open_channel
+from algotrade.platform.mesh import Channels
 from algotrade.platform.process import Platform
 from algotrade.platform.server import Mount
 from algotrade.platform.upstream import serving_probe
 from algotrade.v1 import realtime_service_pb2 as pb
 from algotrade.v1 import realtime_service_pb2_grpc as pb_grpc
+
+FORWARD_TEST: Final = "algotrade.v1.ForwardTestService"
+MARKET_DATA: Final = "algotrade.v1.MarketDataService"
 
 
 class HubDown(Exception):  # noqa: N818  (a state)
@@ -31,17 +35,18 @@ class HubDown(Exception):  # noqa: N818  (a state)
 async def build_realtime(platform: Platform, upstream: grpc.aio.Channel | None = None) -> AsyncIterator[Mount]:
     """Yield the service while its hub reads.
 
-    ``upstream`` reaches sessions and market data; without one they are at the process's own address.
+    ``upstream`` reaches sessions and market data; without one they are where the settings say.
     """
     settings, clock = platform.settings, platform.clock
-    channel = upstream or open_channel(settings.grpc_address)
+    channels = Channels(settings, upstream)
+    sessions, markets = channels.to(FORWARD_TEST), channels.to(MARKET_DATA)
     hub, audience = Hub(platform.bus), Audience()
     shower = Shower(
         hub,
         platform.bus,
         PostgresInboxes(platform.database),
         audience,
-        Upstream(channel),
+        Upstream(sessions, markets),
         clock,
         heartbeat_seconds=settings.heartbeat_seconds,
         every_seconds=settings.screen_seconds,
@@ -61,8 +66,8 @@ async def build_realtime(platform: Platform, upstream: grpc.aio.Channel | None =
             {
                 "database": platform.database_probe,
                 "hub": probe_hub,
-                "forward_test": serving_probe(channel, "algotrade.v1.ForwardTestService"),
-                "market_data": serving_probe(channel, "algotrade.v1.MarketDataService"),
+                "forward_test": serving_probe(sessions, FORWARD_TEST),
+                "market_data": serving_probe(markets, MARKET_DATA),
             },
         )
     finally:
@@ -70,5 +75,4 @@ async def build_realtime(platform: Platform, upstream: grpc.aio.Channel | None =
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await task
-        if upstream is None:
-            await channel.close()
+        await channels.close()

@@ -20,12 +20,12 @@ CALLS_AT_ONCE: Final = 8
 
 
 class Upstream:
-    """ForwardTestService and MarketDataService behind a channel."""
+    """ForwardTestService and MarketDataService behind their channels."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Take the channel; its calls carry the token of the call that is running."""
-        self._sessions = ForwardTestServiceStub(channel)
-        self._markets = MarketDataServiceStub(channel)
+    def __init__(self, sessions: grpc.aio.Channel, markets: grpc.aio.Channel) -> None:
+        """Take the channels; their calls carry the token of the call that is running."""
+        self._sessions = ForwardTestServiceStub(sessions)
+        self._markets = MarketDataServiceStub(markets)
 
     async def sessions(self, session_ids: Sequence[str] | None) -> list[session_pb.Session]:
         """Return these of the caller's sessions, or all. Raises NotFound."""

@@ -28,6 +28,7 @@ log = logger(__name__)
 
 PROBE_SECONDS: Final = 2.0
 FRESH_SECONDS: Final = 1.0
+HEALTH: Final = "algotrade.v1.HealthService"
 
 
 class Health(pb_grpc.HealthServiceServicer):

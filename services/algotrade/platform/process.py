@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 from joserfc.jwk import ECKey, KeySet
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,14 +21,22 @@ from algotrade.platform.bus import TransactionalBus
 from algotrade.platform.bus_postgres import PostgresBus, trimming
 from algotrade.platform.clock import Clock, SystemClock
 from algotrade.platform.database import open_database, ping
-from algotrade.platform.health import Health
+from algotrade.platform.gateway.api import services
+from algotrade.platform.health import HEALTH, Health
 from algotrade.platform.http import http_server
+from algotrade.platform.mesh import Channels, elsewhere
 from algotrade.platform.metrics import Metrics
+from algotrade.platform.published_keys import PublishedKeys
 from algotrade.platform.revocations import Revocations
 from algotrade.platform.server import GrpcServer, Mount, Probe
 from algotrade.platform.settings import Settings
 from algotrade.platform.tokens import TokenSigner, TokenVerifier, load_or_create_key, public_keys
 from algotrade.platform.topics import TOPICS
+from algotrade.platform.upstream import serving_probe
+
+
+class KeyAwayError(Exception):
+    """A service that signs was started where there is nothing to sign with."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +48,14 @@ class Platform:
     metrics: Metrics
     database: AsyncEngine
     bus: TransactionalBus
-    key: ECKey
+    key: ECKey | None  # signs tokens; None where identity is another process
+    published: PublishedKeys | None = None  # … and its public keys
 
     @property
     def signer(self) -> TokenSigner:
         """Makes access tokens; for identity."""
+        if self.key is None:
+            raise KeyAwayError("ALGOTRADE_JWKS_URL says that another process signs tokens: identity cannot run here")
         return TokenSigner(self.key, self.settings.token_issuer, self.settings.token_audience, self._seconds)
 
     @cached_property
@@ -56,15 +68,19 @@ class Platform:
     def verifier(self) -> TokenVerifier:
         """Checks access tokens; for every server."""
         settings = self.settings
-        keys = KeySet.import_key_set(public_keys(self.key))  # type: ignore[arg-type]
         return TokenVerifier(
-            keys,
+            self.published or partial(KeySet.import_key_set, self.jwks),  # type: ignore[arg-type]
             settings.token_issuer,
             settings.token_audience,
             self._seconds,
             settings.clock_skew_seconds,
             self.revocations,
         )
+
+    @property
+    def jwks(self) -> dict[str, Any]:
+        """The public half of the key that is here."""
+        return public_keys(*([self.key] if self.key else []))
 
     @property
     def database_probe(self) -> Probe:
@@ -86,9 +102,15 @@ async def open_platform(settings: Settings, clock: Clock | None = None) -> Async
     async with open_database(settings, metrics) as database:
         bus = PostgresBus(database, metrics, settings.bus_poll_seconds)
         await bus.create_topics(TOPICS)
-        key = await asyncio.to_thread(load_or_create_key, settings.data_dir / "keys" / "access-token.pem")
-        async with trimming(bus, settings.bus_trim_seconds):
-            yield Platform(settings, clock or SystemClock(), metrics, database, bus, key)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(trimming(bus, settings.bus_trim_seconds))
+            key, published = None, None
+            if settings.jwks_url:
+                published = PublishedKeys(settings.jwks_url)
+                await stack.enter_async_context(published.kept_fresh(settings.jwks_refresh_seconds))
+            else:
+                key = await asyncio.to_thread(load_or_create_key, settings.private_keys / "access-token.pem")
+            yield Platform(settings, clock or SystemClock(), metrics, database, bus, key, published)
 
 
 @asynccontextmanager
@@ -97,16 +119,28 @@ async def serving(platform: Platform, builders: Sequence[Builder]) -> AsyncItera
     async with AsyncExitStack() as stack:
         # First, since the port is taken where this platform already runs: then nothing of its has been touched.
         await stack.enter_async_context(
-            http_server(platform.settings.http_address, platform.metrics.registry, public_keys(platform.key))
+            http_server(platform.settings.http_address, platform.metrics.registry, platform.jwks)
         )
         await stack.enter_async_context(platform.revocations.kept_fresh())
         mounts = [await stack.enter_async_context(build(platform)) for build in builders]
-        health = Health(mounts, platform.clock, platform.metrics)
+        channels = Channels(platform.settings)
+        stack.push_async_callback(channels.close)
+        health = Health([*mounts, *_peers(platform.settings, mounts, channels)], platform.clock, platform.metrics)
         server = GrpcServer(platform.settings, platform.metrics, platform.verifier, [*mounts, health.mount])
         await server.start()
         stack.push_async_callback(server.stop)
         await stack.enter_async_context(health.watching(server))
         yield server
+
+
+def _peers(settings: Settings, mounts: Sequence[Mount], channels: Channels) -> list[Mount]:
+    """Return the services of other processes, each with the one thing that can be seen of it from here."""
+    here = {mount.service.full_name for mount in mounts}
+    return [
+        Mount(service, lambda server: None, {"process": serving_probe(channels.to(name), name)})
+        for service in services()
+        if (name := service.full_name) not in here and name != HEALTH and elsewhere(settings, name)
+    ]
 
 
 async def run(settings: Settings, builders: Sequence[Builder]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from algotrade.platform import failpoints, limits
@@ -13,6 +13,8 @@ from algotrade.platform import failpoints, limits
 Seconds = Annotated[float, Field(gt=0)]
 # "calls/seconds": so many at once, and afterwards as they come back, evenly
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,7}/[1-9][0-9]{0,4}$")]
+
+Peer = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]  # "strategy:50051"
 
 
 class Settings(BaseSettings):
@@ -22,11 +24,23 @@ class Settings(BaseSettings):
 
     # Where
     data_dir: Path = Path(".algotrade")
+    keys_dir: Path | None = None  # the private keys; without one they are in data_dir/keys
+    loopback_only: bool = True  # false, in a container: listen on what the addresses below say
     gateway_address: str = "127.0.0.1:8080"
     grpc_address: str = "127.0.0.1:50051"
     http_address: str = "127.0.0.1:9464"  # /metrics and the JWKS
     envoy_admin_address: str = "127.0.0.1:9901"
     cors_origins: str = r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?"  # pattern of the pages that may call the gateway
+
+    # Where the other services are, if not in this process: "host:port" each, and identity's public keys
+    identity_address: Peer | None = None
+    market_data_address: Peer | None = None
+    strategy_address: Peer | None = None
+    backtest_address: Peer | None = None
+    forward_test_address: Peer | None = None
+    notification_address: Peer | None = None  # realtime is there too
+    jwks_url: Annotated[str, Field(pattern=r"^http://[^/:]+:[0-9]+/.+$")] | None = None
+    jwks_refresh_seconds: Seconds = 15.0
 
     # Gateway
     gateway_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # at once; more are closed at once
@@ -141,14 +155,17 @@ class Settings(BaseSettings):
 
     @field_validator("grpc_address", "http_address", "gateway_address", "envoy_admin_address")
     @classmethod
-    def _loopback(cls, value: str) -> str:
-        """Everything listens on this machine only; what the world sees is the gateway's business."""
+    def _loopback(cls, value: str, info: ValidationInfo) -> str:
+        """Everything listens on this machine only, unless told otherwise; Envoy's admin port does in any case."""
         host, separator, port = value.rpartition(":")
-        if (
-            not separator
-            or host not in {"127.0.0.1", "localhost", "[::1]"}
-            or not port.isdecimal()
-            or int(port) > 65535
-        ):
+        if not separator or not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError("must be an address such as 127.0.0.1:50051")
+        bound = info.data.get("loopback_only", True) or info.field_name == "envoy_admin_address"
+        if bound and host not in {"127.0.0.1", "localhost", "[::1]"}:
             raise ValueError("must be a loopback address such as 127.0.0.1:50051")
         return value
+
+    @property
+    def private_keys(self) -> Path:
+        """Where the private keys are."""
+        return self.keys_dir or self.data_dir / "keys"

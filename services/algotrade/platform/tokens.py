@@ -30,6 +30,7 @@ LOGIN_CLAIM: Final = "sid"
 API_KEY_CLAIM: Final = "key"
 
 Clock = Callable[[], float]
+KeySource = Callable[[], KeySet]
 
 
 def load_or_create_key(path: Path) -> ECKey:
@@ -86,7 +87,7 @@ class TokenSigner:
 class TokenVerifier:
     """Checks access tokens against a set of public keys: one algorithm, one type, a known key id, no missing claim."""
 
-    keys: KeySet
+    keys: KeySource
     issuer: str
     audience: str
     clock: Clock = time.time
@@ -111,7 +112,7 @@ class TokenVerifier:
             exp={"essential": True},
         )
         try:
-            decoded = jwt.decode(token, self.keys, algorithms=[ALGORITHM])
+            decoded = jwt.decode(token, self.keys(), algorithms=[ALGORITHM])
             registry.validate(decoded.claims)
         except ExpiredTokenError:
             raise Unauthenticated("TOKEN_EXPIRED", "the token has expired") from None

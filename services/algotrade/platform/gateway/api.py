@@ -23,6 +23,7 @@ class Method:
     """A method as the gateway sees it. What only reads may be tried again."""
 
     path: str  # /package.Service/Method
+    service: str  # package.Service
     streaming: bool
     read_only: bool
     public: bool
@@ -42,6 +43,7 @@ def methods() -> tuple[Method, ...]:
     return tuple(
         Method(
             path=(path := f"/{service.full_name}/{method.name}"),
+            service=service.full_name,
             streaming=method.server_streaming,
             read_only=method.GetOptions().idempotency_level == read_only,
             public=declared[path][0] is Access.PUBLIC,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +15,9 @@ from algotrade.platform import limits
 from algotrade.platform.errors import DOMAIN
 from algotrade.platform.gateway import api
 from algotrade.platform.gateway.replies import replies
+from algotrade.platform.health import HEALTH
 from algotrade.platform.http import JWKS_PATH
+from algotrade.platform.mesh import PROCESSES, elsewhere
 from algotrade.platform.policy import Tier
 from algotrade.platform.settings import Settings
 
@@ -21,6 +25,7 @@ TEMPLATE: Final = "envoy.yaml.j2"
 CONFIG: Final = "envoy.yaml"
 DESCRIPTORS: Final = "algotrade.binpb"
 ACCESS_LOG: Final = "access.log"
+SHARED: Final = "services"  # the cluster of the services that have no address of their own
 MAX_HEAP_BYTES: Final = 512 * limits.MIB
 MAX_RATE_BUCKETS: Final = 100_000  # a tier: callers × methods; the one longest unused gives way, and begins anew
 STREAM_IDLE_HEARTBEATS: Final = 4  # a stream that missed so many is dead
@@ -33,6 +38,15 @@ class Address:
     host: str
     port: int
 
+    @property
+    def named(self) -> bool:
+        """Whether the host is a name, which may stand for several addresses that come and go."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return True
+        return False
+
     @classmethod
     def parse(cls, text: str) -> Address:
         """Read "127.0.0.1:8080" or "[::1]:8080"."""
@@ -43,16 +57,42 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Upstreams:
-    """Where the gateway finds what it needs: the services, and the HTTP port with the public keys."""
+    """Where the gateway finds what it needs: the services, and the HTTP port with the public keys.
+
+    Services that the settings place in processes of their own are in `processes`, by the process's name.
+    """
 
     grpc: Address
     http: Address
+    jwks_path: str = JWKS_PATH
+    processes: Mapping[str, Address] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, *, grpc_port: int = 0, http_port: int = 0) -> Upstreams:
         """Take the settings' addresses, with the ports that were really bound where those are given."""
         grpc, http = Address.parse(settings.grpc_address), Address.parse(settings.http_address)
-        return cls(Address(grpc.host, grpc_port or grpc.port), Address(http.host, http_port or http.port))
+        path = JWKS_PATH
+        if settings.jwks_url:
+            host, _, path = settings.jwks_url.removeprefix("http://").partition("/")
+            http, path = Address.parse(host), f"/{path}"
+        placed = {process: elsewhere(settings, service) for service, process in PROCESSES.items()}
+        return cls(
+            Address(grpc.host, grpc_port or grpc.port),
+            Address(http.host, http_port or http.port),
+            path,
+            {process: Address.parse(address) for process, address in placed.items() if address},
+        )
+
+    def cluster(self, service: str) -> str:
+        """Return the name of Envoy's cluster for a service, by its full name."""
+        process = PROCESSES[service]
+        return process if process in self.processes else SHARED
+
+    @property
+    def clusters(self) -> dict[str, Address]:
+        """The clusters that take calls, by name."""
+        needed = {self.cluster(service) for service in PROCESSES}
+        return {name: self.processes.get(name, self.grpc) for name in sorted(needed)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +111,16 @@ class Bucket:
         return cls(key, int(calls), int(seconds), by_address)
 
 
-def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path) -> Path:
-    """Write configuration and descriptor set into a folder; return the configuration's path."""
+def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path, access_log: Path | None = None) -> Path:
+    """Write configuration and descriptor set into a folder; return the configuration's path.
+
+    The access log goes to a file in the folder unless it is told where.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptors = folder.absolute() / DESCRIPTORS
     descriptors.write_bytes(api.descriptor_set())
     path = folder / CONFIG
-    path.write_text(render(settings, upstreams, descriptors, folder.absolute() / ACCESS_LOG))
+    path.write_text(render(settings, upstreams, descriptors, access_log or folder.absolute() / ACCESS_LOG))
     return path
 
 
@@ -88,9 +131,11 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_l
     return environment.from_string(_template().read_text()).render(
         admin=Address.parse(settings.envoy_admin_address),
         edge=Address.parse(settings.gateway_address),
-        grpc=upstreams.grpc,
+        clusters=upstreams.clusters,
+        cluster_of={service: upstreams.cluster(service) for service in PROCESSES},
         jwks=upstreams.http,
-        jwks_path=JWKS_PATH,
+        jwks_path=upstreams.jwks_path,
+        health_service=HEALTH,
         services=[service.full_name for service in api.services()],
         methods=methods,
         public_paths=[

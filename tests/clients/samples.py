@@ -64,6 +64,10 @@ class World:
             self._kept |= {"strategy": made.strategy_id, "artefact": made.artefact_hash}
         return str(made.strategy_id)
 
+    async def strategy_of(self, graph: str) -> str:
+        """Save a drawing as a strategy."""
+        return str((await self.do("StrategyService.CreateStrategy", graph=graph)).strategy.strategy_id)
+
     async def artefact(self) -> str:
         await self.strategy()
         return self._kept["artefact"]

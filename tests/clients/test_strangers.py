@@ -60,8 +60,9 @@ async def hers(rpc: Rpc, path: str, ada: World) -> tuple[Any, str]:
     """Return a good request of hers, and the id in it."""
     request: Any = await sample(rpc, ada)
     if (str(rpc), path) in INSTEAD:
+        own = ada.strategy_of(request.graph) if path.endswith("strategy_id") else ada.data()
         request.ClearField(INSTEAD[str(rpc), path])
-        put(request, path, await (ada.strategy() if path.endswith("strategy_id") else ada.data()))
+        put(request, path, await own)
     return request, found(request, path)
 
 

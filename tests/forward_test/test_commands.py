@@ -328,9 +328,9 @@ async def test_a_command_that_is_stored_and_not_applied_is_waited_for_when_it_is
     free, asked = asyncio.Event(), asyncio.Semaphore(0)
     obey, is_applied = Obedience.obey, PostgresSessionStore.is_applied
 
-    async def held(obedience: Obedience, command: Command) -> None:
+    async def held(obedience: Obedience, commands: Sequence[Command]) -> None:
         await free.wait()
-        await obey(obedience, command)
+        await obey(obedience, commands)
 
     async def looked(store: PostgresSessionStore, command: Command) -> bool:
         asked.release()

@@ -170,8 +170,9 @@ class Worker:
         now_ns = self._clock.now_ns()
         if self._told or now_ns - self._looked_ns >= self._poll_seconds * SECOND_NS:  # messages may be late, or lost
             self._told, self._looked_ns = False, now_ns
-            for command in await self._shards.waiting():
-                await self._commands.obey(command)
+            if commands := await self._shards.waiting():
+                await self._commands.obey(commands)
+                self._told = True  # there may be more
         reads: dict[tuple[int, int, int], Reading] = {}
         progress: list[Progress] = []
         moved: list[Lane] = []
@@ -199,7 +200,7 @@ class Worker:
         await self._shards.checkpoint()
         self._lanes.tidy()
         self._moved(self._lanes)
-        return bool(moved)
+        return bool(moved) or self._told
 
     async def _read(self, front: Sequence[Lane], reads: dict[tuple[int, int, int], Reading]) -> Batch | None:
         """Return what follows a front's place: as much as it may take at once; None at the end of the log."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Final
 
 import structlog
@@ -38,28 +40,42 @@ class Obedience:
         self._bus = bus
         self._changes = changes
 
-    async def obey(self, command: Command) -> None:
-        """Apply a command between two batches and store the place at which it took effect."""
-        with structlog.contextvars.bound_contextvars(correlation_id=command.correlation_id):
-            if command.kind is CommandKind.START:
-                await self._start(command)
-            else:
-                await self._steer(command)
-            log.info("command.applied", session_id=command.session_id, kind=command.kind)
-        self._changes.touched(command.session_id)
+    async def obey(self, commands: Sequence[Command]) -> None:
+        """Apply commands, in order, between two batches, and store the place at which each took effect.
 
-    async def _start(self, command: Command) -> None:
-        session = await self._shards.session(command.session_id)
-        if session is None or session.status is not Status.CREATED:
-            await self._pass(command)
-            return
-        session = replace(session, correlation_id=command.correlation_id)
-        place = await self._first_place(session)
-        applied = Applied(command.session_id, command.command_id, place.partition, place.orders_from, None, 1)
-        await self._shards.write(Commit(starts=((session, place),), applied=(applied,)))
-        for held in await self._shards.rows([session.session_id]):
-            await self._shards.hold(held)
-            self._changes.stored(session.session_id, held.session.last_sequence, held.session.status)
+        Sessions that are started one after another are stored together.
+        """
+        for starting, run in groupby(commands, lambda command: command.kind is CommandKind.START):
+            if starting:
+                await self._start(list(run))
+            else:
+                for command in run:
+                    with structlog.contextvars.bound_contextvars(correlation_id=command.correlation_id):
+                        await self._steer(command)
+        for command in commands:
+            log.info(
+                "command.applied",
+                session_id=command.session_id,
+                kind=command.kind,
+                correlation_id=command.correlation_id,
+            )
+            self._changes.touched(command.session_id)
+
+    async def _start(self, commands: Sequence[Command]) -> None:
+        sessions = await self._shards.sessions({command.session_id for command in commands})
+        starts: list[tuple[Session, Place]] = []
+        applied: list[Applied] = []
+        for command in commands:
+            session = sessions.pop(command.session_id, None)  # of two that start one session the second is late
+            if session is None or session.status is not Status.CREATED:
+                applied.append(Applied(command.session_id, command.command_id))
+                continue
+            place = await self._first_place(session)
+            starts.append((replace(session, correlation_id=command.correlation_id), place))
+            applied.append(Applied(command.session_id, command.command_id, place.partition, place.orders_from, None, 1))
+        await self._shards.write(Commit(starts=tuple(starts), applied=tuple(applied)))
+        if starts:
+            await self._shards.hold_all(await self._shards.rows([session.session_id for session, _ in starts]))
 
     async def _first_place(self, session: Session) -> Place:
         """Where a session begins: a replay at its oldest record; else at the end, after a warm-up on what is kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple
 from decimal import Decimal
 from typing import Any, Final
@@ -219,12 +219,14 @@ class PostgresLedger:
             trades = {row.session_id: rows.trade(row) for row in await connection.execute(last, keys)}
         return [rows.held(row, trades.get(row.session_id)) for row in found]
 
-    async def session(self, session_id: str) -> Session | None:
+    async def sessions(self, session_ids: Collection[str]) -> list[Session]:
         """Select by primary key."""
-        query = text(f"SELECT {rows.SESSION} FROM {rows.SESSIONS} WHERE session_id = :session_id")
+        query = text(f"""
+            SELECT {rows.SESSION} FROM {rows.SESSIONS} WHERE s.session_id = ANY(CAST(:session_ids AS uuid[]))
+        """)
         async with self._engine.connect() as connection:
-            row = (await connection.execute(query, {"session_id": UUID(session_id)})).first()
-        return None if row is None else rows.session(row)
+            found = await connection.execute(query, {"session_ids": [UUID(one) for one in session_ids]})
+            return [rows.session(row) for row in found]
 
     async def module(self, artefact_hash: str) -> bytes:
         """Select by hash."""
@@ -235,14 +237,15 @@ class PostgresLedger:
             raise KeyError(artefact_hash)
         return bytes(module)
 
-    async def waiting(self, shards: Sequence[int]) -> list[Command]:
+    async def waiting(self, shards: Sequence[int], count: int) -> list[Command]:
         """Select along the index of commands not applied."""
         query = text("""
             SELECT command_id, session_id, kind, correlation_id FROM session_commands
             WHERE shard = ANY(CAST(:shards AS integer[])) AND NOT applied ORDER BY position
+            LIMIT :count
         """)
         async with self._engine.connect() as connection:
-            found = await connection.execute(query, {"shards": list(shards)})
+            found = await connection.execute(query, {"shards": list(shards), "count": count})
             return [
                 Command(str(row.command_id), str(row.session_id), CommandKind(row.kind), row.correlation_id)
                 for row in found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from algotrade.forward_test.changes import Changes
@@ -22,6 +22,7 @@ log = logger(__name__)
 SHARDS: Final = range(FORWARD_TEST_EVENTS.partitions)
 CHECKPOINTS_A_ROUND: Final = 500
 CHECKPOINT_REST: Final = 4  # times as long as it took: checkpoints take no more than a fifth of the worker's time
+COMMANDS_A_ROUND: Final = 100  # a start may compile an artefact
 HELD_A_TURN: Final = 200  # sessions brought back before others of the process get a turn; fewer than modules are kept
 
 
@@ -69,14 +70,19 @@ class Shards:
         """Throw away what is in memory and bring every session back from its row."""
         self.lanes.clear()
         found = await self._ledger.held(list(self._epochs))
+        await self.hold_all(found)
+        log.info("worker.restored", sessions=len(found), epochs=self._epochs)
+        failpoints.reached("shards.restored")
+
+    async def hold_all(self, found: Sequence[Held]) -> None:
+        """Take sessions in, and let others of the process have their turn meanwhile."""
         for start in range(0, len(found), HELD_A_TURN):
             turn = found[start : start + HELD_A_TURN]
             await self.lanes.prepare({held.session.artefact_hash for held in turn})
             for held in turn:
+                self._changes.stored(held.session.session_id, held.session.last_sequence, held.session.status)
                 await self.hold(held)
             await asyncio.sleep(0)  # where every artefact was there already nothing else has waited
-        log.info("worker.restored", sessions=len(found), epochs=self._epochs)
-        failpoints.reached("shards.restored")
 
     async def hold(self, held: Held, alone_until: int = 0) -> None:
         """Take a session in. One that cannot be brought back is halted."""
@@ -92,13 +98,13 @@ class Shards:
         """Return sessions that have begun and not ended, as last stored."""
         return await self._ledger.held(list(self._epochs), session_ids)
 
-    async def session(self, session_id: str) -> Session | None:
-        """Return a session in any status, as last stored."""
-        return await self._ledger.session(session_id)
+    async def sessions(self, session_ids: Collection[str]) -> dict[str, Session]:
+        """Return those sessions that there are, {session_id: session}, in any status, as last stored."""
+        return {session.session_id: session for session in await self._ledger.sessions(session_ids)}
 
     async def waiting(self) -> list[Command]:
-        """Return commands that were not applied yet, in order."""
-        return await self._ledger.waiting(list(self._epochs))
+        """Return the first commands that were not applied yet, in order: as many as do not hold up the ticks."""
+        return await self._ledger.waiting(list(self._epochs), COMMANDS_A_ROUND)
 
     # ------------------------------------------------------------------ storing
 

@@ -7,7 +7,7 @@ is still its own, so a worker that was passed over, however late it wakes, chang
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -130,16 +130,16 @@ class Ledger(Protocol):
         """Return the sessions of shards that have begun and not ended, or of those only these, as last stored."""
         ...
 
-    async def session(self, session_id: str) -> Session | None:
-        """Find a session in any status."""
+    async def sessions(self, session_ids: Collection[str]) -> list[Session]:
+        """Find sessions in any status."""
         ...
 
     async def module(self, artefact_hash: str) -> bytes:
         """Return the bytes of an artefact that a session runs. Raises KeyError."""
         ...
 
-    async def waiting(self, shards: Sequence[int]) -> list[Command]:
-        """Return commands that were not applied yet, in order."""
+    async def waiting(self, shards: Sequence[int], count: int) -> list[Command]:
+        """Return the first commands that were not applied yet, in order."""
         ...
 
     async def commit(self, epochs: Mapping[int, int], commit: Commit) -> None:

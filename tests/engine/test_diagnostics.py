@@ -124,6 +124,11 @@ BAD: dict[str, tuple[Callable[[Json], Any], str, Json]] = {
     "unknown input": (lambda d: d["edges"][0].update(targetHandle="in"), "unknown_handle", {"edge_id": "e1"}),
     "which of two inputs": (lambda d: d["edges"][2].pop("targetHandle"), "unknown_handle", {"edge_id": "e3"}),
     "edge from nowhere": (lambda d: d["edges"][0].update(source="ghost"), "unknown_node", {"edge_id": "e1"}),
+    "a comparison with nothing": (
+        lambda d: add(d, "compare", "f>new.a", op=">", value=None),
+        "missing_input",
+        {"node_id": "new"},
+    ),
     "missing input": (lambda d: drop(d, "e1"), "missing_input", {"node_id": "f"}),
     "number into a bool": (
         lambda d: d["edges"][6].update(source="f"),
@@ -156,6 +161,11 @@ BAD: dict[str, tuple[Callable[[Json], Any], str, Json]] = {
     ),
     "a stop without a level": (lambda d: add(d, "stop_loss"), "ambiguous_level", {"node_id": "new"}),
     "a stop with two": (lambda d: add(d, "stop_loss", "f>new.level", percent=2), "ambiguous_level", {"node_id": "new"}),
+    "a zone of a long name": (
+        lambda d: add(d, "time", field="hour", timezone="0" * 5_000),
+        "invalid_param",
+        {"node_id": "new", "param": "timezone"},
+    ),
     "a zone that is none": (
         lambda d: add(d, "time", field="hour", timezone="Mars/Olympus"),
         "invalid_param",
@@ -170,7 +180,7 @@ def test_each_rule_names_its_place(name: str) -> None:
     found = errors(changed(change))
     matching = [d for d in found if d.code == code and all(getattr(d, key) == value for key, value in place.items())]
     assert matching, found
-    assert all(d.message for d in found)
+    assert all(0 < len(d.message) < 500 for d in found)
 
 
 def test_no_action_at_all() -> None:

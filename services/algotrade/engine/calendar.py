@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -17,6 +18,8 @@ ENTRY_BYTES: Final = 16
 FIELDS: Final = ("timestamp", "year", "month", "day", "day_of_week", "hour", "minute")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FROM_YEAR, _TO_YEAR = 1970, 2100
+_NAME = re.compile(r"[\w+-]+(/[\w+-]+)*")
+_MAX_NAME = 64  # longer than any name of the tz database
 _SEARCH_STEPS = 12  # two changes a year make fewer than 2**12 entries
 
 
@@ -45,9 +48,11 @@ def zone_table(name: str) -> bytes:
 
 def _zone(name: str) -> ZoneInfo:
     parts = name.split("/")
-    if not all(part.replace("_", "").replace("-", "").replace("+", "").isalnum() for part in parts):
-        raise ValueError(f"{name!r} is not a time zone")
-    source = resources.files("tzdata.zoneinfo").joinpath(*parts)
+    if len(name) > _MAX_NAME or not all(
+        part.replace("_", "").replace("-", "").replace("+", "").isalnum() for part in parts
+    ):
+        raise ValueError(f"{name[:_MAX_NAME]!r} is not a time zone")
+    source = resources.files("tzdata.zoneinfo").joinpath(*name.split("/"))
     if not source.is_file():
         raise ValueError(f"{name!r} is not a time zone")
     with source.open("rb") as stream:

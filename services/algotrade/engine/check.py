@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,7 +95,7 @@ class _Checker:
         problem = _problem(param, value)
         if problem:
             code = "out_of_range" if problem.startswith("is outside") or param.choices else "invalid_param"
-            self.error(code, f"{param.name} {value!r} {problem}", node_id=node_id, param=param.name)
+            self.error(code, f"{param.name} {reprlib.repr(value)} {problem}", node_id=node_id, param=param.name)
             return None
         if param.kind is ParamKind.DECIMAL:
             return fixed.from_number(value)
@@ -192,7 +193,7 @@ class _Checker:
         for port in type.inputs:
             if not port.required or connected.get(port.name):
                 continue
-            if type.name == "compare" and port.name == "b" and "value" in self.nodes[id].params:
+            if type.name == "compare" and port.name == "b" and self.nodes[id].params.get("value") is not None:
                 continue
             if self.attempted(id, port):
                 continue

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 import numpy as np
 
 from algotrade.engine.records import TICK, Records
-from algotrade.market_data.feed import FeedSymbol, FeedTicks, Resume
+from algotrade.market_data.feed import FeedItem, FeedSymbol, FeedTicks, Resume
 
 SECOND = 1_000_000_000
 
@@ -37,21 +37,26 @@ class ManualClock:
 class ManualFeed:
     """Delivers what `push` is given."""
 
-    def __init__(self, *names: str, live: bool = True, bars: bool = False, on_demand: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *names: str, live: bool = True, bars: bool = False, on_demand: Sequence[str] = (), tells: bool = False
+    ) -> None:
         self.symbols = tuple(
-            FeedSymbol(name, "manual", bars=bars, on_demand=name in on_demand, live=live) for name in names
+            FeedSymbol(name, "manual", bars=bars, on_demand=name in on_demand, live=live, tells=tells) for name in names
         )
         self.resumed: dict[str, Resume] = {}
-        self._queues: dict[str, asyncio.Queue[FeedTicks | None]] = {name: asyncio.Queue() for name in names}
+        self._queues: dict[str, asyncio.Queue[FeedItem | None]] = {name: asyncio.Queue() for name in names}
 
     def push(self, name: str, ticks: Records, trade_ids: Sequence[str] | None = None) -> None:
         self._queues[name].put_nowait(FeedTicks(ticks, trade_ids))
+
+    def say(self, name: str, item: FeedItem) -> None:
+        self._queues[name].put_nowait(item)
 
     def end(self) -> None:
         for queue in self._queues.values():
             queue.put_nowait(None)
 
-    async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedTicks, None]:
+    async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedItem, None]:
         self.resumed[symbol] = resume
         while (item := await self._queues[symbol].get()) is not None:
             yield item

@@ -15,6 +15,7 @@ from algotrade.platform import limits
 from algotrade.platform.bars_file import BarFileError
 from algotrade.platform.clock import SystemClock
 from algotrade.platform.http import AddressError
+from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
 from algotrade.platform.settings import Settings
 from algotrade.v1.market_data_service_pb2 import ListSymbolsRequest, StreamTicksRequest
@@ -22,7 +23,7 @@ from algotrade.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
 
 async def test_the_settings_name_the_feeds(tmp_path: Path) -> None:
-    both = await feeds_of(Settings(data_dir=tmp_path, synthetic_symbols=("X-USD",)), SystemClock())
+    both = await feeds_of(Settings(data_dir=tmp_path, synthetic_symbols=("X-USD",)), SystemClock(), Metrics())
     symbols = [symbol for feed in both for symbol in feed.symbols]
     assert [(symbol.name, symbol.provider, symbol.bars, symbol.live) for symbol in symbols] == [
         ("X-USD", "synthetic", False, True),
@@ -31,14 +32,14 @@ async def test_the_settings_name_the_feeds(tmp_path: Path) -> None:
     trades = tmp_path / "trades.csv"
     trades.write_text("timestamp,price,size\n1700000000,10.5,2\n")
     settings = Settings(market_providers=("replay",), replay_path=trades, replay_symbol="TT")
-    [only] = await feeds_of(settings, SystemClock())
+    [only] = await feeds_of(settings, SystemClock(), Metrics())
     assert [(symbol.name, symbol.bars) for symbol in only.symbols] == [("TT", False)]
 
 
 async def test_a_replay_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     settings = Settings(market_providers=("replay",), replay_path=tmp_path / "absent.csv")
     with pytest.raises(BarFileError, match=r"absent\.csv"):
-        await feeds_of(settings, SystemClock())
+        await feeds_of(settings, SystemClock(), Metrics())
 
 
 @pytest.mark.parametrize(

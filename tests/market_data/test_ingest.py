@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from algotrade.engine.records import MARKER, Records
 from algotrade.market_data.demand import Demand
+from algotrade.market_data.feed import FeedChange, FeedState, FeedTicks, FeedTime
 from algotrade.market_data.ingest import Ingest
 from algotrade.market_data.postgres import PostgresLeases
 from algotrade.market_data.store import Fenced
@@ -23,6 +24,7 @@ from algotrade.platform import limits
 from algotrade.platform.bus import Bounds, TransactionalBus, partition_of
 from algotrade.platform.process import Platform
 from algotrade.platform.topics import MARKET_DATA_UPDATES
+from algotrade.v1.events_pb2 import MarketDataUpdate
 
 START = 1_700_000_000 * SECOND
 A, B = "AAA", "BBB"
@@ -65,6 +67,11 @@ class Writer:
 
     async def reached(self, sequence: int, symbol: str = A) -> None:
         assert await self.windows.wait(symbol, sequence - 1, 20), f"never reached {sequence}"
+
+    async def becomes(self, state: FeedState) -> None:
+        async with asyncio.timeout(20):
+            while self.ingest.state(A) != state:  # noqa: ASYNC110  (a state wakes nobody)
+                await asyncio.sleep(0)
 
 
 async def logged(bus: TransactionalBus, symbol: str, after: int = 0) -> Records:
@@ -134,27 +141,32 @@ async def test_a_writer_that_was_passed_over_writes_nothing_more(platform: Platf
     assert (await logged(platform.bus, A))["price"].tolist() == [1_000_000, 2_000_000, 77]
 
 
+def losing(writer: Writer, monkeypatch: pytest.MonkeyPatch, when: str) -> list[Exception]:
+    """Let the next commit fail, or succeed with nobody knowing; return what is raised, taken away when it is."""
+    lost: list[Exception] = [OperationalError("COMMIT", {}, ConnectionResetError())]
+    real = writer.ingest._commit
+
+    async def fails_once(*arguments: object) -> object:
+        if lost and when == "before the commit":
+            raise lost.pop()
+        receipt = await real(*arguments)  # type: ignore[arg-type]
+        if lost:
+            raise lost.pop()
+        return receipt
+
+    monkeypatch.setattr(writer.ingest, "_commit", fails_once)
+    return lost
+
+
 @pytest.mark.parametrize("when", ["before the commit", "after the commit"])
 async def test_a_lost_connection_loses_and_repeats_nothing(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     writer = Writer(platform, ManualFeed(A))
-    lost = [OperationalError("COMMIT", {}, ConnectionResetError())]
-
     async with writer.running():
         writer.feed.push(A, ramp(START, 3))
         await writer.reached(3)
-        real = writer.ingest._commit
-
-        async def fails_once(*arguments: object) -> object:
-            if lost and when == "before the commit":
-                raise lost.pop()
-            receipt = await real(*arguments)  # type: ignore[arg-type]
-            if lost:
-                raise lost.pop()
-            return receipt
-
-        monkeypatch.setattr(writer.ingest, "_commit", fails_once)
+        lost = losing(writer, monkeypatch, when)
         writer.feed.push(A, ramp(START + SECOND, 2))
         await writer.reached(5)
         writer.feed.push(A, ramp(START + 2 * SECOND, 1))
@@ -193,6 +205,87 @@ async def test_silence_becomes_markers(platform: Platform, clock: ManualClock) -
     assert ticks["ts"][1] % SECOND == ticks["ts"][2] % SECOND == 0
     assert (ticks["ts"][1:] // SECOND - START // SECOND).tolist() == [3, 4]
     assert ticks["price"].tolist() == [5, 0, 0]
+
+
+async def records(bus: TransactionalBus, symbol: str) -> list[MarketDataUpdate]:
+    read = await bus.read(MARKET_DATA_UPDATES, partition_of(symbol, MARKET_DATA_UPDATES.partitions), 0, 1000)
+    return [MarketDataUpdate.FromString(record.payload) for record in read if record.key == symbol]
+
+
+def told(updates: list[MarketDataUpdate]) -> list[object]:
+    """Return the sequences of the ticks, and between them the states the feed became."""
+    said: list[object] = []
+    for one in updates:
+        if one.HasField("feed_state"):
+            assert one.feed_state.after_sequence == len([item for item in said if isinstance(item, int)])
+            said.append(FeedState(one.feed_state.state).name)
+        else:
+            first = one.ticks.first_sequence
+            said += range(first, first + len(one.ticks.times_nanos))
+    return said
+
+
+async def test_states_and_times_of_a_feed_that_tells_them_stand_where_they_were_told(
+    platform: Platform, clock: ManualClock
+) -> None:
+    writer = Writer(platform, ManualFeed(A, tells=True))
+    async with writer.running():
+        for item in (
+            FeedChange(FeedState.LIVE, START, "as it is"),
+            FeedTime(START + 5),
+            FeedTicks(ramp(START, 2), ["71", "72"]),
+            FeedTime(START + SECOND),
+            FeedChange(FeedState.GAP, START, "lost"),
+            FeedTicks(made((START + SECOND, 7)), ["73"]),
+            FeedTime(START + 1000 * SECOND),
+            FeedChange(FeedState.LIVE, START, "whole"),
+            FeedChange(FeedState.STALE, START, "quiet"),
+        ):
+            writer.feed.say(A, item)
+        await turn(clock, 60)
+        await writer.reached(5)
+        assert writer.ingest.state(A) == FeedState.STALE
+    assert told(await records(platform.bus, A)) == [1, 2, 3, "GAP", 4, 5, "LIVE", "STALE"]
+    ticks = await logged(platform.bus, A)
+    assert ticks["flags"].tolist() == [0, 0, MARKER, 0, MARKER]
+    assert int(ticks["ts"][-1]) <= clock.now_ns() + 5 * SECOND, "a venue's clock cannot run away with ours"
+
+
+async def test_a_writer_that_takes_over_knows_the_state_and_the_last_trade(platform: Platform) -> None:
+    first = Writer(platform, ManualFeed(A, tells=True))
+    async with first.running():
+        first.feed.say(A, FeedTicks(ramp(START, 2), ["71", "72"]))
+        await first.reached(2)
+        first.feed.say(A, FeedChange(FeedState.GAP, START, "lost"))
+        await first.becomes(FeedState.GAP)
+    second = Writer(platform, ManualFeed(A, tells=True))
+    async with second.running():
+        second.feed.say(A, FeedTicks(made((START + SECOND, 7)), ["73"]))
+        await second.reached(3)
+        resume = second.feed.resumed[A]
+    assert (resume.state, resume.trade_id) == (FeedState.GAP, "72")
+    third = Writer(platform, ManualFeed(A))  # of another kind, which tells no states: its ticks are live
+    async with third.running():
+        third.feed.push(A, made((START + 2 * SECOND, 8)))
+        await third.reached(4)
+    assert told(await records(platform.bus, A)) == [1, 2, "GAP", 3, "LIVE", 4]
+
+
+@pytest.mark.parametrize("when", ["before the commit", "after the commit"])
+async def test_a_state_is_told_once_though_its_commit_is_lost(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    writer = Writer(platform, ManualFeed(A, tells=True))
+    async with writer.running():
+        writer.feed.push(A, ramp(START, 3))
+        await writer.reached(3)
+        lost = losing(writer, monkeypatch, when)
+        writer.feed.say(A, FeedChange(FeedState.GAP, START, "lost"))
+        await writer.becomes(FeedState.GAP)
+        writer.feed.push(A, ramp(START + SECOND, 1))
+        await writer.reached(4)
+    assert not lost
+    assert told(await records(platform.bus, A)) == [1, 2, 3, "GAP", 4]
 
 
 async def test_a_replay_gets_no_markers_and_ends_when_all_is_logged(platform: Platform, clock: ManualClock) -> None:

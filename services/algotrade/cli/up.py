@@ -23,6 +23,7 @@ T = TypeVar("T")
 class Provider(StrEnum):
     """Where ticks can come from."""
 
+    COINBASE = "coinbase"
     REPLAY = "replay"
     SYNTHETIC = "synthetic"
 
@@ -76,10 +77,12 @@ def settings_from(symbols: str | None, providers: list[Provider], *, demo: bool)
 
 
 def _symbols(text: str, providers: list[Provider]) -> dict[str, Any]:
-    """One feed takes the names. The synthetic one makes up any number of markets; a replay is one file's."""
+    """One feed takes the names. A venue has many markets, the synthetic feed makes up any; a replay is one file's."""
     names = tuple(name.strip().upper() for name in text.split(",") if name.strip())
     if not names:
         raise CommandError("bad_symbols", "--symbols: no symbol is named")
+    if Provider.COINBASE in providers:
+        return {"coinbase_symbols": names}
     if providers != [Provider.REPLAY]:
         return {"synthetic_symbols": names}
     if len(names) > 1:

@@ -24,6 +24,8 @@ TICK: Final = np.dtype(
 INTERPOLATED: Final = 1  # not a trade: a point on the assumed path inside a bar
 CLOSES_BAR: Final = 2  # the fourth tick of a native bar
 MARKER: Final = 4  # a time marker: no price, it only says that time has come this far
+BUYER: Final = 8  # the buyer took the liquidity: the trade was made at an ask
+SELLER: Final = 16  # the seller did: it was made at a bid
 
 EVENT: Final = np.dtype(
     [

@@ -37,6 +37,7 @@ class SymbolAggregate:
         self.sequence = resume.sequence
         self.event_ns = resume.event_ns if resume.sequence else _BEFORE_ALL_TIME
         self.price = resume.price
+        self.trade_id = resume.trade_id
         self._recent_ids: deque[str] = deque(maxlen=limits.MAX_RECENT_TRADE_IDS)
         self._known_ids: set[str] = set()
 
@@ -61,6 +62,8 @@ class SymbolAggregate:
             drop(ticks["ts"] < np.maximum.accumulate(np.append(self.event_ns, times))[:-1], "late")
         else:
             self._follow_ids(ticks["ts"].tolist(), fed.trade_ids, keep, left_out)
+            if keep.any():
+                self.trade_id = fed.trade_ids[int(np.flatnonzero(keep)[-1])]
         return Taken(self._numbered(ticks[keep]), left_out)
 
     def marker(self, ts: int) -> Records:

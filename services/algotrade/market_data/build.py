@@ -21,11 +21,14 @@ from algotrade.market_data.resize import WindowSizes
 from algotrade.market_data.servicer import MarketDataServicer
 from algotrade.market_data.store import SubscriptionStore
 from algotrade.market_data.synthetic import SyntheticFeed
+from algotrade.market_data.venues.build import coinbase_feed
+from algotrade.market_data.venues.feed import VenueFeed
 from algotrade.market_data.window import MemoryWindows
 from algotrade.platform import limits
 from algotrade.platform.bus import Bus
 from algotrade.platform.clock import Clock, steady
 from algotrade.platform.log import logger
+from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
 from algotrade.platform.samples import aapl_daily
 from algotrade.platform.server import Mount
@@ -50,7 +53,7 @@ async def _open() -> None:
     """Hold nothing back."""
 
 
-async def feeds_of(settings: Settings, clock: Clock, replay_gate: Gate = _open) -> list[Feed]:
+async def feeds_of(settings: Settings, clock: Clock, metrics: Metrics, replay_gate: Gate = _open) -> list[Feed]:
     """Make the feeds the settings name. BarFileError for a replay file that cannot be used."""
     feeds: list[Feed] = []
     if "synthetic" in settings.market_providers:
@@ -68,6 +71,8 @@ async def feeds_of(settings: Settings, clock: Clock, replay_gate: Gate = _open) 
         feeds.append(
             ReplayFeed(settings.replay_symbol, ticks, clock, bars=bars, speed=speed, repeat=repeat, gate=replay_gate)
         )
+    if "coinbase" in settings.market_providers:
+        feeds.append(coinbase_feed(settings, clock, metrics))
     return feeds
 
 
@@ -78,8 +83,9 @@ async def build(
     """Yield the service while its feeds run; ``replay_gate`` holds a replay back until it returns."""
     settings, clock = platform.settings, steady(platform.clock)  # a market goes on when the machine's clock is set
     if feeds is None:
-        feeds = await feeds_of(settings, clock, replay_gate)
+        feeds = await feeds_of(settings, clock, platform.metrics, replay_gate)
     symbols = _symbols(feeds)
+    venues = [feed for feed in feeds if isinstance(feed, VenueFeed)]
     subscriptions = PostgresSubscriptions(platform.database, platform.bus)
     windows = MemoryWindows(list(symbols), settings.window_ticks, await subscriptions.sizes())
     demand = Demand(name for name, symbol in symbols.items() if symbol.on_demand)
@@ -111,7 +117,7 @@ async def build(
         BarSource(windows, follower, clock, heartbeat_seconds=settings.heartbeat_seconds),
         WindowSizes(list(symbols), windows, subscriptions, platform.bus),
         subscriptions,
-        ingest.running,
+        ingest.state,
         clock,
     )
     await ingest.open()
@@ -126,7 +132,8 @@ async def build(
         yield Mount(
             pb.DESCRIPTOR.services_by_name["MarketDataService"],
             lambda server: pb_grpc.add_MarketDataServiceServicer_to_server(servicer, server),
-            {"database": platform.database_probe, "feeds": probe_feeds},
+            {"database": platform.database_probe, "feeds": probe_feeds} | {one.venue: one.probe for one in venues},
+            frozenset(one.venue for one in venues),
         )
     finally:
         running.cancel()

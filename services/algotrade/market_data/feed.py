@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 from algotrade.engine.records import Records
+
+
+class FeedState(IntEnum):
+    """What a symbol's feed is worth: the numbers of FeedState on the wire."""
+
+    LIVE = 1
+    GAP = 2  # ticks are missing, or may be
+    STALE = 3  # nothing has come for longer than the symbol allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +27,7 @@ class FeedSymbol:
     bars: bool = False  # whole bars, each as four ticks, that close by themselves
     on_demand: bool = False  # runs only while somebody is subscribed
     live: bool = True  # its time is the clock's: ticks of the future are wrong, and silence is time that passes
+    tells: bool = False  # it says itself how far time has come and in which state it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,25 @@ class FeedTicks:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedTime:
+    """Everything up to a time (ns) has been told: silence was silence."""
+
+    ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedChange:
+    """The feed is in a state from here on: noticed when (ns), and why in words."""
+
+    state: FeedState
+    event_ns: int
+    detail: str = ""
+
+
+FeedItem = FeedTicks | FeedTime | FeedChange
+
+
+@dataclass(frozen=True, slots=True)
 class Resume:
     """Where the log stands: a feed goes on after this."""
 
@@ -36,6 +65,8 @@ class Resume:
     sequence: int = 0
     event_ns: int = 0
     price: int = 0  # of the last tick, in units of 1e-8; 0 before the first
+    state: FeedState = FeedState.LIVE  # as it was last logged
+    trade_id: str = ""  # of the last trade, where the feed has ids
 
 
 class Feed(Protocol):
@@ -46,6 +77,9 @@ class Feed(Protocol):
         """The symbols it can deliver."""
         ...
 
-    def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedTicks, None]:
-        """Yield a symbol's ticks after a point, as they come, until there are no more."""
+    def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedItem, None]:
+        """Yield a symbol's ticks after a point, as they come, until there are no more.
+
+        A symbol that `tells` yields times and states between them; of any other only ticks are expected.
+        """
         ...

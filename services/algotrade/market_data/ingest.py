@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from algotrade.engine.records import MARKER, Records
 from algotrade.market_data.aggregate import SymbolAggregate
 from algotrade.market_data.demand import Demand
-from algotrade.market_data.feed import Feed, FeedSymbol, FeedTicks, Resume
+from algotrade.market_data.feed import Feed, FeedChange, FeedItem, FeedState, FeedSymbol, FeedTicks, FeedTime, Resume
 from algotrade.market_data.store import Advance, LeaseStore
 from algotrade.market_data.tick_log import newest_ticks
 from algotrade.market_data.window import WindowStore
@@ -32,7 +32,8 @@ from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.ticks import to_batch
 from algotrade.platform.topics import MARKET_DATA_UPDATES
-from algotrade.v1.events_pb2 import MarketDataUpdate
+from algotrade.v1 import types_pb2
+from algotrade.v1.events_pb2 import FeedStateChange, MarketDataUpdate
 
 log = logger(__name__)
 
@@ -49,8 +50,19 @@ class _Source:
     feed: Feed
     aggregate: SymbolAggregate
     resume: Resume  # where the log stood when the lease was taken
+    state: FeedState  # as the newest record says it, or the one that is being written
+    logged_state: FeedState
     running: bool = True
-    queued: list[FeedTicks | int] = field(default_factory=list)  # ticks, or the time of a marker
+    queued: list[FeedItem] = field(default_factory=list)
+
+    @property
+    def at(self) -> Resume:
+        """Where its log stands once what was taken is written."""
+        now = self.aggregate
+        return Resume(self.resume.epoch, now.sequence, now.event_ns, now.price, self.state, now.trade_id)
+
+
+Part = Records | FeedStateChange
 
 
 class Ingest:
@@ -91,6 +103,10 @@ class Ingest:
         """Tell whether a symbol's feed still delivers."""
         return symbol in self._sources and self._sources[symbol].running
 
+    def state(self, symbol: str) -> FeedState:
+        """Return what the log says that a symbol's feed is worth; STALE where it does not deliver."""
+        return self._sources[symbol].logged_state if self.running(symbol) else FeedState.STALE
+
     async def open(self) -> None:
         """Take the leases and fill the windows from the end of the log. Call before `run`."""
         owners = {symbol.name: (symbol, feed) for feed in self._feeds for symbol in feed.symbols}
@@ -99,7 +115,10 @@ class Ingest:
             resume = resumes[name]
             for logged in await newest_ticks(self._bus, name, await self._windows.capacity(name)):
                 await self._windows.append(name, logged.epoch, logged.ticks)
-            self._sources[name] = _Source(symbol, feed, SymbolAggregate(resume), resume)
+            source = _Source(symbol, feed, SymbolAggregate(resume), resume, resume.state, resume.state)
+            self._sources[name] = source
+            if not symbol.tells:  # the feed before it may have left it in another state
+                self._enqueue(source, FeedChange(FeedState.LIVE, self._clock.now_ns(), "another feed"), 0)
             log.info("feed.taken", symbol=name, epoch=resume.epoch, sequence=resume.sequence)
 
     async def run(self) -> None:
@@ -146,13 +165,11 @@ class Ingest:
 
     async def _read_on(self, source: _Source) -> None:
         """Read a feed on from where its symbol stands, until it has no more."""
-        state = source.aggregate
-        at = Resume(source.resume.epoch, state.sequence, state.event_ns, state.price)
-        fed: AsyncGenerator[FeedTicks, None] = source.feed.run(source.symbol.name, at)
+        fed: AsyncGenerator[FeedItem, None] = source.feed.run(source.symbol.name, source.at)
         async with aclosing(fed):
-            async for ticks in fed:
-                await self._room_for(len(ticks.ticks))
-                self._enqueue(source, ticks, len(ticks.ticks))
+            async for item in fed:
+                await self._room_for(_count(item))
+                self._enqueue(source, item, _count(item))
 
     async def _mark(self) -> None:
         """Say each second that it has passed, for every live symbol without a tick since."""
@@ -160,10 +177,10 @@ class Ingest:
             due = (self._clock.now_ns() - self._grace_ns) // self._marker_ns * self._marker_ns + self._marker_ns
             await self._clock.sleep_until(due + self._grace_ns)
             for source in self._sources.values():
-                if source.running and source.symbol.live and source.aggregate.sequence:
-                    self._enqueue(source, due, 1)
+                if source.running and source.symbol.live and not source.symbol.tells and source.aggregate.sequence:
+                    self._enqueue(source, FeedTime(due), 1)
 
-    def _enqueue(self, source: _Source, item: FeedTicks | int, ticks: int) -> None:
+    def _enqueue(self, source: _Source, item: FeedItem, ticks: int) -> None:
         source.queued.append(item)
         self._queued_ticks += ticks
         self._queued.set()
@@ -179,40 +196,56 @@ class Ingest:
         while True:
             await self._queued.wait()
             self._queued.clear()
-            taken, numbered, advances = 0, {}, {}
+            taken = 0
+            numbered: dict[str, list[Part]] = {}
+            advances: dict[str, Advance] = {}
             for name, source in self._sources.items():
                 if source.queued:
                     items, source.queued = source.queued, []
-                    taken += sum(1 if isinstance(item, int) else len(item.ticks) for item in items)
+                    taken += sum(map(_count, items))
                     before = source.aggregate.sequence
-                    parts = [part for item in items if len(part := self._take(source, item))]
-                    if parts:
-                        after = source.aggregate
+                    if parts := [part for item in items if (part := self._take(source, item)) is not None]:
                         numbered[name] = parts
-                        advances[name] = Advance(
-                            before, Resume(source.resume.epoch, after.sequence, after.event_ns, after.price)
-                        )
+                        advances[name] = Advance(before, source.at)
             if advances:
                 failpoints.reached("ingest.numbered")
                 await self._write(numbered, advances)
             self._queued_ticks -= taken
             self._room.set()
 
-    def _take(self, source: _Source, item: FeedTicks | int) -> Records:
-        name = source.symbol.name
-        if isinstance(item, int):
-            return source.aggregate.marker(item)
-        latest_ns = self._clock.now_ns() + CLOCKS_DIFFER_NS if source.symbol.live else None
-        taken = source.aggregate.take(item, latest_ns)
+    def _take(self, source: _Source, item: FeedItem) -> Part | None:
+        """Check and number what a feed says; None where nothing of it is to be logged."""
+        name, latest_ns = source.symbol.name, self._clock.now_ns() + CLOCKS_DIFFER_NS
+        if isinstance(item, FeedChange):
+            return self._turned(source, item)
+        if isinstance(item, FeedTime):
+            if not source.aggregate.sequence:
+                return None  # a market begins with a trade
+            ticks = source.aggregate.marker(min(item.ts, latest_ns))
+            return ticks if len(ticks) else None
+        taken = source.aggregate.take(item, latest_ns if source.symbol.live else None)
         for reason, count in taken.left_out.items():
             self._metrics.ticks_left_out.labels(name, reason).inc(count)
-        return taken.ticks
+        return taken.ticks if len(taken.ticks) else None
 
-    async def _write(self, numbered: Mapping[str, Sequence[Records]], advances: Mapping[str, Advance]) -> None:
+    def _turned(self, source: _Source, change: FeedChange) -> FeedStateChange | None:
+        if change.state == source.state:
+            return None
+        source.state = change.state
+        log.warning("feed.state", symbol=source.symbol.name, state=change.state.name, detail=change.detail)
+        told = FeedStateChange(
+            state=types_pb2.FeedState.ValueType(change.state),
+            after_sequence=source.aggregate.sequence,
+            detail=change.detail,
+        )
+        told.event_time.FromNanoseconds(change.event_ns)
+        return told
+
+    async def _write(self, numbered: Mapping[str, Sequence[Part]], advances: Mapping[str, Advance]) -> None:
         messages = [
-            Message(name, _update(name, advances[name].after.epoch, ticks).SerializeToString())
+            Message(name, update.SerializeToString())
             for name, parts in numbered.items()
-            for ticks in _records(parts)
+            for update in _updates(name, advances[name].after.epoch, parts)
         ]
         async for attempt in stamina.retry_context(
             on=is_away, attempts=RETRY_ATTEMPTS, timeout=RETRY_SECONDS, wait_max=2.0
@@ -222,7 +255,10 @@ class Ingest:
         if receipt is not None:
             self._bus.announce(receipt)
         for name, parts in numbered.items():
+            self._sources[name].logged_state = advances[name].after.state
             for ticks in parts:
+                if isinstance(ticks, FeedStateChange):
+                    continue
                 await self._windows.append(name, advances[name].after.epoch, ticks)
                 markers = int(np.count_nonzero(ticks["flags"] & MARKER))
                 self._metrics.markers.labels(name).inc(markers)
@@ -239,12 +275,32 @@ class Ingest:
         return receipt
 
 
-def _update(symbol: str, epoch: int, ticks: Records) -> MarketDataUpdate:
-    return MarketDataUpdate(symbol=symbol, epoch=epoch, ticks=to_batch(ticks))
+def _count(item: FeedItem) -> int:
+    return len(item.ticks) if isinstance(item, FeedTicks) else int(isinstance(item, FeedTime))
+
+
+def _updates(symbol: str, epoch: int, parts: Sequence[Part]) -> Iterator[MarketDataUpdate]:
+    """Make the records of a symbol: as many ticks in one as may be, cut where the feed's state changes."""
+    run: list[Records] = []
+    for part in parts:
+        if isinstance(part, FeedStateChange):
+            yield from _tick_updates(symbol, epoch, run)
+            run = []
+            yield MarketDataUpdate(symbol=symbol, epoch=epoch, feed_state=part)
+        else:
+            run.append(part)
+    yield from _tick_updates(symbol, epoch, run)
+
+
+def _tick_updates(symbol: str, epoch: int, run: Sequence[Records]) -> Iterator[MarketDataUpdate]:
+    for ticks in _records(run):
+        yield MarketDataUpdate(symbol=symbol, epoch=epoch, ticks=to_batch(ticks))
 
 
 def _records(parts: Sequence[Records]) -> list[Records]:
     """Cut ticks into records of bounded length. Four ticks of a bar stay together: the bound is a multiple of four."""
+    if not parts:
+        return []
     size = limits.MAX_TICKS_A_RECORD
     joined = np.concatenate(parts)
     return [joined[start : start + size] for start in range(0, len(joined), size)]

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from algotrade.engine.records import Records, bar_ticks
-from algotrade.market_data.feed import FeedSymbol, FeedTicks, Resume
+from algotrade.market_data.feed import FeedItem, FeedSymbol, FeedTicks, Resume
 from algotrade.platform.bars_file import BarFileError, read_bars, read_trades
 from algotrade.platform.clock import SECOND_NS, Clock
 
@@ -55,7 +55,7 @@ class ReplayFeed:
         self._repeat = repeat
         self._gate = gate
 
-    async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedTicks, None]:
+    async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedItem, None]:
         """Yield the ticks behind the last logged time."""
         await self._gate()
         span_ns = _whole_weeks(self._ticks["ts"])

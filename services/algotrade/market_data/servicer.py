@@ -15,7 +15,7 @@ from algotrade.engine import fixed
 from algotrade.engine.records import CLOSES_BAR, INTERPOLATED, MARKER
 from algotrade.engine.settings import INTERVALS
 from algotrade.market_data.bars import BarSource
-from algotrade.market_data.feed import FeedSymbol
+from algotrade.market_data.feed import FeedState, FeedSymbol
 from algotrade.market_data.follow import Follower, Heartbeat
 from algotrade.market_data.resize import WindowSizes
 from algotrade.market_data.store import Subscription, SubscriptionStore
@@ -49,17 +49,17 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         bars: BarSource,
         sizes: WindowSizes,
         subscriptions: SubscriptionStore,
-        running: Callable[[str], bool],
+        state: Callable[[str], FeedState],
         clock: Clock,
     ) -> None:
-        """Take the symbols by name, where their ticks and bars are, and whether a symbol's feed delivers now."""
+        """Take the symbols by name, where their ticks and bars are, and what a symbol's feed is worth now."""
         self._symbols = symbols
         self._windows = windows
         self._follower = follower
         self._bars = bars
         self._sizes = sizes
         self._subscriptions = subscriptions
-        self._running = running
+        self._state_of = state
         self._clock = clock
 
     async def ListSymbols(self, request: pb.ListSymbolsRequest, context: Context) -> pb.ListSymbolsResponse:
@@ -185,8 +185,8 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             raise NotFound("SYMBOL_NOT_FOUND", f"no symbol {symbol} is traded here", symbol=symbol)
 
     def _state(self, symbol: str, head: Head) -> types_pb2.FeedState.ValueType:
-        live = head.sequence > 0 and self._running(symbol)
-        return types_pb2.FEED_STATE_LIVE if live else types_pb2.FEED_STATE_STALE
+        state = self._state_of(symbol) if head.sequence else FeedState.STALE
+        return types_pb2.FeedState.ValueType(state)
 
     async def _symbol(self, name: str) -> pb.Symbol:
         symbol, head = self._symbols[name], await self._windows.head(name)
@@ -213,6 +213,7 @@ def _set_tick(tick: types_pb2.Tick, ts: int, price: int, size: float, sequence: 
         tick.interpolated = bool(flags & INTERPOLATED)
         tick.closes_bar = bool(flags & CLOSES_BAR)
         tick.marker = bool(flags & MARKER)
+        tick.aggressor = types_pb2.Aggressor.ValueType(flags >> 3 & 3)  # BUYER and SELLER are neighbours
 
 
 def _bar(ts: int, open_price: int, high: int, low: int, close: int, volume: float, *, complete: bool) -> pb.Bar:

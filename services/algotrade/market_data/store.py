@@ -87,7 +87,7 @@ class LeaseStore(Protocol):
     async def advance(self, connection: AsyncConnection, advances: Mapping[str, Advance]) -> bool:
         """Move feeds on within the transaction that logs their ticks.
 
-        False, with nothing changed, where an earlier attempt turns out to have done so already; Fenced where another
-        writer has taken one of them.
+        False, with nothing changed, where an earlier attempt turns out to have done so already, or where nothing is
+        to change; Fenced where another writer has taken one of them.
         """
         ...

@@ -17,7 +17,7 @@ import numpy as np
 
 from algotrade.engine.fixed import SCALE
 from algotrade.engine.records import TICK, Records
-from algotrade.market_data.feed import FeedSymbol, FeedTicks, Resume
+from algotrade.market_data.feed import FeedItem, FeedSymbol, FeedTicks, Resume
 from algotrade.platform.clock import SECOND_NS, Clock
 
 CHUNK: Final = 64
@@ -105,7 +105,7 @@ class SyntheticFeed:
         self._clock = clock
         self._ticks_per_second = ticks_per_second
 
-    async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedTicks, None]:
+    async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedItem, None]:
         """Yield ticks as their time comes: all that are due, at once."""
         start_price = resume.price or START_PRICES.get(symbol, OTHER_START_PRICE)
         model = MarketModel(start_price, self._ticks_per_second)

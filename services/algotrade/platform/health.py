@@ -79,7 +79,7 @@ class Health(pb_grpc.HealthServiceServicer):
         serving: dict[str, bool] = {}
         while True:
             for service in (await self.look()).services:
-                healthy = service.status == pb.HEALTH_STATUS_HEALTHY
+                healthy = service.status != pb.HEALTH_STATUS_UNHEALTHY
                 if healthy != serving.get(service.service, True):
                     missing = [one.name for one in service.dependencies if one.status != pb.HEALTH_STATUS_HEALTHY]
                     log.warning("health.changed", service=service.service, healthy=healthy, missing=missing)
@@ -106,7 +106,9 @@ class Health(pb_grpc.HealthServiceServicer):
 
 
 async def _service(mount: Mount, uptime: Duration) -> pb.ServiceHealth:
-    found = await asyncio.gather(*(_dependency(name, probe) for name, probe in sorted(mount.probes.items())))
+    found = await asyncio.gather(
+        *(_dependency(name, probe, spared=name in mount.spared) for name, probe in sorted(mount.probes.items()))
+    )
     return pb.ServiceHealth(
         service=mount.service.full_name,
         status=_worst([dependency.status for dependency in found]),
@@ -115,7 +117,7 @@ async def _service(mount: Mount, uptime: Duration) -> pb.ServiceHealth:
     )
 
 
-async def _dependency(name: str, probe: Probe) -> pb.DependencyHealth:
+async def _dependency(name: str, probe: Probe, *, spared: bool) -> pb.DependencyHealth:
     """Run one probe. What went wrong is told by kind only: anybody may ask, and texts may hold addresses."""
     begin = time.perf_counter()
     detail = ""
@@ -129,7 +131,8 @@ async def _dependency(name: str, probe: Probe) -> pb.DependencyHealth:
         log.debug("health.probe_failed", dependency=name, exc_info=error)
     latency = Duration()
     latency.FromMicroseconds(round((time.perf_counter() - begin) * 1e6))
-    status = pb.HEALTH_STATUS_UNHEALTHY if detail else pb.HEALTH_STATUS_HEALTHY
+    bad = pb.HEALTH_STATUS_DEGRADED if spared else pb.HEALTH_STATUS_UNHEALTHY
+    status = bad if detail else pb.HEALTH_STATUS_HEALTHY
     return pb.DependencyHealth(name=name, status=status, detail=detail, latency=latency)
 
 

@@ -40,6 +40,11 @@ MAX_BARS_A_MESSAGE: Final = 256
 MAX_SYMBOLS: Final = 500  # a process
 MAX_RECENT_TRADE_IDS: Final = 10_000  # a symbol
 MAX_QUEUED_TICKS: Final = 65_536  # between a feed and the writer
+MAX_QUEUED_FRAMES: Final = 1_024  # of a symbol, between a venue's connection and its tape
+MAX_VENUE_FRAME_BYTES: Final = 16 * MIB
+MAX_WAITING_TRADES: Final = 20_000  # of a symbol, for those missing before them
+MAX_BACKFILL_PAGES: Final = 20  # of a thousand trades, for one hole
+MAX_RETRY_AFTER_SECONDS: Final = 300.0  # a venue that asks to be left alone for longer is asked again
 
 # Accounts
 MAX_SUBSCRIPTIONS: Final = 200  # a user

@@ -25,6 +25,7 @@ class Metrics:
         self._calls()
         self._database_and_bus()
         self._market()
+        self._venues()
         self._sessions_and_runs()
         self._notifications()
 
@@ -70,6 +71,24 @@ class Metrics:
         )
         self.stream_lag_ticks = self._histogram(
             "algotrade_stream_lag_ticks", "How far behind the newest tick a stream was when it read.", _TICKS
+        )
+
+    def _venues(self) -> None:
+        self.venue_connected = self._gauge("algotrade_venue_connected", "Whether its connection stands.", "venue")
+        self.venue_last_frame_seconds = self._gauge(
+            "algotrade_venue_last_frame_age_seconds", "How long ago it last said anything.", "venue"
+        )
+        self.venue_reconnects = self._counter(
+            "algotrade_venue_disconnects_total", "Connections lost or not made, by cause.", "venue", "cause"
+        )
+        self.venue_events = self._counter(
+            "algotrade_venue_events_total",
+            "Trades passed on, gaps, backfills, trades lost and so on.",
+            "venue",
+            "event",
+        )
+        self.venue_rejected = self._counter(
+            "algotrade_venue_rejected_total", "Trades and frames left out, by reason.", "venue", "reason"
         )
 
     def _sessions_and_runs(self) -> None:

@@ -45,6 +45,7 @@ class Mount:
     service: ServiceDescriptor
     register: Callable[[grpc.aio.Server], None]
     probes: Mapping[str, Probe] = field(default_factory=dict)  # dependency -> raises when it is away
+    spared: frozenset[str] = frozenset()  # dependencies without which it still serves
 
 
 class GrpcServer:

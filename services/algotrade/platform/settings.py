@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from algotrade.platform import failpoints, limits
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 Seconds = Annotated[float, Field(gt=0)]
 # "calls/seconds": so many at once, and afterwards as they come back, evenly
@@ -94,7 +97,19 @@ class Settings(BaseSettings):
     bus_trim_seconds: Seconds = 30.0
 
     # Market data
-    market_providers: tuple[Literal["synthetic", "replay"], ...] = ("synthetic", "replay")
+    market_providers: tuple[Literal["synthetic", "replay", "coinbase"], ...] = ("synthetic", "replay")
+    coinbase_symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
+    coinbase_on_demand_symbols: tuple[str, ...] = ()
+    coinbase_api: Literal["exchange", "advanced"] = "exchange"
+    coinbase_ws_url: str | None = None  # other than the venue's own
+    coinbase_rest_url: str | None = None
+    venue_silence_seconds: Seconds = 10.0  # a connection on which nothing arrives for so long is dead
+    venue_stale_seconds: Seconds = 60.0  # a symbol without a trade for so long is stale
+    venue_patience_seconds: Seconds = 0.25  # so long may trades be in disorder before one counts as missing
+    venue_give_up_seconds: Seconds = 120.0  # missing trades are fetched for so long, then given up
+    venue_retry_seconds: Seconds = 1.0  # between two tries to fetch them
+    venue_backoff_seconds: Seconds = 0.5  # after a lost connection, doubled each time …
+    venue_most_backoff_seconds: Seconds = 30.0  # … up to this
     synthetic_symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
     synthetic_on_demand_symbols: tuple[str, ...] = ()  # these run only while somebody is subscribed
     synthetic_seed: int = 7
@@ -152,6 +167,17 @@ class Settings(BaseSettings):
         if value:
             failpoints.Failpoint.parse(value)
         return value
+
+    @field_validator("coinbase_ws_url", "coinbase_rest_url")
+    @classmethod
+    def _secret_on_the_way(cls, value: str | None) -> str | None:
+        """What is traded on comes encrypted, but from this machine itself."""
+        if value is None:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme in {"wss", "https"} or (parts.hostname in LOOPBACK and parts.scheme in {"ws", "http"}):
+            return value
+        raise ValueError("must begin with wss:// or https://, or be on this machine")
 
     @field_validator("grpc_address", "http_address", "gateway_address", "envoy_admin_address")
     @classmethod

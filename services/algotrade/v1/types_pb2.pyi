@@ -52,6 +52,30 @@ FEED_STATE_STALE: FeedState.ValueType  # 3
 """No tick arrived for longer than the symbol allows."""
 Global___FeedState: _TypeAlias = FeedState  # noqa: Y015
 
+class _Aggressor:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AggressorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aggressor.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AGGRESSOR_UNSPECIFIED: _Aggressor.ValueType  # 0
+    """The feed does not say."""
+    AGGRESSOR_BUYER: _Aggressor.ValueType  # 1
+    """The buyer: the trade was made at an ask."""
+    AGGRESSOR_SELLER: _Aggressor.ValueType  # 2
+    """The seller: the trade was made at a bid."""
+
+class Aggressor(_Aggressor, metaclass=_AggressorEnumTypeWrapper):
+    """Aggressor says who of a trade's two took the liquidity that the other had offered."""
+
+AGGRESSOR_UNSPECIFIED: Aggressor.ValueType  # 0
+"""The feed does not say."""
+AGGRESSOR_BUYER: Aggressor.ValueType  # 1
+"""The buyer: the trade was made at an ask."""
+AGGRESSOR_SELLER: Aggressor.ValueType  # 2
+"""The seller: the trade was made at a bid."""
+Global___Aggressor: _TypeAlias = Aggressor  # noqa: Y015
+
 class _DiagnosticSeverity:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -131,6 +155,7 @@ class Tick(_message.Message):
     INTERPOLATED_FIELD_NUMBER: _builtins.int
     CLOSES_BAR_FIELD_NUMBER: _builtins.int
     MARKER_FIELD_NUMBER: _builtins.int
+    AGGRESSOR_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Number of the tick in its symbol's feed, from 1, without holes."""
     price: _builtins.str
@@ -143,6 +168,8 @@ class Tick(_message.Message):
     """The last tick of a bar that arrived whole."""
     marker: _builtins.bool
     """A time marker: closes bars, carries no price."""
+    aggressor: Global___Aggressor.ValueType
+    """Who took the liquidity, where the venue says it."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When the venue says it happened."""
@@ -157,10 +184,11 @@ class Tick(_message.Message):
         interpolated: _builtins.bool = ...,
         closes_bar: _builtins.bool = ...,
         marker: _builtins.bool = ...,
+        aggressor: Global___Aggressor.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes_bar", b"closes_bar", "event_time", b"event_time", "interpolated", b"interpolated", "marker", b"marker", "price", b"price", "sequence", b"sequence", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggressor", b"aggressor", "closes_bar", b"closes_bar", "event_time", b"event_time", "interpolated", b"interpolated", "marker", b"marker", "price", b"price", "sequence", b"sequence", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,7 +221,9 @@ class TickBatch(_message.Message):
 
     @_builtins.property
     def flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Bits: 1 interpolated from a bar, 2 closes its bar, 4 time marker without a price."""
+        """Bits: 1 interpolated from a bar, 2 closes its bar, 4 time marker without a price, 8 the buyer
+        took the liquidity, 16 the seller did.
+        """
 
     def __init__(
         self,

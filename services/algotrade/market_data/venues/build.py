@@ -1,0 +1,65 @@
+"""The venues' feeds by the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from algotrade.market_data.feed import FeedSymbol
+from algotrade.market_data.venues.coinbase import ADVANCED_WS, EXCHANGE_WS, AdvancedDialect, ExchangeDialect
+from algotrade.market_data.venues.coinbase_rest import ADVANCED_REST, EXCHANGE_REST, AdvancedTrades, ExchangeTrades
+from algotrade.market_data.venues.connection import ConnectionRules
+from algotrade.market_data.venues.feed import VenueFeed
+from algotrade.market_data.venues.rest import Rest
+from algotrade.market_data.venues.tape import TapeRules
+from algotrade.platform.clock import SECOND_NS, Clock
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.settings import Settings
+
+COINBASE: Final = "coinbase"
+
+
+def coinbase_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed:
+    """Make the feed of Coinbase: of its Exchange, or of Advanced Trade."""
+    exchange = settings.coinbase_api == "exchange"
+    ws_url = settings.coinbase_ws_url or (EXCHANGE_WS if exchange else ADVANCED_WS)
+    rest = Rest(settings.coinbase_rest_url or (EXCHANGE_REST if exchange else ADVANCED_REST))
+    return VenueFeed(
+        COINBASE,
+        _symbols(COINBASE, settings.coinbase_symbols, settings.coinbase_on_demand_symbols),
+        partial(ExchangeDialect, ws_url) if exchange else partial(AdvancedDialect, ws_url),
+        ExchangeTrades(rest) if exchange else AdvancedTrades(rest),
+        clock,
+        metrics,
+        connection=connection_rules(settings),
+        tape=tape_rules(settings),
+    )
+
+
+def connection_rules(settings: Settings) -> ConnectionRules:
+    """Read how patient connections are."""
+    return ConnectionRules(
+        silence_seconds=settings.venue_silence_seconds,
+        backoff_seconds=settings.venue_backoff_seconds,
+        most_backoff_seconds=settings.venue_most_backoff_seconds,
+    )
+
+
+def tape_rules(settings: Settings) -> TapeRules:
+    """Read how patient tapes are."""
+    return TapeRules(
+        patience_ns=round(settings.venue_patience_seconds * SECOND_NS),
+        give_up_ns=round(settings.venue_give_up_seconds * SECOND_NS),
+        stale_ns=round(settings.venue_stale_seconds * SECOND_NS),
+        retry_ns=round(settings.venue_retry_seconds * SECOND_NS),
+        marker_ns=round(settings.marker_interval_seconds * SECOND_NS),
+        grace_ns=round(settings.marker_grace_seconds * SECOND_NS),
+    )
+
+
+def _symbols(venue: str, always: Sequence[str], on_demand: Sequence[str]) -> list[FeedSymbol]:
+    return [
+        *(FeedSymbol(name, venue, tells=True) for name in always),
+        *(FeedSymbol(name, venue, on_demand=True, tells=True) for name in on_demand),
+    ]

@@ -22,6 +22,7 @@ from algotrade.engine.backtest import Progress
 from algotrade.engine.native import TrapError
 from algotrade.engine.settings import SettingsError
 from algotrade.platform import failpoints
+from algotrade.platform.background import end
 from algotrade.platform.database import is_away
 from algotrade.platform.log import logger
 
@@ -121,9 +122,7 @@ class Worker(Generic[C, Result]):
         finally:
             if tasks := [self._stop(held, State.QUEUED) for held in self._held.values()]:
                 await asyncio.wait(tasks)
-            renewing.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewing
+            await end(renewing)
 
     async def cancel(self, run_id: str) -> None:
         """Stop a run if it is this process's, and return once it has stopped; tell those who watch it."""

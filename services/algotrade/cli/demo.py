@@ -22,6 +22,7 @@ import grpc
 import stamina
 
 from algotrade.cli.failure import CommandError
+from algotrade.platform.background import background
 from algotrade.platform.channel import open_channel
 from algotrade.platform.clock import SECOND_NS, SystemClock
 from algotrade.v1 import forward_test_service_pb2 as forward
@@ -110,13 +111,8 @@ class Account:
     @asynccontextmanager
     async def kept_logged_in(self) -> AsyncIterator[None]:
         """While open, renew the token before it expires."""
-        task = asyncio.create_task(self._keep_renewing())
-        try:
+        async with background(self._keep_renewing(), "demo-login"):  # without a token the next call tells
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError, grpc.aio.AioRpcError):  # without a token the next call tells
-                await task
 
     async def renew(self) -> None:
         """Get the next token; log in again where the login has ended."""

@@ -32,6 +32,7 @@ from algotrade.forward_test.store import Ledger
 from algotrade.forward_test.stream import Streamer
 from algotrade.forward_test.upstream import Upstream
 from algotrade.forward_test.verify import Verifier
+from algotrade.platform.background import end
 from algotrade.platform.clock import steady
 from algotrade.platform.log import logger
 from algotrade.platform.mesh import Channels
@@ -160,21 +161,10 @@ async def build(
     finally:
         worker.stop()
         await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)
-        await _end(working)
-        await _end(marking)
-        await _end(checking)
-        await _end(charting)
-        await _end(archiving)
-        await _end(relaying)
+        await end(working, marking, checking, charting, archiving, relaying)
         with suppress(Exception):  # what is not sent now is sent after the next start
             await relay.drain()
         await channels.close()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await task
 
 
 def _report(working: asyncio.Task[None]) -> None:

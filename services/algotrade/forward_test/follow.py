@@ -31,6 +31,7 @@ from algotrade.forward_test.shards import Shards
 from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Fenced, Ledger
 from algotrade.platform import failpoints, limits
+from algotrade.platform.background import end
 from algotrade.platform.bus import Bus, OffsetOutOfRange
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
@@ -105,11 +106,7 @@ class Worker:
         try:
             await self._work()
         finally:
-            for task in watching:
-                task.cancel()
-            for task in watching:
-                with suppress(asyncio.CancelledError):
-                    await task
+            await end(*watching)
 
     async def _work(self) -> None:
         failures = 0

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from algotrade.market_data.bars import BarSource
@@ -25,6 +25,7 @@ from algotrade.market_data.venues.build import coinbase_feed
 from algotrade.market_data.venues.feed import VenueFeed
 from algotrade.market_data.window import MemoryWindows
 from algotrade.platform import limits
+from algotrade.platform.background import end
 from algotrade.platform.bus import Bus
 from algotrade.platform.clock import Clock, steady
 from algotrade.platform.log import logger
@@ -136,9 +137,7 @@ async def build(
             frozenset(one.venue for one in venues),
         )
     finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await running
+        await end(running)
 
 
 async def _run(ingest: Ingest, demand: Demand, subscriptions: SubscriptionStore, bus: Bus) -> None:

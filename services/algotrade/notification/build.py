@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
 from algotrade.notification.address import Addresses
@@ -17,6 +17,7 @@ from algotrade.notification.postgres_intake import PostgresIntake
 from algotrade.notification.seal import Seal
 from algotrade.notification.servicer import NotificationServicer
 from algotrade.notification.stream import Streamer
+from algotrade.platform.background import end
 from algotrade.platform.process import Platform
 from algotrade.platform.server import Mount
 from algotrade.platform.tokens import load_or_create_key
@@ -78,8 +79,5 @@ async def build(platform: Platform) -> AsyncIterator[Mount]:
             {"database": platform.database_probe, "collector": probe_collector, "deliverer": probe_deliverer},
         )
     finally:
-        for task in (collecting, delivering, listening):
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        await end(collecting, delivering, listening)
         addresses.close()

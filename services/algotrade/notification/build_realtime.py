@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -16,6 +16,7 @@ from algotrade.notification.postgres import PostgresInboxes
 from algotrade.notification.realtime_servicer import RealtimeServicer
 from algotrade.notification.show import Shower
 from algotrade.notification.upstream import Upstream
+from algotrade.platform.background import end
 from algotrade.platform.mesh import Channels
 from algotrade.platform.process import Platform
 from algotrade.platform.server import Mount
@@ -71,8 +72,5 @@ async def build_realtime(platform: Platform, upstream: grpc.aio.Channel | None =
             },
         )
     finally:
-        for task in (reading, listening):
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        await end(reading, listening)
         await channels.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -22,6 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.platform import limits
+from algotrade.platform.background import background
 from algotrade.platform.bus import (
     Bounds,
     Message,
@@ -344,10 +345,5 @@ async def trimming(bus: PostgresBus, every_seconds: float) -> AsyncIterator[None
             except Exception:
                 log.exception("bus.trim_failed")
 
-    task = asyncio.create_task(trim_for_ever(), name="bus-trim")
-    try:
+    async with background(trim_for_ever(), "bus-trim"):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

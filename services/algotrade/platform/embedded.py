@@ -13,7 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ import psutil
 import stamina
 from sqlalchemy.engine import URL, make_url
 
+from algotrade.platform.background import background
 from algotrade.platform.log import logger
 
 log = logger(__name__)
@@ -36,13 +37,10 @@ async def embedded_server(directory: Path) -> AsyncIterator[URL]:
     """Run PostgreSQL on a data directory; as root it runs as an unprivileged account of its own."""
     server = await asyncio.to_thread(_start, directory)
     log.info("database.started", directory=str(directory))
-    watching = asyncio.create_task(_watch(directory), name="database-watch")
     try:
-        yield make_url(server.get_uri())
+        async with background(_watch(directory), "database-watch"):
+            yield make_url(server.get_uri())
     finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
         await asyncio.to_thread(server.cleanup)
         log.info("database.stopped")
 

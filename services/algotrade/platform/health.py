@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
@@ -17,6 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc.aio import ServicerContext
 
+from algotrade.platform.background import background
 from algotrade.platform.clock import Clock
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -67,13 +68,8 @@ class Health(pb_grpc.HealthServiceServicer):
     @asynccontextmanager
     async def watching(self, server: GrpcServer) -> AsyncIterator[None]:
         """While open, say NOT_SERVING in grpc.health.v1 for each service that lacks something."""
-        task = asyncio.create_task(self._watch(server))
-        try:
+        async with background(self._watch(server), "health"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _watch(self, server: GrpcServer) -> None:
         serving: dict[str, bool] = {}

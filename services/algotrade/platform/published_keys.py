@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import orjson
@@ -13,6 +13,7 @@ import stamina
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from algotrade.platform.background import background
 from algotrade.platform.log import logger
 
 log = logger(__name__)
@@ -40,13 +41,8 @@ class PublishedKeys:
         async for attempt in stamina.retry_context(on=(OSError, ValueError), attempts=None, timeout=START_SECONDS):
             with attempt:
                 await self._read()
-        task = asyncio.create_task(self._reading(every_seconds), name="published-keys")
-        try:
+        async with background(self._reading(every_seconds), "published-keys"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _reading(self, every_seconds: float) -> None:
         while True:

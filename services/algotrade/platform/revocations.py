@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.platform import limits
+from algotrade.platform.background import background
 from algotrade.platform.caller import Principal
 from algotrade.platform.errors import Unauthenticated, Unavailable
 from algotrade.platform.log import logger
@@ -84,13 +85,8 @@ class Revocations:
     async def kept_fresh(self) -> AsyncIterator[None]:
         """While open, read the list again and again; it has been read once when this returns, if it can be."""
         await self.catch_up()
-        task = asyncio.create_task(self._poll())
-        try:
+        async with background(self._poll(), "revocations"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def catch_up(self) -> None:
         """Read the list now, and tell whom it concerns. What goes wrong is logged."""

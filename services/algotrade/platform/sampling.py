@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
+from algotrade.platform.background import background
 from algotrade.platform.log import logger
 
 log = logger(__name__)
@@ -26,10 +27,5 @@ async def sampling(every_seconds: float, *samples: Sample) -> AsyncIterator[None
                     log.debug("sample.failed", exc_info=error)  # whether the database answers, health says
             await asyncio.sleep(every_seconds)
 
-    task = asyncio.create_task(take_for_ever(), name="sampling")
-    try:
+    async with background(take_for_ever(), "sampling"):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

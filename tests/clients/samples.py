@@ -179,6 +179,7 @@ _STATIC: Final[Mapping[str, Fields]] = {
     "StrategyService.ListNodeTypes": {},
     "BacktestService.StartBacktest": {"graph": GRAPH, "sample": "AAPL"},
     "BacktestService.ListBacktests": {},
+    "BacktestService.GetBars": {"sample": "AAPL"},
     "BacktestService.StartOptimization": OPTIMIZATION,
     "BacktestService.ListOptimizations": {},
     "ForwardTestService.ListSessions": {},

@@ -28,6 +28,7 @@ from algotrade.platform.gateway import Gateway, Upstreams
 from algotrade.platform.health import Health
 from algotrade.platform.http import http_server
 from algotrade.platform.metrics import Metrics
+from algotrade.platform.pages import File
 from algotrade.platform.process import Platform
 from algotrade.platform.server import GrpcServer, Mount
 from algotrade.platform.settings import Settings
@@ -73,6 +74,9 @@ class Upstream(market_grpc.MarketDataServiceServicer):
             self.metadata.setdefault(key, []).append(value)
 
 
+PAGES = ("/", "/assets/index.js")
+
+
 @dataclass
 class Mesh:
     """What runs: the gateway, the platform behind it, and the server a test looks into."""
@@ -115,7 +119,12 @@ async def running(settings: Settings, platform: Platform) -> AsyncIterator[Mesh]
         await server.start()
         stack.push_async_callback(server.stop)
         http_port = await stack.enter_async_context(
-            http_server(settings.http_address, platform.metrics.registry, public_keys(platform.key))
+            http_server(
+                settings.http_address,
+                platform.metrics.registry,
+                public_keys(platform.key),
+                {path: File(path.encode(), (), "") for path in PAGES},
+            )
         )
         upstreams = Upstreams.of(settings, grpc_port=server.port, http_port=http_port)
         gateway = await stack.enter_async_context(Gateway(settings, upstreams))

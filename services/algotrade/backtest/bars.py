@@ -46,6 +46,11 @@ def bars_of(columns: pb.BarColumns) -> Records:
     return bars
 
 
+def columns_of(bars: Records) -> pb.BarColumns:
+    """Write BAR records as columns."""
+    return pb.BarColumns(**{name: bars[field].tolist() for field, name in _COLUMNS.items()})
+
+
 def hash_of(bars: Records) -> str:
     """SHA-256 of bars in hexadecimal, as bar files have it."""
     return hashlib.sha256(bars.tobytes()).hexdigest()

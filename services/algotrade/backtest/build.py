@@ -76,7 +76,9 @@ async def build(
         watcher = Watcher(
             find, news, heartbeat_seconds=settings.heartbeat_seconds, poll_seconds=settings.bus_poll_seconds
         )
-        servicer = BacktestServicer(starter, worker, watcher, Explainer(store), store, find, news, studies, clock)
+        servicer = BacktestServicer(
+            given, starter, worker, watcher, Explainer(store), store, find, news, studies, clock
+        )
         try:
             async with _working(platform, worker, studies.worker) as probe:
                 yield Mount(

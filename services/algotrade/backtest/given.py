@@ -25,6 +25,7 @@ from algotrade.v1 import types_pb2
 CONCURRENT_COMPILES: Final = 2
 UNTITLED: Final = "Untitled strategy"
 Request = pb.StartBacktestRequest | pb.StartOptimizationRequest
+DataRequest = Request | pb.GetBarsRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,11 @@ class Given:
         self._samples = samples
         self._compiling = asyncio.Semaphore(CONCURRENT_COMPILES)
 
-    async def data(self, user_id: str, request: Request) -> tuple[Records, str]:
+    async def data(self, user_id: str, request: DataRequest) -> tuple[Records, str]:
         """Return the bars, and what to call them. Raises InvalidArgument, NotFound."""
         if request.HasField("sample"):
             return await asyncio.to_thread(sample, request.sample, self._samples), f"{request.sample} daily"
-        if request.HasField("bars"):
+        if not isinstance(request, pb.GetBarsRequest) and request.HasField("bars"):
             bars = await asyncio.to_thread(bars_of, request.bars)
         else:
             stored = await self._store.data(user_id, request.data_hash)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final
 
 from grpc.aio import ServicerContext
 
+from algotrade.backtest.bars import columns_of, hash_of
 from algotrade.backtest.explain import Explainer
+from algotrade.backtest.given import Given
 from algotrade.backtest.messages import (
     backtest_message,
     explanation_message,
@@ -46,6 +49,7 @@ class BacktestServicer(OptimizationServicer):
 
     def __init__(
         self,
+        given: Given,
         starter: Starter,
         worker: Worker[Claim, Outcome],
         watcher: Watcher[Backtest],
@@ -58,6 +62,7 @@ class BacktestServicer(OptimizationServicer):
     ) -> None:
         """Take them, and the same for optimisations."""
         super().__init__(studies, clock)
+        self._given = given
         self._explainer = explainer
         self._starter = starter
         self._worker = worker
@@ -141,6 +146,12 @@ class BacktestServicer(OptimizationServicer):
         columns = (bars["ts"], equity, drawdowns(equity, initial_cash), benchmark(bars, initial_cash))
         rows = zip(*(column[kept].tolist() for column in columns), strict=True)
         return pb.GetBacktestEquityResponse(points=[point_message(*row) for row in rows], total_points=len(equity))
+
+    async def GetBars(self, request: pb.GetBarsRequest, context: Context) -> pb.GetBarsResponse:
+        """Return bars that a run may name."""
+        bars, _ = await self._given.data(principal().user_id, request)
+        columns, data_hash = await asyncio.to_thread(lambda: (columns_of(bars), hash_of(bars)))
+        return pb.GetBarsResponse(bars=columns, data_hash=data_hash)
 
     async def ExplainBar(self, request: pb.ExplainBarRequest, context: Context) -> pb.ExplainBarResponse:
         """Tell what every port held at a bar, and why each action did what it did."""

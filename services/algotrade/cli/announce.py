@@ -57,6 +57,8 @@ class Announcer:
             data_dir=str(settings.data_dir),
         )
         self.line("AlgoTrade is up.", "bold green")
+        if settings.pages_dir:
+            self.line(f"  pages     {gateway}/  (open it in a browser)")
         self.line(f"  gateway   {gateway}  (gRPC, gRPC-Web and REST on one port)")
         self.line(f"  health    {gateway}/health/detailed")
         self.line(f"  metrics   http://{settings.http_address}/metrics")

@@ -1,9 +1,9 @@
-"""The loopback HTTP port of a process: /metrics for Prometheus, /.well-known/jwks.json for whoever verifies tokens."""
+"""The loopback HTTP port of a process: metrics for Prometheus, keys for whoever verifies tokens, the built frontend."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from threading import Thread
 from typing import Any, Final
@@ -13,6 +13,7 @@ import orjson
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
+from algotrade.platform import pages
 from algotrade.platform.log import logger
 
 log = logger(__name__)
@@ -42,11 +43,13 @@ class _Handler(WSGIRequestHandler):
 
 
 @asynccontextmanager
-async def http_server(address: str, registry: CollectorRegistry, jwks: dict[str, Any]) -> AsyncIterator[int]:
-    """Serve metrics and keys while the context is open; yield the port. AddressError where it is taken."""
+async def http_server(
+    address: str, registry: CollectorRegistry, jwks: dict[str, Any], files: Mapping[str, pages.File] | None = None
+) -> AsyncIterator[int]:
+    """Serve metrics, keys and files while the context is open; yield the port. AddressError where it is taken."""
     host, _, port = address.rpartition(":")
     try:
-        server = make_server(host, int(port), _app(registry, orjson.dumps(jwks)), _Server, _Handler)
+        server = make_server(host, int(port), _app(registry, orjson.dumps(jwks), files or {}), _Server, _Handler)
     except OSError as error:
         raise AddressError(f"cannot listen on {address}: is it in use?") from error
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="http", daemon=True)
@@ -63,7 +66,9 @@ def _close(server: WSGIServer) -> None:
     server.server_close()
 
 
-def _app(registry: CollectorRegistry, jwks: bytes) -> Callable[[dict[str, Any], StartResponse], Iterable[bytes]]:
+def _app(
+    registry: CollectorRegistry, jwks: bytes, files: Mapping[str, pages.File]
+) -> Callable[[dict[str, Any], StartResponse], Iterable[bytes]]:
     metrics = make_wsgi_app(registry)
 
     def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -74,9 +79,21 @@ def _app(registry: CollectorRegistry, jwks: bytes) -> Callable[[dict[str, Any], 
             return metrics(environ, start_response)  # type: ignore[no-any-return]
         if path == JWKS_PATH:
             return _answer(start_response, "200 OK", jwks, "application/jwk-set+json")
-        return _answer(start_response, "404 Not Found", b"")
+        if path in files:
+            return _file(start_response, files[path], environ)
+        return _answer(start_response, "404 Not Found", pages.NOT_BUILT if path == pages.PAGE else b"")
 
     return app
+
+
+def _file(start_response: StartResponse, file: pages.File, environ: Mapping[str, Any]) -> list[bytes]:
+    if environ.get("HTTP_IF_NONE_MATCH") == file.etag:
+        start_response("304 Not Modified", list(file.headers))
+        return []
+    packed = file.packed if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "") else b""
+    body, encoding = (packed, [("Content-Encoding", "gzip")]) if packed else (file.body, [])
+    start_response("200 OK", [*file.headers, *encoding, ("Content-Length", str(len(body)))])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
 def _answer(start_response: StartResponse, status: str, body: bytes, kind: str = "text/plain") -> list[bytes]:

@@ -15,6 +15,7 @@ MAX_CONCURRENT_STREAMS: Final = 1000  # a connection between gateway and service
 MAX_CLIENT_STREAMS: Final = 500  # a connection of a client
 MAX_TOKEN_BYTES: Final = 8 * KIB
 MAX_CORRELATION_ID_CHARS: Final = 128
+MAX_PAGES_BYTES: Final = 16 * MIB  # the built frontend, held in memory
 # An error travels in headers, its message twice and with escapes; gRPC may refuse more than 8 KiB of them.
 MAX_ERROR_MESSAGE_BYTES: Final = 600
 MAX_ERROR_FACT_BYTES: Final = 250

@@ -94,6 +94,7 @@ POLICY: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ListBacktests": (Access.USER, Tier.READ),
         "ListBacktestTrades": (Access.USER, Tier.READ),
         "GetBacktestEquity": (Access.USER, Tier.READ),
+        "GetBars": (Access.USER, Tier.READ),
         "ExplainBar": (Access.USER, Tier.COMPUTE),
         "DeleteBacktest": (Access.USER, Tier.WRITE),
         "StartOptimization": (Access.USER, Tier.COMPUTE),

@@ -26,6 +26,7 @@ from algotrade.platform.health import HEALTH, Health
 from algotrade.platform.http import http_server
 from algotrade.platform.mesh import Channels, elsewhere
 from algotrade.platform.metrics import Metrics
+from algotrade.platform.pages import read_pages
 from algotrade.platform.published_keys import PublishedKeys
 from algotrade.platform.revocations import Revocations
 from algotrade.platform.server import GrpcServer, Mount, Probe
@@ -119,7 +120,12 @@ async def serving(platform: Platform, builders: Sequence[Builder]) -> AsyncItera
     async with AsyncExitStack() as stack:
         # First, since the port is taken where this platform already runs: then nothing of its has been touched.
         await stack.enter_async_context(
-            http_server(platform.settings.http_address, platform.metrics.registry, platform.jwks)
+            http_server(
+                platform.settings.http_address,
+                platform.metrics.registry,
+                platform.jwks,
+                read_pages(platform.settings.pages_dir) if platform.settings.pages_dir else None,
+            )
         )
         await stack.enter_async_context(platform.revocations.kept_fresh())
         mounts = [await stack.enter_async_context(build(platform)) for build in builders]

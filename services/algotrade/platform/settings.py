@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from algotrade.platform import failpoints, limits
+from algotrade.platform.pages import built_pages
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -31,7 +32,8 @@ class Settings(BaseSettings):
     loopback_only: bool = True  # false, in a container: listen on what the addresses below say
     gateway_address: str = "127.0.0.1:8080"
     grpc_address: str = "127.0.0.1:50051"
-    http_address: str = "127.0.0.1:9464"  # /metrics and the JWKS
+    http_address: str = "127.0.0.1:9464"  # /metrics, the JWKS and the built frontend
+    pages_dir: Path | None = Field(default_factory=built_pages)  # the built frontend; None: serve none
     envoy_admin_address: str = "127.0.0.1:9901"
     cors_origins: str = r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?"  # pattern of the pages that may call the gateway
 

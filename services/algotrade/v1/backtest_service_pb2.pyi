@@ -732,6 +732,62 @@ class GetBacktestEquityResponse(_message.Message):
 Global___GetBacktestEquityResponse: _TypeAlias = GetBacktestEquityResponse  # noqa: Y015
 
 @_typing.final
+class GetBarsRequest(_message.Message):
+    """GetBarsRequest is the argument of GetBars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    DATA_HASH_FIELD_NUMBER: _builtins.int
+    sample: _builtins.str
+    """Bars that come with the platform: AAPL, daily, 2019 to 2024."""
+    data_hash: _builtins.str
+    """Bars of an earlier backtest or optimisation of the caller, by the hash it names."""
+    def __init__(
+        self,
+        *,
+        sample: _builtins.str = ...,
+        data_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "data_hash", b"data_hash", "sample", b"sample"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "data_hash", b"data_hash", "sample", b"sample"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["sample", "data_hash"]  # noqa: Y015
+    _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
+
+Global___GetBarsRequest: _TypeAlias = GetBarsRequest  # noqa: Y015
+
+@_typing.final
+class GetBarsResponse(_message.Message):
+    """GetBarsResponse is the answer of GetBars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BARS_FIELD_NUMBER: _builtins.int
+    DATA_HASH_FIELD_NUMBER: _builtins.int
+    data_hash: _builtins.str
+    """SHA-256 of the bars, as a backtest over them names it."""
+    @_builtins.property
+    def bars(self) -> Global___BarColumns:
+        """The bars, by time."""
+
+    def __init__(
+        self,
+        *,
+        bars: Global___BarColumns | None = ...,
+        data_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data_hash", b"data_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBarsResponse: _TypeAlias = GetBarsResponse  # noqa: Y015
+
+@_typing.final
 class ExplainBarRequest(_message.Message):
     """ExplainBarRequest is the argument of ExplainBar."""
 

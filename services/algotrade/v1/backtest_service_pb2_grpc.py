@@ -75,6 +75,11 @@ class BacktestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityResponse.FromString,
                 _registered_method=True)
+        self.GetBars = channel.unary_unary(
+                '/algotrade.v1.BacktestService/GetBars',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBarsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBarsResponse.FromString,
+                _registered_method=True)
         self.ExplainBar = channel.unary_unary(
                 '/algotrade.v1.BacktestService/ExplainBar',
                 request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarRequest.SerializeToString,
@@ -192,6 +197,15 @@ class BacktestServiceServicer:
         """GetBacktestEquity returns the equity at closes of bars, thinned out to a number of points that keeps every part's
         extremes. None before it has succeeded.
         Errors: NOT_FOUND BACKTEST_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBars(self, request, context):
+        """GetBars returns bars that a run of the caller's may name: those of a sample, or those that an earlier backtest or
+        optimisation ran over.
+        Errors: NOT_FOUND DATA_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -318,6 +332,11 @@ def add_BacktestServiceServicer_to_server(servicer, server):
                     servicer.GetBacktestEquity,
                     request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityResponse.SerializeToString,
+            ),
+            'GetBars': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBars,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBarsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetBarsResponse.SerializeToString,
             ),
             'ExplainBar': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainBar,
@@ -582,6 +601,33 @@ class BacktestService:
             '/algotrade.v1.BacktestService/GetBacktestEquity',
             algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityRequest.SerializeToString,
             algotrade_dot_v1_dot_backtest__service__pb2.GetBacktestEquityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/GetBars',
+            algotrade_dot_v1_dot_backtest__service__pb2.GetBarsRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.GetBarsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,11 @@ class BacktestServiceStub:
     extremes. None before it has succeeded.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
     """
+    GetBars: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.GetBarsRequest, _backtest_service_pb2.GetBarsResponse]
+    """GetBars returns bars that a run of the caller's may name: those of a sample, or those that an earlier backtest or
+    optimisation ran over.
+    Errors: NOT_FOUND DATA_NOT_FOUND.
+    """
     ExplainBar: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ExplainBarRequest, _backtest_service_pb2.ExplainBarResponse]
     """ExplainBar tells what every port of the strategy held when a bar closed, and for each action why it did what it did:
     the backtest is run again up to that bar, by a build of the same graph that keeps what each port held.
@@ -159,6 +164,11 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     """GetBacktestEquity returns the equity at closes of bars, thinned out to a number of points that keeps every part's
     extremes. None before it has succeeded.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
+    """
+    GetBars: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.GetBarsRequest, _backtest_service_pb2.GetBarsResponse]  # type: ignore[assignment]
+    """GetBars returns bars that a run of the caller's may name: those of a sample, or those that an earlier backtest or
+    optimisation ran over.
+    Errors: NOT_FOUND DATA_NOT_FOUND.
     """
     ExplainBar: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ExplainBarRequest, _backtest_service_pb2.ExplainBarResponse]  # type: ignore[assignment]
     """ExplainBar tells what every port of the strategy held when a bar closed, and for each action why it did what it did:
@@ -292,6 +302,17 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetBacktestEquity returns the equity at closes of bars, thinned out to a number of points that keeps every part's
         extremes. None before it has succeeded.
         Errors: NOT_FOUND BACKTEST_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def GetBars(
+        self,
+        request: _backtest_service_pb2.GetBarsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.GetBarsResponse, _abc.Awaitable[_backtest_service_pb2.GetBarsResponse]]:
+        """GetBars returns bars that a run of the caller's may name: those of a sample, or those that an earlier backtest or
+        optimisation ran over.
+        Errors: NOT_FOUND DATA_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -18,6 +18,7 @@ from algotrade.platform.gateway.replies import replies
 from algotrade.platform.health import HEALTH
 from algotrade.platform.http import JWKS_PATH
 from algotrade.platform.mesh import PROCESSES, elsewhere
+from algotrade.platform.pages import ASSETS, PAGE
 from algotrade.platform.policy import Tier
 from algotrade.platform.settings import Settings
 
@@ -133,7 +134,9 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_l
         edge=Address.parse(settings.gateway_address),
         clusters=upstreams.clusters,
         cluster_of={service: upstreams.cluster(service) for service in PROCESSES},
-        jwks=upstreams.http,
+        http=upstreams.http,
+        page=PAGE,
+        assets=ASSETS,
         jwks_path=upstreams.jwks_path,
         health_service=HEALTH,
         services=[service.full_name for service in api.services()],

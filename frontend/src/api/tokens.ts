@@ -1,0 +1,46 @@
+// Who is logged in. The access token lives in memory alone; the refresh token, good for one use, in this tab's session
+// storage, so that a reload does not end the login and closing the tab does.
+
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { create } from "zustand";
+import type { AccessToken, RefreshToken, User } from "../generated/algotrade/v1/identity_service_pb";
+
+const REFRESH_KEY = "algotrade.refresh";
+const EARLY_MS = 30_000; // an access token is renewed so long before it expires
+
+interface Login {
+  user?: User;
+  /** Whether it is known if somebody is logged in. */
+  settled: boolean;
+  set(login: Partial<Pick<Login, "user" | "settled">>): void;
+}
+
+export const useLogin = create<Login>()((set) => ({ settled: false, set }));
+
+let access: { token: string; expiresMs: number } | undefined;
+
+const msOf = (time: Timestamp | undefined) => (time ? timestampMs(time) : 0);
+
+export function keepTokens(token: AccessToken | undefined, refresh: RefreshToken | undefined): void {
+  if (token) access = { token: token.token, expiresMs: msOf(token.expireTime) };
+  if (refresh) sessionStorage.setItem(REFRESH_KEY, refresh.token);
+}
+
+export function forgetTokens(): void {
+  access = undefined;
+  sessionStorage.removeItem(REFRESH_KEY);
+  useLogin.setState({ user: undefined, settled: true });
+}
+
+export const refreshToken = () => sessionStorage.getItem(REFRESH_KEY);
+
+/** The access token, unless it is about to expire. */
+export function accessToken(nowMs: number): string | undefined {
+  return access && access.expiresMs - EARLY_MS > nowMs ? access.token : undefined;
+}
+
+/** Makes the next call fetch a new access token: the server refused this one. */
+export function rejectToken(token: string): void {
+  if (access?.token === token) access = undefined;
+}

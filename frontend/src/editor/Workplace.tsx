@@ -1,0 +1,89 @@
+// The editor around the canvas: palette, tools, findings, the chosen node.
+
+import { useHotkeys } from "@mantine/hooks";
+import { useReactFlow } from "@xyflow/react";
+import { useEffect, useMemo, useRef, useState } from "react";
+import { Canvas } from "./Canvas";
+import { copyChosen, pasteCopied } from "./clipboard";
+import { useChecked } from "./diagnostics";
+import { readDrawing, textOf } from "./document";
+import { forgetDraft, keepDraft } from "./drafts";
+import { FindingsPanel } from "./FindingsPanel";
+import { HistoryDrawer } from "./HistoryDrawer";
+import { Inspector } from "./Inspector";
+import { Palette } from "./Palette";
+import { redo, undo, useEditor } from "./store";
+import { Tools } from "./Tools";
+import { useSave } from "./useSave";
+
+interface Props {
+  strategyId: string;
+  version: number;
+  savedText: string;
+}
+
+export function Workplace({ strategyId, version: first, savedText }: Props) {
+  const drawing = useEditor();
+  const text = useMemo(() => textOf(drawing), [drawing]);
+  const [history, setHistory] = useState(false);
+  const search = useRef<HTMLInputElement>(null);
+  const flow = useReactFlow();
+  const { save, saving, version, kept } = useSave(strategyId, first, () => textOf(readDrawing(savedText)));
+  const dirty = text !== kept;
+  useChecked(text);
+
+  useEffect(() => {
+    if (dirty) keepDraft(strategyId, text);
+    else forgetDraft(strategyId);
+  }, [dirty, strategyId, text]);
+
+  useEffect(() => {
+    if (!dirty) return;
+    const warn = (event: BeforeUnloadEvent) => event.preventDefault();
+    window.addEventListener("beforeunload", warn);
+    return () => window.removeEventListener("beforeunload", warn);
+  }, [dirty]);
+
+  function addInView(kind: string) {
+    const pane = document.querySelector(".react-flow")?.getBoundingClientRect();
+    if (!pane) return;
+    const middle = flow.screenToFlowPosition({ x: pane.x + pane.width / 2, y: pane.y + pane.height / 2 });
+    const count = useEditor.getState().nodes.length;
+    drawing.add(kind, { x: middle.x - 100 + (count % 5) * 24, y: middle.y - 60 + (count % 5) * 24 });
+  }
+
+  useHotkeys([
+    ["/", () => search.current?.focus()],
+    ["mod+Z", undo],
+    ["mod+shift+Z", redo],
+    ["mod+Y", redo],
+    ["mod+S", () => void save(text)],
+    ["mod+C", copyChosen],
+    ["mod+V", pasteCopied],
+    ["mod+D", () => copyChosen() && pasteCopied()],
+    ["mod+A", () => drawing.changeNodes(drawing.nodes.map(({ id }) => ({ id, type: "select", selected: true })))],
+  ]);
+
+  return (
+    <div className="workplace">
+      <Tools
+        strategyId={strategyId}
+        version={version}
+        dirty={dirty}
+        saving={saving}
+        save={() => save(text)}
+        showHistory={() => setHistory(true)}
+        addNote={() => drawing.addNote(flow.screenToFlowPosition({ x: 500, y: 300 }))}
+      />
+      <Palette searchRef={search} add={addInView} />
+      <main className="canvas" aria-label="Drawing">
+        <Canvas />
+      </main>
+      <aside className="inspector" aria-label="Chosen node">
+        <Inspector />
+      </aside>
+      <FindingsPanel />
+      <HistoryDrawer strategyId={strategyId} version={version} opened={history} close={() => setHistory(false)} />
+    </div>
+  );
+}

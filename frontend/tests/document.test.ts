@@ -1,0 +1,73 @@
+import { expect, test } from "vitest";
+import { copies, DocumentError, differences, documentOf, freeId, readDrawing, textOf } from "../src/editor/document";
+import { cross } from "./drawings";
+
+test("a document survives the canvas", () => {
+  const once = textOf(cross());
+  expect(textOf(readDrawing(once))).toBe(once);
+  expect(documentOf(cross()).nodes[1]).toEqual({
+    id: "fast",
+    type: "sma",
+    position: { x: 1, y: 0 },
+    data: { params: { timeperiod: { param: "fast" } } },
+  });
+});
+
+test("what the canvas adds does not reach the document", () => {
+  const drawing = cross();
+  const first = drawing.nodes[0];
+  if (first) drawing.nodes[0] = { ...first, selected: true, measured: { width: 9, height: 9 } };
+  expect(textOf(drawing)).toBe(textOf(cross()));
+});
+
+test("notes travel beside the nodes, which the compiler reads", () => {
+  const drawing = cross();
+  drawing.nodes.push({ id: "note", type: "note", position: { x: 5, y: 6 }, data: { text: "why" } });
+  const document = documentOf(drawing);
+  expect(document.nodes.map((node) => node.id)).not.toContain("note");
+  expect(document.notes).toEqual([{ id: "note", text: "why", position: { x: 5, y: 6 } }]);
+  expect(readDrawing(JSON.stringify(document)).nodes.at(-1)).toEqual(drawing.nodes.at(-1));
+});
+
+test.each(["", "{}", "[]", "null", '{"nodes": {}}'])("%j is no strategy", (text) => {
+  expect(() => readDrawing(text)).toThrow(DocumentError);
+});
+
+test("ids are numbered from 2", () => {
+  expect(freeId("sma", new Set())).toBe("sma");
+  expect(freeId("sma", new Set(["sma", "sma2"]))).toBe("sma3");
+});
+
+test("copies have ids of their own, and the edges between them", () => {
+  const drawing = cross();
+  const chosen = drawing.nodes.filter((node) => ["fast", "up"].includes(node.id));
+  const made = copies(drawing, chosen, drawing.edges, 40);
+  expect(made.nodes.map((node) => [node.id, node.position.x])).toEqual([
+    ["fast2", 41],
+    ["up2", 42],
+  ]);
+  expect(made.edges).toMatchObject([{ source: "fast2", target: "up2", targetHandle: "a" }]);
+  const ids = [...drawing.nodes, ...drawing.edges, ...made.nodes, ...made.edges].map((part) => part.id);
+  expect(new Set(ids).size).toBe(ids.length);
+});
+
+test("differences are told by node, connection and parameter", () => {
+  const before = cross();
+  const after = cross();
+  expect(differences(before, after)).toEqual([]);
+  after.nodes = after.nodes.filter((node) => node.id !== "buy");
+  after.edges.pop();
+  after.parameters = [];
+  after.nodes.push({
+    id: "sell",
+    type: "strategy",
+    position: { x: 0, y: 0 },
+    data: { kind: "sell", params: {}, version: 1 },
+  });
+  expect(differences(before, after)).toEqual([
+    "new node sell",
+    "no more node buy",
+    "no more connection up → buy",
+    "no more parameter fast",
+  ]);
+});

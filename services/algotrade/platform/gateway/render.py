@@ -23,6 +23,9 @@ from algotrade.platform.policy import Tier
 from algotrade.platform.settings import Settings
 
 TEMPLATE: Final = "envoy.yaml.j2"
+DRAIN_TEMPLATE: Final = "drain.sh.j2"
+DRAIN: Final = "drain.sh"
+NOTICE_SECONDS: Final = 5  # who balances connections looks so seldom whether a gateway still wants them
 CONFIG: Final = "envoy.yaml"
 DESCRIPTORS: Final = "algotrade.binpb"
 ACCESS_LOG: Final = "access.log"
@@ -125,13 +128,24 @@ def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path, 
     return path
 
 
+def write_for_container(settings: Settings, folder: Path) -> None:
+    """Write what an Envoy in a container of its own is started and stopped with; it logs to its standard output."""
+    write_configuration(settings, Upstreams.of(settings), folder, Path("/dev/stdout"))
+    script = _template(DRAIN_TEMPLATE).render(
+        admin=Address.parse(settings.envoy_admin_address),
+        notice_seconds=NOTICE_SECONDS,
+        drain_seconds=settings.gateway_drain_seconds,
+    )
+    (folder / DRAIN).write_text(script)
+
+
 def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_log: Path) -> str:
     """Return the configuration as YAML text."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701  (not HTML)
     methods = api.methods()
-    return environment.from_string(_template().read_text()).render(
+    return _template(TEMPLATE).render(
         admin=Address.parse(settings.envoy_admin_address),
         edge=Address.parse(settings.gateway_address),
+        metrics=Address.parse(settings.gateway_metrics_address) if settings.gateway_metrics_address else None,
         clusters=upstreams.clusters,
         cluster_of={service: upstreams.cluster(service) for service in PROCESSES},
         http=upstreams.http,
@@ -178,7 +192,9 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_l
     )
 
 
-def _template() -> Path:
-    """A wheel carries the template beside this file; a checkout keeps it in gateway/."""
-    packaged = Path(__file__).with_name(TEMPLATE)
-    return packaged if packaged.exists() else Path(__file__).parents[4] / "gateway" / TEMPLATE
+def _template(name: str) -> jinja2.Template:
+    """A wheel carries the templates beside this file; a checkout keeps them in gateway/."""
+    packaged = Path(__file__).with_name(name)
+    path = packaged if packaged.exists() else Path(__file__).parents[4] / "gateway" / name
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701  (not HTML)
+    return environment.from_string(path.read_text())

@@ -124,3 +124,33 @@ def test_any_feed_gives_an_ordered_log_and_accounts_for_every_tick(
     assert len(ticks) + left_out == offered
     assert ticks["seq"].tolist() == list(range(1, len(ticks) + 1))
     assert list(zip(ticks["ts"].tolist(), ticks["price"].tolist(), strict=True)) == expected
+
+
+def banded(*prices: int, start: int = 100) -> tuple[list[int], int]:
+    """Return the prices that a band of 20 % lets through, each in a call of its own as well as all in one."""
+    resume = Resume(epoch=1, sequence=10 if start else 0, event_ns=1000, price=start)
+    one, other = SymbolAggregate(resume, 0.2), SymbolAggregate(resume, 0.2)
+    taken = one.take(FeedTicks(made(*((1001, price) for price in prices))))
+    singly = [other.take(FeedTicks(made((1001, price)))).ticks["price"].tolist() for price in prices]
+    assert [price for part in singly for price in part] == taken.ticks["price"].tolist()
+    return taken.ticks["price"].tolist(), taken.left_out["jump"]
+
+
+def test_a_lone_price_far_from_the_last_is_left_out() -> None:
+    assert banded(110, 1, 111, 10_000, 112) == ([110, 111, 112], 2)
+
+
+def test_a_market_that_has_moved_is_believed_after_a_few_prices() -> None:
+    assert banded(50, 51, 52, 53, 54, 55, 56) == ([54, 55, 56], 4)
+    assert banded(50, 5000, 51, 52, 53, 54, 55) == ([55], 6), "they must be near each other, and in a row"
+
+
+def test_the_first_price_of_all_is_believed() -> None:
+    assert banded(7, 8, 100, start=0) == ([7, 8], 1)
+
+
+@given(st.lists(st.integers(1, 10**12), max_size=60))
+def test_a_band_never_shuts_a_market_out(prices: list[int]) -> None:
+    steady = [10**6] * 5
+    passed, _ = banded(*prices, *steady)
+    assert passed[-1] == 10**6

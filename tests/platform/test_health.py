@@ -59,12 +59,17 @@ def database() -> Dependency:
 
 
 @pytest.fixture
+def venue() -> Dependency:
+    return Dependency()
+
+
+@pytest.fixture
 def platform(settings, clock, signing_key, database):
     return Platform(settings, clock, Metrics(), None, None, signing_key)
 
 
 @pytest.fixture
-async def server(serve, database, monkeypatch):
+async def server(serve, database, venue, monkeypatch):
     monkeypatch.setattr(health, "FRESH_SECONDS", 0.02)
     monkeypatch.setattr(health, "PROBE_SECONDS", 0.1)
 
@@ -81,6 +86,8 @@ async def server(serve, database, monkeypatch):
         yield Mount(
             strategy_service_pb2.DESCRIPTOR.services_by_name["StrategyService"],
             partial(strategy_service_pb2_grpc.add_StrategyServiceServicer_to_server, StrategyServicer()),
+            {"venue": venue.probe},
+            spared=frozenset({"venue"}),
         )
 
     return await serve(identity, strategy)
@@ -128,6 +135,14 @@ async def test_what_is_missing_is_named_without_its_secrets(stub, server, connec
         while (await watch.read()).status != SERVING:
             pass
     assert (await look(stub))[IDENTITY].status == pb.HEALTH_STATUS_HEALTHY
+
+
+async def test_a_service_without_what_it_can_spare_is_degraded_and_serves(stub, server, connect, venue):
+    venue.error = ConnectionRefusedError()
+    found = await look(stub)
+    assert found[STRATEGY].status == found[STRATEGY].dependencies[0].status == pb.HEALTH_STATUS_DEGRADED
+    check = health_pb2_grpc.HealthStub(connect(server)).Check(health_pb2.HealthCheckRequest(service=STRATEGY))
+    assert (await check).status == SERVING
 
 
 async def test_many_who_ask_cause_one_look(stub, database, monkeypatch):

@@ -2,7 +2,8 @@
 
 Ticks enter the log once, in order of time, or not at all. The rules, in this order:
 `bad_price` a price not above zero · `bad_size` a size below zero or not a number · `future` a time further ahead of
-the clock than clocks differ · `late` a time before that of a tick already taken · `duplicate` a trade id seen before.
+the clock than clocks differ · `jump` a price too far from the last one, where the feed has a band · `late` a time
+before that of a tick already taken · `duplicate` a trade id seen before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from algotrade.engine.records import MARKER, TICK, Records
 from algotrade.market_data.feed import FeedTicks, Resume
 from algotrade.platform import limits
 
+CONFIRMED: Final = 5  # so many prices in a row far from the last and near each other are believed
 _BEFORE_ALL_TIME: Final = -(2**63)
 
 
@@ -32,12 +34,15 @@ class Taken:
 class SymbolAggregate:
     """The state of one symbol's feed: last number, last time, last price, recent trade ids."""
 
-    def __init__(self, resume: Resume) -> None:
-        """Go on where the log stands."""
+    def __init__(self, resume: Resume, band: float = 0.0) -> None:
+        """Go on where the log stands. ``band``: a fraction; 0 believes every price."""
         self.sequence = resume.sequence
         self.event_ns = resume.event_ns if resume.sequence else _BEFORE_ALL_TIME
         self.price = resume.price
         self.trade_id = resume.trade_id
+        self._band = band
+        self._strange = 0  # a price outside the band, and how many in a row have been near it
+        self._alike = 0
         self._recent_ids: deque[str] = deque(maxlen=limits.MAX_RECENT_TRADE_IDS)
         self._known_ids: set[str] = set()
 
@@ -57,6 +62,8 @@ class SymbolAggregate:
         drop(~(np.isfinite(ticks["size"]) & (ticks["size"] >= 0)), "bad_size")
         if latest_ns is not None:
             drop(ticks["ts"] > latest_ns, "future")
+        if self._band:
+            drop(self._jumps(ticks["price"], keep), "jump")
         if fed.trade_ids is None:
             times = np.where(keep, ticks["ts"], self.event_ns)
             drop(ticks["ts"] < np.maximum.accumulate(np.append(self.event_ns, times))[:-1], "late")
@@ -72,6 +79,31 @@ class SymbolAggregate:
         markers["ts"] = ts
         markers["flags"] = MARKER
         return self._numbered(markers)
+
+    def _jumps(self, prices: Records, keep: Records) -> Records:
+        """Tell which prices are outside the band around the one before.
+
+        A lone one is a mistake. When several in a row are near each other, it is the market that has moved: from then
+        on they are believed, those before are left out.
+        """
+        known = prices[keep]
+        before = np.append(self.price or known[:1], known[:-1])
+        jumps = np.zeros(len(prices), np.bool_)
+        if not len(known) or (not self._alike and np.all(np.abs(known - before) <= self._band * before)):
+            return jumps
+        last = self.price
+        for index in np.flatnonzero(keep).tolist():
+            price = int(prices[index])
+            if not last or abs(price - last) <= self._band * last:
+                last, self._alike = price, 0
+                continue
+            near = self._alike and abs(price - self._strange) <= self._band * self._strange
+            self._strange, self._alike = price, self._alike + 1 if near else 1
+            if self._alike >= CONFIRMED:
+                last, self._alike = price, 0
+            else:
+                jumps[index] = True
+        return jumps
 
     def _follow_ids(
         self, times: Sequence[int], trade_ids: Sequence[str], keep: Records, left_out: Counter[str]

@@ -28,6 +28,7 @@ class FeedSymbol:
     on_demand: bool = False  # runs only while somebody is subscribed
     live: bool = True  # its time is the clock's: ticks of the future are wrong, and silence is time that passes
     tells: bool = False  # it says itself how far time has come and in which state it is
+    band: float = 0.0  # a price further from the last than this fraction is believed when others confirm it; 0: always
 
 
 @dataclass(frozen=True, slots=True)

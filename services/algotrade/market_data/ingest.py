@@ -115,7 +115,7 @@ class Ingest:
             resume = resumes[name]
             for logged in await newest_ticks(self._bus, name, await self._windows.capacity(name)):
                 await self._windows.append(name, logged.epoch, logged.ticks)
-            source = _Source(symbol, feed, SymbolAggregate(resume), resume, resume.state, resume.state)
+            source = _Source(symbol, feed, SymbolAggregate(resume, symbol.band), resume, resume.state, resume.state)
             self._sources[name] = source
             if not symbol.tells:  # the feed before it may have left it in another state
                 self._enqueue(source, FeedChange(FeedState.LIVE, self._clock.now_ns(), "another feed"), 0)
@@ -226,6 +226,10 @@ class Ingest:
         taken = source.aggregate.take(item, latest_ns if source.symbol.live else None)
         for reason, count in taken.left_out.items():
             self._metrics.ticks_left_out.labels(name, reason).inc(count)
+            if reason == "jump":
+                log.warning(
+                    "ticks.quarantined", symbol=name, reason=reason, count=count, last_price=source.aggregate.price
+                )
         return taken.ticks if len(taken.ticks) else None
 
     def _turned(self, source: _Source, change: FeedChange) -> FeedStateChange | None:

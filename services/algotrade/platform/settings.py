@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     coinbase_api: Literal["exchange", "advanced"] = "exchange"
     coinbase_ws_url: str | None = None  # other than the venue's own
     coinbase_rest_url: str | None = None
+    price_band_percent: Annotated[float, Field(ge=0)] = 25.0  # a venue's lone price further from the last is left out
     venue_silence_seconds: Seconds = 10.0  # a connection on which nothing arrives for so long is dead
     venue_stale_seconds: Seconds = 60.0  # a symbol without a trade for so long is stale
     venue_patience_seconds: Seconds = 0.25  # so long may trades be in disorder before one counts as missing

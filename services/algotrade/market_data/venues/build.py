@@ -27,7 +27,7 @@ def coinbase_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFe
     rest = Rest(settings.coinbase_rest_url or (EXCHANGE_REST if exchange else ADVANCED_REST))
     return VenueFeed(
         COINBASE,
-        _symbols(COINBASE, settings.coinbase_symbols, settings.coinbase_on_demand_symbols),
+        _symbols(COINBASE, settings, settings.coinbase_symbols, settings.coinbase_on_demand_symbols),
         partial(ExchangeDialect, ws_url) if exchange else partial(AdvancedDialect, ws_url),
         ExchangeTrades(rest) if exchange else AdvancedTrades(rest),
         clock,
@@ -58,8 +58,9 @@ def tape_rules(settings: Settings) -> TapeRules:
     )
 
 
-def _symbols(venue: str, always: Sequence[str], on_demand: Sequence[str]) -> list[FeedSymbol]:
+def _symbols(venue: str, settings: Settings, always: Sequence[str], on_demand: Sequence[str]) -> list[FeedSymbol]:
+    band = settings.price_band_percent / 100
     return [
-        *(FeedSymbol(name, venue, tells=True) for name in always),
-        *(FeedSymbol(name, venue, on_demand=True, tells=True) for name in on_demand),
+        *(FeedSymbol(name, venue, tells=True, band=band) for name in always),
+        *(FeedSymbol(name, venue, on_demand=True, tells=True, band=band) for name in on_demand),
     ]

@@ -21,7 +21,7 @@ from algotrade.market_data.resize import WindowSizes
 from algotrade.market_data.servicer import MarketDataServicer
 from algotrade.market_data.store import SubscriptionStore
 from algotrade.market_data.synthetic import SyntheticFeed
-from algotrade.market_data.venues.build import coinbase_feed
+from algotrade.market_data.venues.build import coinbase_feed, finnhub_feed
 from algotrade.market_data.venues.feed import VenueFeed
 from algotrade.market_data.window import MemoryWindows
 from algotrade.platform import limits
@@ -74,6 +74,8 @@ async def feeds_of(settings: Settings, clock: Clock, metrics: Metrics, replay_ga
         )
     if "coinbase" in settings.market_providers:
         feeds.append(coinbase_feed(settings, clock, metrics))
+    if "finnhub" in settings.market_providers:
+        feeds.append(finnhub_feed(settings, clock, metrics))
     return feeds
 
 

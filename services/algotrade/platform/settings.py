@@ -75,6 +75,14 @@ class Settings(BaseSettings):
     idle_in_transaction_seconds: Seconds = 2.0  # so that a frozen writer cannot hold a lock for long
     statement_timeout_seconds: Seconds = 60.0
 
+    # Redis: redis:// or rediss:// (TLS) with its password; without one windows and caches are in memory. It is never
+    # more than a copy: while it is away, whoever uses it goes on without.
+    redis_url: SecretStr | None = None
+    redis_ca: Path | None = None  # rediss://: the authority to trust, in PEM; without one, those of the system
+    redis_cluster: bool = False  # the URL is one of the nodes of a Redis Cluster
+    redis_timeout_seconds: Seconds = 1.0  # an answer that takes longer is not waited for
+    redis_retry_seconds: Seconds = 1.0  # one that is away is tried again so often
+
     # Tokens
     token_issuer: str = "algotrade"  # noqa: S105
     token_audience: str = "algotrade-api"  # noqa: S105
@@ -175,6 +183,16 @@ class Settings(BaseSettings):
     def _known_point(cls, value: str) -> str:
         if value:
             failpoints.Failpoint.parse(value)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        """Of the URL's parts only the scheme is repeated: the rest holds the password."""
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            if url.scheme not in {"redis", "rediss"} or not url.hostname:
+                raise ValueError("must be redis://:password@host:port/0, or rediss:// for TLS")
         return value
 
     @model_validator(mode="after")

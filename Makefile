@@ -61,10 +61,23 @@ check-frontend: frontend/dist/index.html
 	cd frontend && $(NODE_PATHS) node_modules/.bin/biome check --error-on-warnings .
 	cd frontend && $(NODE_PATHS) node_modules/.bin/tsc --project .
 
-clients: setup .venv/bin/grpcurl examples/.generated ## build grpcurl, and the clients in examples/ up to their stubs
+clients: setup .venv/bin/grpcurl .venv/bin/kustomize .venv/crds/.fetched examples/.generated ## build grpcurl, kustomize, and the clients in examples/ up to their stubs
 
 .venv/bin/grpcurl: tests/clients/grpcurl/go.sum .venv/.installed
 	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$(BIN)/ tool
+	touch $@
+
+.venv/bin/kustomize: tests/deploy/kustomize/go.sum .venv/.installed
+	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$(BIN)/ tool
+	touch $@
+
+.venv/crds/.fetched: tests/deploy/crds.txt .venv/.installed
+	rm -rf $(@D) && mkdir $(@D)
+	for module in $$(grep -v '^#' $<); do \
+		folder=$$($(BIN)/go mod download -json "$$module" | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["Dir"])'); \
+		find "$$folder" -path '*crd*' \( -name '*_scaledobjects.yaml' -o -name '*cnpg.io_clusters.yaml' -o -name '*_podmonitors.yaml' \
+			-o -name '*_prometheusrules.yaml' \) -exec cp --no-clobber --target-directory=$(@D) {} + ; \
+	done
 	touch $@
 
 examples/node/node_modules/.package-lock.json: examples/node/package-lock.json .venv/.installed
@@ -123,6 +136,7 @@ oracles: setup ## measure each indicator against its oracle and write docs/oracl
 lock: setup ## write the lock files anew from pyproject.toml and bench/*.in
 	$(BIN)/$(COMPILE) pyproject.toml -o requirements.lock
 	$(BIN)/$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock
+	$(BIN)/$(COMPILE) --group build -o requirements-build.lock
 	for peer in $(PEERS); do $(BIN)/$(COMPILE) bench/requirements-$$peer.in -o bench/requirements-$$peer.lock; done
 
 clean: ## remove what setup and the tools made (not your data in .algotrade)

@@ -72,7 +72,7 @@ def main() -> None:
         if instruction == "FROM":
             name = arguments.partition(" AS ")[2] or "runtime"
             root = base.with_name(f"{base.name}-{name}")
-            shutil.copytree(base, root, symlinks=True)
+            subprocess.run(["cp", "--archive", base, root], check=True)  # devices too
             stage = stages[name] = Stage(root)
             python = root / "usr/bin/python"
             if not python.exists():

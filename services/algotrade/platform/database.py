@@ -108,7 +108,7 @@ def _milliseconds(seconds: float) -> str:
 
 async def _prepared(engine: AsyncEngine, migrates: bool) -> None:
     """Migrate, or look, as soon as the database answers: where both were killed, it may be recovering, or ending."""
-    async for attempt in stamina.retry_context(on=is_away, attempts=START_ATTEMPTS, timeout=START_SECONDS):
+    async for attempt in stamina.retry_context(on=_will_do, attempts=START_ATTEMPTS, timeout=START_SECONDS):
         with attempt:
             await (migrate(engine) if migrates else expect_schema(engine))
 
@@ -131,6 +131,11 @@ def _known(scripts: ScriptDirectory, revision: str) -> bool:
         return scripts.get_revision(revision) is not None
     except CommandError:  # no such revision
         return False
+
+
+def _will_do(error: Exception) -> bool:
+    """Tell whether waiting may help: the database may come, and so may whoever migrates it."""
+    return isinstance(error, SchemaError) or is_away(error)
 
 
 async def migrate(engine: AsyncEngine) -> None:

@@ -131,7 +131,7 @@ def test_secrets_are_named_and_never_here(overlay: str) -> None:
     for _, pod in pods(overlay):
         for container in containers(pod):
             for one in container.get("env", []):
-                secret = re.search(r"PASSWORD|SECRET|TOKEN|_DSN|_AUTH", one["name"])
+                secret = re.search(r"PASSWORD|SECRET|TOKEN|_DSN|_AUTH|REDIS_URL", one["name"])
                 assert not secret or "secretKeyRef" in one["valueFrom"], one
 
 

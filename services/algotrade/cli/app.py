@@ -10,6 +10,7 @@ import typer
 from algotrade.cli.audit import audit
 from algotrade.cli.backtest import backtest
 from algotrade.cli.compile import compile_
+from algotrade.cli.data import data
 from algotrade.cli.explain import explain
 from algotrade.cli.failure import print_failure
 from algotrade.cli.migrate import migrate
@@ -46,6 +47,7 @@ def _options(
 app.command()(audit)
 app.command()(backtest)
 app.command("compile")(compile_)
+app.add_typer(data)
 app.command()(explain)
 app.command()(migrate)
 app.command()(nodes)

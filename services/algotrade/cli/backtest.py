@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from algotrade.cli import inputs
+from algotrade.cli.data import DEFAULT_BAR, BarOption, ProviderOption, bars_of
 from algotrade.cli.failure import CommandError, diagnostics_json, failures_told, print_json
 from algotrade.cli.options import (
     AllowShortOption,
-    BarsArgument,
     CashOption,
     DayTimezoneOption,
     FeeOption,
@@ -26,6 +26,7 @@ from algotrade.cli.options import (
     LotStepOption,
     MaxPositionOption,
     MinNotionalOption,
+    OptionalBarsArgument,
     PathOption,
     PriceStepOption,
     SetOption,
@@ -67,7 +68,18 @@ class Outcome:
 
 def backtest(
     graph: GraphArgument,
-    bars: BarsArgument,
+    bars: OptionalBarsArgument = None,
+    symbol: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Run over bars of a symbol.", show_default=False)
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="… from a time.", show_default=False)
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="… to before one.", show_default=False)
+    ] = None,
+    bar: BarOption = DEFAULT_BAR,
+    provider: ProviderOption = "coinbase",
     cash: CashOption = None,
     fee_bps: FeeOption = None,
     slippage_bps: SlippageOption = None,
@@ -87,7 +99,7 @@ def backtest(
     trades: Annotated[Path | None, typer.Option(metavar="FILE", help=_EXPORT % "trades", show_default=False)] = None,
     equity: Annotated[Path | None, typer.Option(metavar="FILE", help=_EXPORT % "curves", show_default=False)] = None,
 ) -> None:
-    """Run a strategy over a bar file.
+    """Run a strategy over a bar file, or over bars of a symbol, which are downloaded where they are missing.
 
     Prints the trades and the metrics; --plot writes a chart, --trades and --equity write tables.
     """
@@ -105,9 +117,19 @@ def backtest(
         "allow_short": allow_short or None,
         "day_timezone": day_timezone,
     }
+    if (bars is None) == (symbol is None):
+        raise typer.BadParameter("give either a file of bars, or --symbol")
+    if (symbol is None) != (start is None):
+        raise typer.BadParameter("--symbol and --from go together")
     with failures_told(as_json=json):
         _check_paths(plot, trades, equity)
-        outcome = run(graph, bars, given, assignments or (), skip_bad=skip_bad)
+
+        def read() -> BarFile:
+            if bars is not None:
+                return inputs.read_bar_file(bars, skip_bad=skip_bad)
+            return bars_of(symbol or "", provider, bar, start or "", end)
+
+        outcome = run(graph, read, given, assignments or ())
         _write_files(outcome, plot, trades, equity)
         if json:
             print_json(outcome_json(outcome, skip_bad=skip_bad))
@@ -143,7 +165,7 @@ def _write_files(outcome: Outcome, plot: Path | None, trades: Path | None, equit
 
 
 def run(
-    graph: Path, bars: Path, given: dict[str, str | bool | None], assignments: Sequence[str], *, skip_bad: bool
+    graph: Path, read: Callable[[], BarFile], given: dict[str, str | bool | None], assignments: Sequence[str]
 ) -> Outcome:
     """Compile, read and run. Raises CommandError or RefusedError."""
     from algotrade.engine import metrics
@@ -158,7 +180,7 @@ def run(
     MODULES.load(artefact.hash, artefact.wasm)
     compiled = perf_counter_ns()
     parameters = inputs.parameter_values(assignments, artefact.manifest.parameters)
-    file = inputs.read_bar_file(bars, skip_bad=skip_bad)
+    file = read()
     with _progress(len(file.bars)) as progress:
         begun = perf_counter_ns()
         try:

@@ -9,6 +9,9 @@ import typer
 
 GraphArgument = Annotated[Path, typer.Argument(metavar="GRAPH", help="The strategy: a graph document, JSON.")]
 BarsArgument = Annotated[Path, typer.Argument(metavar="BARS", help="The bars: CSV, CSV.gz or Parquet.")]
+OptionalBarsArgument = Annotated[
+    Path | None, typer.Argument(metavar="[BARS]", help="The bars: CSV, CSV.gz or Parquet.", show_default=False)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SkipBadOption = Annotated[bool, typer.Option("--skip-bad", help="Leave out bad rows instead of stopping.")]
 SetOption = Annotated[

@@ -44,6 +44,8 @@ MAX_QUEUED_TICKS: Final = 65_536  # between a feed and the writer
 MAX_QUEUED_FRAMES: Final = 1_024  # of a symbol, between a venue's connection and its tape
 MAX_VENUE_FRAME_BYTES: Final = 16 * MIB
 MAX_WAITING_TRADES: Final = 20_000  # of a symbol, for those missing before them
+BARS_A_CHUNK: Final = 1_500  # of a file in the cache of history: five pages of Coinbase
+MAX_HISTORY_BARS: Final = 5_000_000  # that one download may ask for
 MAX_BACKFILL_PAGES: Final = 20  # of a thousand trades, for one hole
 MAX_RETRY_AFTER_SECONDS: Final = 300.0  # a venue that asks to be left alone for longer is asked again
 

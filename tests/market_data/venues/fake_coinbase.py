@@ -229,10 +229,19 @@ class FakeCoinbase:
         if names[-1] == "trades":
             page = [one for one in past if one["trade_id"] < int(asked.get("after", 2**62))]
             return connection.respond(HTTPStatus.OK, json.dumps(page[:count]))
+        if names[-1] == "candles":
+            return connection.respond(HTTPStatus.OK, json.dumps(self._candles(product, asked)))
         end = float(asked.get("end", 2**62))
         page = [one for one in past if datetime.fromisoformat(one["time"]).timestamp() < end][:count]
         told = [{**one, "trade_id": str(one["trade_id"]), "side": one["side"].upper()} for one in page]
         return connection.respond(HTTPStatus.OK, json.dumps({"trades": told, "best_bid": "1", "best_ask": "2"}))
+
+    def _candles(self, product: str, asked: dict[str, str]) -> list[list[float]]:
+        """Newest first, ``end`` included, one more than was asked for, as the venue does; 300 at most."""
+        start, end = (datetime.fromisoformat(asked[name]).timestamp() for name in ("start", "end"))
+        step = int(asked["granularity"])
+        assert (end - start) / step < 300, "the venue refuses more"
+        return [row for row in reversed(self.candles.get(product, [])) if start - step <= row[0] <= end]
 
     def _change(self) -> None:
         self._changed.set()

@@ -1,16 +1,24 @@
-"""Coinbase over REST, without a key: the trades that a feed has missed."""
+"""Coinbase over REST, without a key: the trades that a feed has missed, and candles."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
+from algotrade.engine import fixed
+from algotrade.engine.limits import MAX_AMOUNT
+from algotrade.engine.records import BAR
+from algotrade.market_data.history.candles import Candles
 from algotrade.market_data.venues.coinbase import trade
 from algotrade.market_data.venues.rest import Rest
 from algotrade.market_data.venues.said import Fill, Trade
 from algotrade.market_data.venues.venue import VenueError
 from algotrade.platform import limits
-from algotrade.platform.clock import SECOND_NS
+from algotrade.platform.clock import SECOND_NS, utc
 
 EXCHANGE_REST: Final = "https://api.exchange.coinbase.com"
 ADVANCED_REST: Final = "https://api.coinbase.com"
@@ -74,6 +82,71 @@ class AdvancedTrades:
     async def close(self) -> None:
         """Close the API."""
         await self._rest.close()
+
+
+class ExchangeCandles:
+    """The port `CandleSource` over ``GET /products/{id}/candles``: newest first, 300 at most, holes left out."""
+
+    name: Final = "coinbase"
+    page: Final = 300
+    intervals: Final[Mapping[str, int]] = {
+        "1m": 60 * SECOND_NS,
+        "5m": 300 * SECOND_NS,
+        "15m": 900 * SECOND_NS,
+        "1h": 3_600 * SECOND_NS,
+        "6h": 21_600 * SECOND_NS,
+        "1d": 86_400 * SECOND_NS,
+    }
+
+    def __init__(self, rest: Rest) -> None:
+        """Take the API."""
+        self._rest = rest
+
+    async def candles(self, symbol: str, interval_ns: int, start_ns: int, end_ns: int) -> Candles:
+        """Fetch the bars that start from one time to before another."""
+        seconds = interval_ns // SECOND_NS
+        rows = await self._rest.get(
+            f"/products/{symbol}/candles",
+            {
+                "granularity": seconds,
+                "start": utc(start_ns).isoformat(),
+                "end": utc(end_ns - interval_ns).isoformat(),  # it counts as in the range
+            },
+        )
+        left_out: Counter[str] = Counter()
+        found: dict[int, tuple[int, int, int, int, int, float]] = {}
+        try:
+            for row in rows:
+                if start_ns <= int(row[0]) * SECOND_NS < end_ns:  # it gives more at times
+                    bar = _bar(row, interval_ns)
+                    if isinstance(bar, str):
+                        left_out[bar] += 1
+                    else:
+                        found[bar[0]] = bar
+        except (TypeError, IndexError, ValueError) as error:
+            raise VenueError(f"unreadable: {type(error).__name__} {error}") from None
+        return Candles(np.array([found[ts] for ts in sorted(found)], BAR), left_out)
+
+    async def close(self) -> None:
+        """Close the API."""
+        await self._rest.close()
+
+
+def _bar(row: Sequence[Any], interval_ns: int) -> tuple[int, int, int, int, int, float] | str:
+    """Read ``[time, low, high, open, close, volume]``; return a BAR's fields, or why it is none."""
+    ts = int(row[0]) * SECOND_NS
+    try:
+        low, high, opened, closed = (fixed.from_number(row[at]) for at in range(1, 5))
+    except ValueError:
+        return "bad_price"
+    volume = float(row[5])
+    if ts % interval_ns:
+        return "off_grid"
+    if not 0 < low <= min(opened, closed) <= max(opened, closed) <= high <= MAX_AMOUNT:
+        return "bad_price"
+    if not (math.isfinite(volume) and volume >= 0):
+        return "bad_size"
+    return ts, opened, high, low, closed, volume
 
 
 def _trades(page: Any) -> list[Trade]:

@@ -1,0 +1,1 @@
+"""Bars of the past: fetched from venues, kept in files, never fetched twice."""

@@ -1,0 +1,51 @@
+"""The port of a venue's past bars."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from algotrade.engine.records import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Candles:
+    """Bars (dtype BAR, by time, on the grid of their interval), and what was left out, by reason.
+
+    A time without a bar is one in which nobody traded, or of which the venue has none: it stays a hole.
+    """
+
+    bars: Records
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+class CandleSource(Protocol):
+    """A venue that has bars."""
+
+    @property
+    def name(self) -> str:
+        """The venue's name."""
+        ...
+
+    @property
+    def intervals(self) -> Mapping[str, int]:
+        """The lengths of bars it has, by name; nanoseconds."""
+        ...
+
+    @property
+    def page(self) -> int:
+        """How many bars it gives at once."""
+        ...
+
+    async def candles(self, symbol: str, interval_ns: int, start_ns: int, end_ns: int) -> Candles:
+        """Fetch the bars that start from one time to before another, no more than a page.
+
+        VenueError where it is away, VenueRefused where it does not give them.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close what is open."""
+        ...

@@ -10,11 +10,13 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
 from joserfc.jwk import ECKey
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,9 +28,12 @@ from algotrade.platform.database import migrate, open_engine
 from algotrade.platform.embedded import embedded_server
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Builder, Platform, serving
+from algotrade.platform.redis import RedisClient, open_redis
 from algotrade.platform.server import GrpcServer
 from algotrade.platform.settings import Settings
 from algotrade.platform.topics import TOPICS
+from algotrade.stack.process import Server, running
+from algotrade.stack.redis import redis as redis_of
 
 Serve = Callable[..., Awaitable[GrpcServer]]
 Connect = Callable[..., grpc.aio.Channel]
@@ -102,6 +107,37 @@ async def bus(database: AsyncEngine, settings: Settings) -> PostgresBus:
     bus = PostgresBus(database, Metrics(), settings.bus_poll_seconds)
     await bus.create_topics(TOPICS)
     return bus
+
+
+@dataclass(frozen=True)
+class RunningRedis:
+    """Redis, and where it is."""
+
+    server: Server
+    url: str
+
+    async def restart(self) -> None:
+        """Kill it and start it again, empty."""
+        await self.server.kill()
+        await self.server.start()
+
+
+@pytest.fixture(scope="session")
+async def running_redis(data_dir: Path) -> AsyncIterator[RunningRedis]:
+    """Run Redis for the session. A test that ends it starts it again."""
+    server, url = redis_of(data_dir / "redis", password="not-a-secret")
+    async with running(server):
+        yield RunningRedis(server, url)
+
+
+@pytest.fixture
+async def redis(running_redis: RunningRedis) -> AsyncIterator[RedisClient]:
+    """Return a client of a Redis with nothing in it."""
+    settings = Settings(redis_url=SecretStr(running_redis.url), redis_timeout_seconds=5)
+    async with open_redis(settings, Metrics()) as client:
+        assert client is not None
+        await client.flushall()
+        yield client
 
 
 @pytest.fixture(scope="session")

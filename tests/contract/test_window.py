@@ -8,14 +8,21 @@ import numpy as np
 import pytest
 
 from algotrade.engine.records import MARKER, TICK, Records
+from algotrade.market_data.redis_windows import RedisWindows
+from algotrade.market_data.tick_log import LoggedTicks
 from algotrade.market_data.window import Head, MemoryWindows, WindowStore
+from algotrade.platform.redis import RedisClient
 
 CAPACITY = 10
+SYMBOLS = ["A", "B"]
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "redis"])
 def windows(request: pytest.FixtureRequest) -> WindowStore:
-    return MemoryWindows(["A", "B"], CAPACITY)
+    if request.param == "memory":
+        return MemoryWindows(SYMBOLS, CAPACITY)
+    client: RedisClient = request.getfixturevalue("redis")
+    return RedisWindows(client, SYMBOLS, CAPACITY, poll_seconds=0.05)
 
 
 def ticks(first: int, last: int) -> Records:
@@ -82,11 +89,34 @@ async def test_ticks_already_there_are_passed_over(windows: WindowStore) -> None
     assert sequences(await windows.newest("A", 99)) == [1, 2, 3, 4, 5, 6, 7]
 
 
+async def test_many_windows_are_added_to_at_once(windows: WindowStore) -> None:
+    assert await windows.append_all({"A": LoggedTicks(1, ticks(1, 3)), "B": LoggedTicks(2, ticks(1, 7))}) == ["A", "B"]
+    assert await windows.append_all({"B": LoggedTicks(2, ticks(8, 9)), "A": LoggedTicks(1, ticks(0, -1))}) == []
+    assert sequences(await windows.newest("A", 99)) == [1, 2, 3]
+    assert await windows.head("B") == Head(sequence=9, oldest=1, epoch=2, event_ns=9000, price=63)
+    with pytest.raises(KeyError):
+        await windows.append_all({"C": LoggedTicks(1, ticks(1, 1))})
+
+
+async def test_a_window_that_is_replaced_forgets_what_it_held(windows: WindowStore) -> None:
+    await windows.append("A", 7, ticks(100, 120))
+    await windows.replace("A", 2, ticks(31, 55))
+    assert sequences(await windows.newest("A", 99)) == list(range(46, 56))
+    assert await windows.head("A") == Head(sequence=55, oldest=46, epoch=2, event_ns=55_000, price=385)
+    await windows.append("A", 2, ticks(56, 56))
+    assert sequences(await windows.newest("A", 2)) == [55, 56]
+    await windows.replace("A", 3, ticks(1, 0))
+    assert (await windows.head("A"), sequences(await windows.newest("A", 9))) == (Head(), [])
+    await windows.append("A", 3, ticks(1, 2))
+    assert sequences(await windows.newest("A", 9)) == [1, 2]
+
+
 async def test_a_hole_is_never_hidden(windows: WindowStore) -> None:
     await windows.append("A", 1, ticks(1, 3))
     await windows.append("A", 2, ticks(6, 8))
     assert sequences(await windows.newest("A", 99)) == [6, 7, 8]
     assert await windows.after("A", 3, 99) is None
+    assert await windows.append_all({"A": LoggedTicks(2, ticks(10, 10))}) == ["A"]
 
 
 async def test_a_marker_leaves_the_last_price(windows: WindowStore) -> None:

@@ -8,11 +8,14 @@ import asyncpg
 import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError
 
 from algotrade.stack.certificates import make_certificates
 from algotrade.stack.kafka import kafka, kafka_server
 from algotrade.stack.postgres import postgres, postgres_server
 from algotrade.stack.process import StackError, running
+from algotrade.stack.redis import redis
 
 
 async def topics(address: str) -> list[str]:
@@ -73,3 +76,26 @@ async def test_postgres_wants_the_password_and_keeps_its_rows(data_dir: Path, en
         connection = await asyncpg.connect(again)
         assert await connection.fetchval("SELECT one FROM kept") == 1
         await connection.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+async def test_redis_wants_the_password_and_keeps_nothing(data_dir: Path, encrypted: bool) -> None:
+    directory = data_dir / f"redis-{encrypted}"
+    certificates = make_certificates(data_dir / "tls") if encrypted else None
+    trust = {"ssl_ca_certs": str(certificates.authority)} if certificates else {}
+    server, url = redis(directory, password="right", certificates=certificates)
+    async with running(server):
+        first = server.pid
+        assert (directory / "redis.conf").stat().st_mode & 0o077 == 0
+        async with Redis.from_url(url, **trust) as client:
+            await client.set("key", "value")
+        async with Redis.from_url(url.replace("right", "wrong"), **trust) as client:
+            with pytest.raises(AuthenticationError):
+                await client.ping()
+        await server.kill()
+        await server.start()
+        async with Redis.from_url(url, **trust) as client:
+            assert await client.get("key") is None
+        last = server.pid
+    assert not psutil.pid_exists(first)
+    assert not psutil.pid_exists(last)

@@ -20,6 +20,7 @@ from algotrade.platform.bars_file import BarFileError
 from algotrade.platform.gateway import Gateway, GatewayError
 from algotrade.platform.gateway.render import Address
 from algotrade.platform.process import Builder, open_platform, serving
+from algotrade.platform.redis import RedisUnusable
 from algotrade.platform.settings import Settings
 from algotrade.strategy.__main__ import build as build_strategy
 
@@ -52,6 +53,8 @@ async def everything(settings: Settings) -> AsyncIterator[Gateway]:
             yield gateway
     except BarFileError as error:
         raise CommandError("bad_replay_file", f"{error} (ALGOTRADE_REPLAY_PATH)") from None
+    except RedisUnusable as error:
+        raise CommandError("redis_unusable", str(error)) from None
     except GatewayError as error:
         log_path = Gateway(settings).log_path
         raise CommandError("gateway_failed", f"{str(error).splitlines()[0]}; {log_path} says why") from None

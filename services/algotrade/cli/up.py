@@ -24,6 +24,7 @@ class Provider(StrEnum):
     """Where ticks can come from."""
 
     COINBASE = "coinbase"
+    FINNHUB = "finnhub"
     REPLAY = "replay"
     SYNTHETIC = "synthetic"
 
@@ -81,8 +82,9 @@ def _symbols(text: str, providers: list[Provider]) -> dict[str, Any]:
     names = tuple(name.strip().upper() for name in text.split(",") if name.strip())
     if not names:
         raise CommandError("bad_symbols", "--symbols: no symbol is named")
-    if Provider.COINBASE in providers:
-        return {"coinbase_symbols": names}
+    for venue in (Provider.COINBASE, Provider.FINNHUB):
+        if venue in providers:
+            return {f"{venue.value}_symbols": names}
     if providers != [Provider.REPLAY]:
         return {"synthetic_symbols": names}
     if len(names) > 1:
@@ -92,7 +94,8 @@ def _symbols(text: str, providers: list[Provider]) -> dict[str, Any]:
 
 def _sentence(error: Mapping[str, Any]) -> str:
     setting = ".".join(str(part) for part in error["loc"])
-    return f"ALGOTRADE_{setting.upper()}: {error['msg']}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"ALGOTRADE_{setting.upper()}: {message}" if setting else message
 
 
 async def _run(settings: Settings, seconds: float | None, *, demo: bool, as_json: bool) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 
 from algotrade.market_data.bars import BarSource
 from algotrade.market_data.demand import Demand
+from algotrade.market_data.fallback import open_windows
 from algotrade.market_data.feed import Feed, FeedSymbol
 from algotrade.market_data.follow import Follower
 from algotrade.market_data.ingest import Ingest
@@ -21,9 +22,9 @@ from algotrade.market_data.resize import WindowSizes
 from algotrade.market_data.servicer import MarketDataServicer
 from algotrade.market_data.store import SubscriptionStore
 from algotrade.market_data.synthetic import SyntheticFeed
-from algotrade.market_data.venues.build import coinbase_feed
+from algotrade.market_data.venues.build import coinbase_feed, finnhub_feed
 from algotrade.market_data.venues.feed import VenueFeed
-from algotrade.market_data.window import MemoryWindows
+from algotrade.market_data.window import WindowStore
 from algotrade.platform import limits
 from algotrade.platform.background import end
 from algotrade.platform.bus import Bus
@@ -74,6 +75,8 @@ async def feeds_of(settings: Settings, clock: Clock, metrics: Metrics, replay_ga
         )
     if "coinbase" in settings.market_providers:
         feeds.append(coinbase_feed(settings, clock, metrics))
+    if "finnhub" in settings.market_providers:
+        feeds.append(finnhub_feed(settings, clock, metrics))
     return feeds
 
 
@@ -86,11 +89,51 @@ async def build(
     if feeds is None:
         feeds = await feeds_of(settings, clock, platform.metrics, replay_gate)
     symbols = _symbols(feeds)
-    venues = [feed for feed in feeds if isinstance(feed, VenueFeed)]
+    spared = platform.aids | {feed.venue: feed.probe for feed in feeds if isinstance(feed, VenueFeed)}
     subscriptions = PostgresSubscriptions(platform.database, platform.bus)
-    windows = MemoryWindows(list(symbols), settings.window_ticks, await subscriptions.sizes())
     demand = Demand(name for name, symbol in symbols.items() if symbol.on_demand)
-    ingest = Ingest(
+    async with open_windows(platform, list(symbols), await subscriptions.sizes()) as windows:
+        ingest = _ingest(platform, feeds, windows, demand, clock)
+        follower = Follower(
+            windows,
+            platform.bus,
+            clock,
+            metrics=platform.metrics,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            lag_ticks=settings.stream_lag_ticks,
+            lag_seconds=settings.stream_lag_seconds,
+        )
+        servicer = MarketDataServicer(
+            symbols,
+            windows,
+            follower,
+            BarSource(windows, follower, clock, heartbeat_seconds=settings.heartbeat_seconds),
+            WindowSizes(list(symbols), windows, subscriptions, platform.bus),
+            subscriptions,
+            ingest.state,
+            clock,
+        )
+        await ingest.open()
+        running = asyncio.create_task(_run(ingest, demand, subscriptions, platform.bus), name="ingest")
+        running.add_done_callback(_report)
+
+        async def probe_feeds() -> None:
+            if running.done() and not running.cancelled() and running.exception() is not None:
+                raise FeedsDown(str(running.exception()))
+
+        try:
+            yield Mount(
+                pb.DESCRIPTOR.services_by_name["MarketDataService"],
+                lambda server: pb_grpc.add_MarketDataServiceServicer_to_server(servicer, server),
+                {"database": platform.database_probe, "feeds": probe_feeds} | spared,
+                frozenset(spared),
+            )
+        finally:
+            await end(running)
+
+
+def _ingest(platform: Platform, feeds: Sequence[Feed], windows: WindowStore, demand: Demand, clock: Clock) -> Ingest:
+    return Ingest(
         feeds,
         database=platform.database,
         bus=platform.bus,
@@ -99,45 +142,9 @@ async def build(
         demand=demand,
         clock=clock,
         metrics=platform.metrics,
-        marker_seconds=settings.marker_interval_seconds,
-        marker_grace_seconds=settings.marker_grace_seconds,
+        marker_seconds=platform.settings.marker_interval_seconds,
+        marker_grace_seconds=platform.settings.marker_grace_seconds,
     )
-    follower = Follower(
-        windows,
-        platform.bus,
-        clock,
-        metrics=platform.metrics,
-        heartbeat_seconds=settings.heartbeat_seconds,
-        lag_ticks=settings.stream_lag_ticks,
-        lag_seconds=settings.stream_lag_seconds,
-    )
-    servicer = MarketDataServicer(
-        symbols,
-        windows,
-        follower,
-        BarSource(windows, follower, clock, heartbeat_seconds=settings.heartbeat_seconds),
-        WindowSizes(list(symbols), windows, subscriptions, platform.bus),
-        subscriptions,
-        ingest.state,
-        clock,
-    )
-    await ingest.open()
-    running = asyncio.create_task(_run(ingest, demand, subscriptions, platform.bus), name="ingest")
-    running.add_done_callback(_report)
-
-    async def probe_feeds() -> None:
-        if running.done() and not running.cancelled() and running.exception() is not None:
-            raise FeedsDown(str(running.exception()))
-
-    try:
-        yield Mount(
-            pb.DESCRIPTOR.services_by_name["MarketDataService"],
-            lambda server: pb_grpc.add_MarketDataServiceServicer_to_server(servicer, server),
-            {"database": platform.database_probe, "feeds": probe_feeds} | {one.venue: one.probe for one in venues},
-            frozenset(one.venue for one in venues),
-        )
-    finally:
-        await end(running)
 
 
 async def _run(ingest: Ingest, demand: Demand, subscriptions: SubscriptionStore, bus: Bus) -> None:

@@ -22,8 +22,8 @@ from algotrade.market_data.aggregate import SymbolAggregate
 from algotrade.market_data.demand import Demand
 from algotrade.market_data.feed import Feed, FeedChange, FeedItem, FeedState, FeedSymbol, FeedTicks, FeedTime, Resume
 from algotrade.market_data.store import Advance, LeaseStore
-from algotrade.market_data.tick_log import newest_ticks
-from algotrade.market_data.window import WindowStore
+from algotrade.market_data.tick_log import LoggedTicks
+from algotrade.market_data.window import WindowStore, fill
 from algotrade.platform import failpoints, limits
 from algotrade.platform.bus import Message, Receipt, TransactionalBus
 from algotrade.platform.clock import SECOND_NS, Clock
@@ -113,8 +113,7 @@ class Ingest:
         resumes = await self._leases.take(list(owners))
         for name, (symbol, feed) in owners.items():
             resume = resumes[name]
-            for logged in await newest_ticks(self._bus, name, await self._windows.capacity(name)):
-                await self._windows.append(name, logged.epoch, logged.ticks)
+            await fill(self._windows, self._bus, name)
             source = _Source(symbol, feed, SymbolAggregate(resume, symbol.band), resume, resume.state, resume.state)
             self._sources[name] = source
             if not symbol.tells:  # the feed before it may have left it in another state
@@ -258,15 +257,16 @@ class Ingest:
                 receipt = await self._commit(messages, advances)
         if receipt is not None:
             self._bus.announce(receipt)
+        batches: dict[str, LoggedTicks] = {}
         for name, parts in numbered.items():
             self._sources[name].logged_state = advances[name].after.state
-            for ticks in parts:
-                if isinstance(ticks, FeedStateChange):
-                    continue
-                await self._windows.append(name, advances[name].after.epoch, ticks)
-                markers = int(np.count_nonzero(ticks["flags"] & MARKER))
-                self._metrics.markers.labels(name).inc(markers)
-                self._metrics.ticks.labels(name).inc(len(ticks) - markers)
+            if ticks := [part for part in parts if not isinstance(part, FeedStateChange)]:
+                batches[name] = LoggedTicks(advances[name].after.epoch, np.concatenate(ticks))
+        await self._windows.append_all(batches)
+        for name, batch in batches.items():
+            markers = int(np.count_nonzero(batch.ticks["flags"] & MARKER))
+            self._metrics.markers.labels(name).inc(markers)
+            self._metrics.ticks.labels(name).inc(len(batch.ticks) - markers)
 
     async def _commit(self, messages: Sequence[Message], advances: Mapping[str, Advance]) -> Receipt | None:
         async with self._database.begin() as connection:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from algotrade.engine.records import TICK, Records
+from algotrade.market_data.tick_log import LoggedTicks, newest_ticks
+from algotrade.platform.bus import Bus
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,26 @@ class Head:
     event_ns: int = 0
     price: int = 0  # of the last tick that has one, in units of 1e-8
 
+    def moved(self, epoch: int, ticks: Records, oldest: int) -> Head:
+        """Return where it stands after more ticks, one at least."""
+        priced = ticks["price"][ticks["price"] > 0]
+        price = int(priced[-1]) if len(priced) else self.price
+        return Head(int(ticks["seq"][-1]), oldest, epoch, int(ticks["ts"][-1]), price)
+
 
 class WindowStore(Protocol):
     """The port. Symbols are as they were announced; KeyError for any other."""
 
     async def append(self, symbol: str, epoch: int, ticks: Records) -> None:
         """Add numbered ticks (dtype TICK) that follow those there; ones already there are passed over."""
+        ...
+
+    async def append_all(self, batches: Mapping[str, LoggedTicks]) -> list[str]:
+        """Append to many windows at once; return those that began anew: what they held did not lead up to this."""
+        ...
+
+    async def replace(self, symbol: str, epoch: int, ticks: Records) -> None:
+        """Hold these consecutive ticks, the newest of them, and nothing else; of none, nothing."""
         ...
 
     async def capacity(self, symbol: str) -> int:
@@ -56,6 +72,39 @@ class WindowStore(Protocol):
     async def wait(self, symbol: str, sequence: int, seconds: float) -> bool:
         """Wait until the head is past a sequence; False if it is not after so long."""
         ...
+
+
+class Arrivals:
+    """How far each symbol's feed is known to be, and who waits for it to go further."""
+
+    def __init__(self, symbols: Iterable[str]) -> None:
+        """Begin with nothing known."""
+        self._known = dict.fromkeys(symbols, 0)
+        self._changed = {symbol: asyncio.Event() for symbol in self._known}
+
+    def tell(self, symbol: str, sequence: int) -> None:
+        """Say that a feed is this far."""
+        self._known[symbol] = sequence
+        self._changed[symbol].set()
+        self._changed[symbol] = asyncio.Event()
+
+    async def wait(
+        self, symbol: str, sequence: int, seconds: float, look: Callable[[], Awaitable[Head]], every: float
+    ) -> bool:
+        """Wait until a feed is past a sequence, which is told, or found by a look every so many seconds."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self._known[symbol] <= sequence:
+            left = end - loop.time()
+            try:
+                async with asyncio.timeout(min(left, every)):
+                    await self._changed[symbol].wait()
+            except TimeoutError:
+                if (found := (await look()).sequence) > self._known[symbol]:
+                    self.tell(symbol, found)
+                elif left <= every:
+                    return False
+        return True
 
 
 @dataclass(slots=True)
@@ -99,12 +148,25 @@ class MemoryWindows:
         window.buffer[window.end : window.end + len(fresh)] = fresh
         window.end += len(fresh)
         window.start = max(window.start, window.end - capacity)
-        priced = ticks["price"][ticks["price"] > 0]
-        price = int(priced[-1]) if len(priced) else window.head.price
-        oldest = int(window.ticks["seq"][0])
-        window.head = Head(int(ticks["seq"][-1]), oldest, epoch, int(ticks["ts"][-1]), price)
+        window.head = window.head.moved(epoch, ticks, int(window.ticks["seq"][0]))
         window.changed.set()
         window.changed = asyncio.Event()
+
+    async def append_all(self, batches: Mapping[str, LoggedTicks]) -> list[str]:
+        """Append one after another."""
+        anew = []
+        for symbol, batch in batches.items():
+            before = self._windows[symbol].head.sequence
+            await self.append(symbol, batch.epoch, batch.ticks)
+            if len(batch.ticks) and (not before or int(batch.ticks["seq"][0]) > before + 1):
+                anew.append(symbol)
+        return anew
+
+    async def replace(self, symbol: str, epoch: int, ticks: Records) -> None:
+        """Hold these consecutive ticks, the newest of them, and nothing else; of none, nothing."""
+        window = self._windows[symbol]
+        window.start, window.end, window.head = 0, 0, Head()
+        await self.append(symbol, epoch, ticks)
 
     async def capacity(self, symbol: str) -> int:
         """Return how many ticks are kept at most."""
@@ -156,3 +218,12 @@ class MemoryWindows:
         except TimeoutError:
             return False
         return True
+
+
+async def fill(windows: WindowStore, bus: Bus, symbol: str) -> None:
+    """Make a window hold the end of a symbol's log, whatever it held."""
+    logged = await newest_ticks(bus, symbol, await windows.capacity(symbol))
+    ticks = np.concatenate([np.zeros(0, TICK), *(batch.ticks for batch in logged)])
+    holes = np.flatnonzero(np.diff(ticks["seq"]) != 1)  # where the log has lost some, what is older is of no use
+    ticks = ticks[holes[-1] + 1 :] if len(holes) else ticks
+    await windows.replace(symbol, logged[-1].epoch if logged else 0, ticks)

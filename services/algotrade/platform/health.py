@@ -124,7 +124,7 @@ async def _dependency(name: str, probe: Probe, *, spared: bool) -> pb.Dependency
         detail = f"no answer in {PROBE_SECONDS:g} s"
     except Exception as error:
         detail = type(error).__name__
-        log.debug("health.probe_failed", dependency=name, exc_info=error)
+        log.debug("health.probe_failed", dependency=name, error=repr(error))
     latency = Duration()
     latency.FromMicroseconds(round((time.perf_counter() - begin) * 1e6))
     bad = pb.HEALTH_STATUS_DEGRADED if spared else pb.HEALTH_STATUS_UNHEALTHY

@@ -33,6 +33,7 @@ TAIL_RECORDS: Final = 512  # kept in memory a partition, so that readers at the 
 MAX_STREAMS_PER_USER: Final = 1_000  # open at once, a process
 MAX_TICKS_A_RECORD: Final = 256
 MAX_TICKS_A_MESSAGE: Final = 256
+MAX_TICKS_AN_ENTRY: Final = 64  # of a window's stream in Redis
 MAX_TICKS_A_WINDOW: Final = 100_000
 MAX_TICKS_ALL_WINDOWS: Final = 10_000_000  # a process
 MAX_WINDOW_REPLY_TICKS: Final = 10_000
@@ -48,6 +49,9 @@ BARS_A_CHUNK: Final = 1_500  # of a file in the cache of history: five pages of 
 MAX_HISTORY_BARS: Final = 5_000_000  # that one download may ask for
 MAX_BACKFILL_PAGES: Final = 20  # of a thousand trades, for one hole
 MAX_RETRY_AFTER_SECONDS: Final = 300.0  # a venue that asks to be left alone for longer is asked again
+
+# Redis
+MAX_REDIS_CONNECTIONS: Final = 50  # a process, to each server
 
 # Accounts
 MAX_SUBSCRIPTIONS: Final = 200  # a user

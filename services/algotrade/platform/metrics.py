@@ -58,6 +58,10 @@ class Metrics:
             "algotrade_bus_reads_total", "Reads, by where they were answered.", "topic", "source"
         )
         self.bus_read_seconds = self._seconds("algotrade_bus_read_seconds", "Time of a read from the table.", "topic")
+        self.redis_errors = self._counter(
+            "algotrade_redis_errors_total", "Times that Redis was given up, by what it was used for.", "use"
+        )
+        self.redis_memory = self._gauge("algotrade_redis_memory_bytes", "Memory that Redis uses, all servers together.")
         self.outbox_seconds = self._gauge("algotrade_outbox_oldest_seconds", "Age of the oldest message not yet sent.")
 
     def _market(self) -> None:
@@ -68,6 +72,9 @@ class Metrics:
         self.markers = self._counter("algotrade_market_markers_total", "Time markers logged.", "symbol")
         self.window_reads = self._counter(
             "algotrade_window_reads_total", "Reads of ticks, by whether the window had them.", "result"
+        )
+        self.window_rebuilds = self._counter(
+            "algotrade_window_rebuilds_total", "Windows that Redis had lost, filled again from the log."
         )
         self.stream_lag_ticks = self._histogram(
             "algotrade_stream_lag_ticks", "How far behind the newest tick a stream was when it read.", _TICKS

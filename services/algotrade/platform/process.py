@@ -28,6 +28,8 @@ from algotrade.platform.mesh import Channels, elsewhere
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.pages import read_pages
 from algotrade.platform.published_keys import PublishedKeys
+from algotrade.platform.redis import RedisClient, open_redis
+from algotrade.platform.redis import probe as probe_redis
 from algotrade.platform.revocations import Revocations
 from algotrade.platform.server import GrpcServer, Mount, Probe
 from algotrade.platform.settings import Settings
@@ -51,6 +53,7 @@ class Platform:
     bus: TransactionalBus
     key: ECKey | None  # signs tokens; None where identity is another process
     published: PublishedKeys | None = None  # … and its public keys
+    redis: RedisClient | None = None
 
     @property
     def signer(self) -> TokenSigner:
@@ -88,6 +91,11 @@ class Platform:
         """Raises while the database is away."""
         return partial(ping, self.database)
 
+    @property
+    def aids(self) -> dict[str, Probe]:
+        """What services use where there is one and can do without; by name, raises while it is away."""
+        return {} if self.redis is None else {"redis": partial(probe_redis, self.redis, self.metrics)}
+
     def _seconds(self) -> float:
         return self.clock.now_ns() / 1e9
 
@@ -97,10 +105,10 @@ Builder = Callable[[Platform], AbstractAsyncContextManager[Mount]]
 
 @asynccontextmanager
 async def open_platform(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
-    """Open the database and the bus, read or make the signing key; close all of it at the end."""
+    """Open Redis, the database and the bus, read or make the signing key; close all of it at the end."""
     failpoints.arm(settings.failpoint)
     metrics = Metrics()
-    async with open_database(settings, metrics) as database:
+    async with open_redis(settings, metrics) as redis, open_database(settings, metrics) as database:
         bus = PostgresBus(database, metrics, settings.bus_poll_seconds)
         await bus.create_topics(TOPICS)
         async with AsyncExitStack() as stack:
@@ -111,7 +119,7 @@ async def open_platform(settings: Settings, clock: Clock | None = None) -> Async
                 await stack.enter_async_context(published.kept_fresh(settings.jwks_refresh_seconds))
             else:
                 key = await asyncio.to_thread(load_or_create_key, settings.private_keys / "access-token.pem")
-            yield Platform(settings, clock or SystemClock(), metrics, database, bus, key, published)
+            yield Platform(settings, clock or SystemClock(), metrics, database, bus, key, published, redis)
 
 
 @asynccontextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from algotrade.platform import failpoints, limits
@@ -75,6 +75,14 @@ class Settings(BaseSettings):
     idle_in_transaction_seconds: Seconds = 2.0  # so that a frozen writer cannot hold a lock for long
     statement_timeout_seconds: Seconds = 60.0
 
+    # Redis: redis:// or rediss:// (TLS) with its password; without one windows and caches are in memory. It is never
+    # more than a copy: while it is away, whoever uses it goes on without.
+    redis_url: SecretStr | None = None
+    redis_ca: Path | None = None  # rediss://: the authority to trust, in PEM; without one, those of the system
+    redis_cluster: bool = False  # the URL is one of the nodes of a Redis Cluster
+    redis_timeout_seconds: Seconds = 1.0  # an answer that takes longer is not waited for
+    redis_retry_seconds: Seconds = 1.0  # one that is away is tried again so often
+
     # Tokens
     token_issuer: str = "algotrade"  # noqa: S105
     token_audience: str = "algotrade-api"  # noqa: S105
@@ -101,12 +109,16 @@ class Settings(BaseSettings):
     bus_trim_seconds: Seconds = 30.0
 
     # Market data
-    market_providers: tuple[Literal["synthetic", "replay", "coinbase"], ...] = ("synthetic", "replay")
+    market_providers: tuple[Literal["synthetic", "replay", "coinbase", "finnhub"], ...] = ("synthetic", "replay")
     coinbase_symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
     coinbase_on_demand_symbols: tuple[str, ...] = ()
     coinbase_api: Literal["exchange", "advanced"] = "exchange"
     coinbase_ws_url: str | None = None  # other than the venue's own
     coinbase_rest_url: str | None = None
+    finnhub_token: SecretStr | None = None
+    finnhub_symbols: tuple[str, ...] = ("AAPL",)  # or OURS=THEIRS, such as BTC-USDT=BINANCE:BTCUSDT
+    finnhub_ws_url: str | None = None
+    finnhub_silence_seconds: Seconds = 150.0  # it pings every minute or two
     price_band_percent: Annotated[float, Field(ge=0)] = 25.0  # a venue's lone price further from the last is left out
     venue_silence_seconds: Seconds = 10.0  # a connection on which nothing arrives for so long is dead
     venue_stale_seconds: Seconds = 60.0  # a symbol without a trade for so long is stale
@@ -173,7 +185,24 @@ class Settings(BaseSettings):
             failpoints.Failpoint.parse(value)
         return value
 
-    @field_validator("coinbase_ws_url", "coinbase_rest_url")
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        """Of the URL's parts only the scheme is repeated: the rest holds the password."""
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            if url.scheme not in {"redis", "rediss"} or not url.hostname:
+                raise ValueError("must be redis://:password@host:port/0, or rediss:// for TLS")
+        return value
+
+    @model_validator(mode="after")
+    def _key_at_hand(self) -> Self:
+        """A venue that wants a key is not asked without one."""
+        if "finnhub" in self.market_providers and self.finnhub_token is None:
+            raise ValueError("ALGOTRADE_FINNHUB_TOKEN is not set: the provider finnhub wants a key")
+        return self
+
+    @field_validator("coinbase_ws_url", "coinbase_rest_url", "finnhub_ws_url")
     @classmethod
     def _secret_on_the_way(cls, value: str | None) -> str | None:
         """What is traded on comes encrypted, but from this machine itself."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from market_data.venues.fake_coinbase import FakeCoinbase
+from market_data.venues.readers import counted, reading
 
 from algotrade.engine.records import BUYER, SELLER
-from algotrade.market_data.feed import FeedChange, FeedState, FeedTicks, FeedTime, Resume
+from algotrade.market_data.feed import FeedState, Resume
 from algotrade.market_data.venues.build import coinbase_feed
 from algotrade.market_data.venues.feed import VenueAway, VenueFeed
 from algotrade.market_data.venues.venue import VenueRefused
@@ -23,33 +22,6 @@ from algotrade.platform.settings import Settings
 
 A, B = "BTC-USD", "ETH-USD"
 PATIENT = 30.0
-
-
-@dataclasses.dataclass
-class Reader:
-    """What one symbol's feed has said so far."""
-
-    numbers: list[int] = dataclasses.field(default_factory=list)
-    sides: list[int] = dataclasses.field(default_factory=list)
-    states: list[FeedState] = dataclasses.field(default_factory=list)
-    details: list[str] = dataclasses.field(default_factory=list)
-    times: list[int] = dataclasses.field(default_factory=list)
-    ended: bool = False
-    changed: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not true():
-                self.changed.clear()
-                await self.changed.wait()
-
-    async def has(self, *numbers: int) -> None:
-        await self.until(lambda: len(self.numbers) >= len(numbers))
-        assert self.numbers == list(numbers)
-
-    async def becomes(self, *states: str) -> None:
-        await self.until(lambda: len(self.states) >= len(states))
-        assert [state.name for state in self.states] == list(states)
 
 
 @pytest.fixture(params=["exchange", "advanced"])
@@ -73,41 +45,10 @@ def feed_of(venue: FakeCoinbase, metrics: Metrics | None = None, **changes: Any)
     return coinbase_feed(Settings(**given | changes), SystemClock(), metrics or Metrics())
 
 
-@asynccontextmanager
-async def reading(feed: VenueFeed, symbol: str = A, resume: Resume | None = None) -> AsyncIterator[Reader]:
-    reader = Reader()
-    task = asyncio.create_task(_read(feed, symbol, resume or Resume(epoch=1), reader))
-    try:
-        yield reader
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _read(feed: VenueFeed, symbol: str, resume: Resume, reader: Reader) -> None:
-    async with aclosing(feed.run(symbol, resume)) as items:
-        async for item in items:
-            if isinstance(item, FeedTicks):
-                reader.numbers += [int(number) for number in item.trade_ids or ()]
-                reader.sides += item.ticks["flags"].tolist()
-            elif isinstance(item, FeedChange):
-                reader.states.append(item.state)
-                reader.details.append(item.detail)
-            elif isinstance(item, FeedTime):
-                reader.times.append(item.ts)
-            reader.changed.set()
-    reader.ended = True
-    reader.changed.set()
-
-
-def counted(metrics: Metrics, name: str, **labels: str) -> float:
-    return metrics.registry.get_sample_value(f"algotrade_venue_{name}", {"venue": "coinbase"} | labels) or 0.0
-
-
 async def test_trades_come_with_the_takers_side_and_the_past_is_no_news(venue: FakeCoinbase) -> None:
     venue.happen(A)
     venue.happen(A)
-    async with reading(feed_of(venue)) as reader:
+    async with reading(feed_of(venue), A) as reader:
         await venue.subscribed()
         first = await venue.trade(A, "100", "1", "sell")
         second = await venue.trade(A, "99", "2", "buy")
@@ -136,7 +77,7 @@ async def test_one_connection_serves_all_symbols_and_closes_with_the_last(venue:
 
 async def test_repeats_and_disorder_come_out_once_and_in_order(venue: FakeCoinbase) -> None:
     metrics = Metrics()
-    async with reading(feed_of(venue, metrics, venue_patience_seconds=PATIENT)) as reader:
+    async with reading(feed_of(venue, metrics, venue_patience_seconds=PATIENT), A) as reader:
         await venue.subscribed()
         first = await venue.trade(A)
         made = [venue.happen(A) for _ in range(4)]
@@ -144,12 +85,12 @@ async def test_repeats_and_disorder_come_out_once_and_in_order(venue: FakeCoinba
             await venue.tell(A, made[index])
         await reader.has(*range(first, first + 5))
     assert reader.states == []
-    assert counted(metrics, "rejected_total", reason="duplicates") == 2
+    assert counted(metrics, "coinbase", "rejected_total", reason="duplicates") == 2
 
 
 async def test_a_trade_that_never_came_is_fetched(venue: FakeCoinbase) -> None:
     metrics = Metrics()
-    async with reading(feed_of(venue, metrics)) as reader:
+    async with reading(feed_of(venue, metrics), A) as reader:
         await venue.subscribed()
         first = await venue.trade(A)
         venue.happen(A)
@@ -157,12 +98,12 @@ async def test_a_trade_that_never_came_is_fetched(venue: FakeCoinbase) -> None:
         await venue.trade(A)
         await reader.becomes("GAP", "LIVE")
         await reader.has(*range(first, first + 4))
-    assert counted(metrics, "events_total", event="gaps") == 1
-    assert counted(metrics, "events_total", event="backfilled") >= 2
+    assert counted(metrics, "coinbase", "events_total", event="gaps") == 1
+    assert counted(metrics, "coinbase", "events_total", event="backfilled") >= 2
 
 
 async def test_a_lost_frame_is_noticed_without_a_later_trade(venue: FakeCoinbase) -> None:
-    async with reading(feed_of(venue)) as reader:
+    async with reading(feed_of(venue), A) as reader:
         await venue.subscribed()
         first = await venue.trade(A)
         venue.happen(A)
@@ -174,7 +115,7 @@ async def test_a_lost_frame_is_noticed_without_a_later_trade(venue: FakeCoinbase
 @pytest.mark.parametrize("how", ["cut", "close"])
 async def test_a_broken_connection_loses_nothing(venue: FakeCoinbase, how: str) -> None:
     metrics = Metrics()
-    async with reading(feed_of(venue, metrics)) as reader:
+    async with reading(feed_of(venue, metrics), A) as reader:
         await venue.subscribed()
         first = await venue.trade(A)
         await reader.has(first)
@@ -186,12 +127,12 @@ async def test_a_broken_connection_loses_nothing(venue: FakeCoinbase, how: str) 
             await reader.becomes(*["GAP", "LIVE"] * (turn + 1))
             await venue.trade(A)
             await reader.has(*range(first, missed[-1] + 2))
-    assert counted(metrics, "disconnects_total", cause="closed") == 2
+    assert counted(metrics, "coinbase", "disconnects_total", cause="closed") == 2
 
 
 async def test_more_was_missed_than_a_page_holds(venue: FakeCoinbase) -> None:
     venue.page = 7
-    async with reading(feed_of(venue)) as reader:
+    async with reading(feed_of(venue), A) as reader:
         await venue.subscribed()
         first = await venue.trade(A, time="2024-05-01T12:00:00Z")
         await reader.has(first)
@@ -214,7 +155,7 @@ async def test_after_a_restart_it_goes_on_with_the_next_trade(venue: FakeCoinbas
 
 async def test_silence_without_an_end_is_taken_for_the_end(venue: FakeCoinbase) -> None:
     metrics = Metrics()
-    async with reading(feed_of(venue, metrics, venue_silence_seconds=0.3)) as reader:
+    async with reading(feed_of(venue, metrics, venue_silence_seconds=0.3), A) as reader:
         await venue.subscribed()
         first = await venue.trade(A)
         await reader.has(first)
@@ -223,12 +164,12 @@ async def test_silence_without_an_end_is_taken_for_the_end(venue: FakeCoinbase) 
         await reader.until(lambda: missed in reader.numbers)
     assert reader.numbers == [first, missed]
     assert reader.details[0].startswith("silent")
-    assert counted(metrics, "disconnects_total", cause="silent") >= 1
+    assert counted(metrics, "coinbase", "disconnects_total", cause="silent") >= 1
 
 
 async def test_garbage_is_counted_and_passed_over(venue: FakeCoinbase) -> None:
     metrics = Metrics()
-    async with reading(feed_of(venue, metrics)) as reader:
+    async with reading(feed_of(venue, metrics), A) as reader:
         await venue.subscribed()
         first = await venue.trade(A)
         for garbage in ("{", "[]", '{"type":"match"}', '{"channel":"market_trades"}', "\u0000"):
@@ -239,17 +180,17 @@ async def test_garbage_is_counted_and_passed_over(venue: FakeCoinbase) -> None:
         await venue.trade(A, time="0001-01-01T00:00:00.000000Z")
         last = await venue.trade(A)
         await reader.has(first, last)
-    assert counted(metrics, "rejected_total", reason="bad_frame") >= 4
-    assert counted(metrics, "rejected_total", reason="complaint") == 1
+    assert counted(metrics, "coinbase", "rejected_total", reason="bad_frame") >= 4
+    assert counted(metrics, "coinbase", "rejected_total", reason="complaint") == 1
     for reason in ("bad_size", "bad_price", "bad_time"):
-        assert counted(metrics, "rejected_total", reason=reason) == 1
+        assert counted(metrics, "coinbase", "rejected_total", reason=reason) == 1
     assert venue.tries == 1
 
 
 async def test_too_many_requests_are_waited_for_at_the_door_and_over_rest(venue: FakeCoinbase) -> None:
     metrics = Metrics()
     venue.handshakes += [429, 503]
-    async with reading(feed_of(venue, metrics)) as reader:
+    async with reading(feed_of(venue, metrics), A) as reader:
         await venue.subscribed()
         assert venue.tries == 3
         first = await venue.trade(A)
@@ -258,13 +199,13 @@ async def test_too_many_requests_are_waited_for_at_the_door_and_over_rest(venue:
         last = await venue.trade(A)
         await reader.has(first, first + 1, last)
     assert len(venue.requests) == 3
-    assert counted(metrics, "disconnects_total", cause="status 429") == 1
+    assert counted(metrics, "coinbase", "disconnects_total", cause="status 429") == 1
 
 
 async def test_a_refusal_ends_the_feed_and_says_so(venue: FakeCoinbase) -> None:
     venue.handshakes += [401]
     feed = feed_of(venue)
-    async with reading(feed) as reader:
+    async with reading(feed, A) as reader:
         await reader.until(lambda: reader.ended)
     assert reader.states == [FeedState.STALE]
     assert "401" in reader.details[0]
@@ -276,7 +217,7 @@ async def test_a_refusal_ends_the_feed_and_says_so(venue: FakeCoinbase) -> None:
 async def test_a_venue_that_takes_connections_and_drops_them_is_asked_less_and_less_often(venue: FakeCoinbase) -> None:
     venue.happen(A)
     feed = feed_of(venue, venue_most_backoff_seconds=10.0)
-    async with reading(feed):
+    async with reading(feed, A):
         for times in range(1, 4):
             await venue.subscribed(times)
             assert feed._connection._backoff.failures == times - 1, "an acknowledgement and a snapshot prove nothing"
@@ -290,7 +231,7 @@ async def test_a_venue_that_takes_connections_and_drops_them_is_asked_less_and_l
 
 
 async def test_it_is_stale_when_nobody_trades_and_live_with_the_next_trade(venue: FakeCoinbase) -> None:
-    async with reading(feed_of(venue, venue_stale_seconds=0.3)) as reader:
+    async with reading(feed_of(venue, venue_stale_seconds=0.3), A) as reader:
         await venue.subscribed()
         first = await venue.trade(A)
         await reader.becomes("STALE")
@@ -306,7 +247,7 @@ async def test_it_tells_whether_it_is_there(venue: FakeCoinbase) -> None:
     feed = feed_of(venue)
     await feed.probe()
     venue.handshakes += [503] * 3
-    async with reading(feed) as reader:
+    async with reading(feed, A) as reader:
         await venue.until(lambda: venue.tries > 0)
         with pytest.raises(VenueAway):
             await feed.probe()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -11,18 +12,22 @@ from algotrade.market_data.venues.coinbase import ADVANCED_WS, EXCHANGE_WS, Adva
 from algotrade.market_data.venues.coinbase_rest import ADVANCED_REST, EXCHANGE_REST, AdvancedTrades, ExchangeTrades
 from algotrade.market_data.venues.connection import ConnectionRules
 from algotrade.market_data.venues.feed import VenueFeed
+from algotrade.market_data.venues.finnhub import FINNHUB_WS, FinnhubDialect
+from algotrade.market_data.venues.loose_tape import LooseTape
 from algotrade.market_data.venues.rest import Rest
-from algotrade.market_data.venues.tape import TapeRules
+from algotrade.market_data.venues.tape import Tape, TapeRules
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.settings import Settings
 
 COINBASE: Final = "coinbase"
+FINNHUB: Final = "finnhub"
 
 
 def coinbase_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed:
     """Make the feed of Coinbase: of its Exchange, or of Advanced Trade."""
     exchange = settings.coinbase_api == "exchange"
+    rules = tape_rules(settings)
     ws_url = settings.coinbase_ws_url or (EXCHANGE_WS if exchange else ADVANCED_WS)
     rest = Rest(settings.coinbase_rest_url or (EXCHANGE_REST if exchange else ADVANCED_REST))
     return VenueFeed(
@@ -33,7 +38,25 @@ def coinbase_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFe
         clock,
         metrics,
         connection=connection_rules(settings),
-        tape=tape_rules(settings),
+        tape=lambda resume, now_ns: Tape(resume, rules, now_ns),
+    )
+
+
+def finnhub_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed:
+    """Make the feed of Finnhub. A symbol is its own name there, or ``OURS=THEIRS``."""
+    pairs = [name.partition("=") for name in settings.finnhub_symbols]
+    names = {ours: theirs or ours for ours, _, theirs in pairs}
+    token = settings.finnhub_token.get_secret_value() if settings.finnhub_token else ""
+    rules = tape_rules(settings)
+    return VenueFeed(
+        FINNHUB,
+        _symbols(FINNHUB, settings, list(names), ()),
+        partial(FinnhubDialect, token, names, settings.finnhub_ws_url or FINNHUB_WS),
+        None,
+        clock,
+        metrics,
+        connection=replace(connection_rules(settings), silence_seconds=settings.finnhub_silence_seconds),
+        tape=lambda resume, now_ns: LooseTape(resume, rules, now_ns),
     )
 
 

@@ -8,6 +8,7 @@ refused once is refused again. A connection on which nothing at all arrives for 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,6 +31,8 @@ log = logger(__name__)
 
 OPEN_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
+_QUIET: Final = logging.getLogger("algotrade.venue.websocket")  # it would tell of URLs, which hold tokens
+_QUIET.setLevel(logging.WARNING)
 _REFUSED: Final = frozenset({401, 403})
 
 
@@ -174,6 +177,7 @@ async def _opened(url: str) -> ClientConnection:
             url,
             open_timeout=OPEN_SECONDS,
             close_timeout=CLOSE_SECONDS,
+            logger=_QUIET,
             max_size=limits.MAX_VENUE_FRAME_BYTES,
             compression=None,  # trades are short: the time it takes is worth more than the bytes
             proxy=None if local else True,
@@ -185,8 +189,8 @@ async def _opened(url: str) -> ClientConnection:
         raise VenueError(
             f"status {code}: at the handshake", _seconds(error.response.headers.get("Retry-After"))
         ) from error
-    except InvalidURI as error:
-        raise VenueRefused(str(error)) from None
+    except InvalidURI:
+        raise VenueRefused("its URL is none") from None  # which may hold a token
     except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
         raise VenueError(f"unreachable: {type(error).__name__}") from error
 

@@ -15,8 +15,8 @@ from typing import Final
 from algotrade.market_data.feed import FeedChange, FeedItem, FeedState, FeedSymbol, Resume
 from algotrade.market_data.venues.connection import Connection, ConnectionRules
 from algotrade.market_data.venues.said import Beat, Complaint, Doubt, Down, Fill, FillFailed, Heard, Said, Trades, Up
-from algotrade.market_data.venues.tape import NEVER, Tape, TapeRules
-from algotrade.market_data.venues.venue import Dialect, TradeHistory, VenueError, VenueRefused
+from algotrade.market_data.venues.tape import NEVER
+from algotrade.market_data.venues.venue import Dialect, SymbolTape, TradeHistory, VenueError, VenueRefused
 from algotrade.platform import limits
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
@@ -54,15 +54,18 @@ class VenueFeed:
         metrics: Metrics,
         *,
         connection: ConnectionRules,
-        tape: TapeRules,
+        tape: Callable[[Resume, int], SymbolTape],
     ) -> None:
-        """Take the venue's name and symbols, how it speaks, and where its past trades are, if anywhere."""
+        """Take the venue's name and symbols, how it speaks, and where its past trades are, if anywhere.
+
+        ``tape`` makes a symbol's tape, which goes on where the log stands, at a time (ns).
+        """
         self.venue = venue
         self.symbols = tuple(symbols)
         self._history = history
         self._clock = clock
         self._metrics = metrics
-        self._rules = tape
+        self._tape = tape
         self._inboxes: dict[str, _Inbox] = {}
         self._refused: VenueRefused | None = None
         self._running: asyncio.Task[None] | None = None
@@ -79,7 +82,7 @@ class VenueFeed:
 
     async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedItem, None]:
         """Yield a symbol's ticks, times and states until the venue refuses us."""
-        tape = Tape(resume, self._rules, self._clock.now_ns())
+        tape = self._tape(resume, self._clock.now_ns())
         inbox = self._open(symbol)
         filling: asyncio.Task[None] | None = None
         try:
@@ -101,7 +104,7 @@ class VenueFeed:
         finally:
             await self._close(symbol, filling)
 
-    async def _next(self, inbox: _Inbox, tape: Tape) -> Heard | _Broken | None:
+    async def _next(self, inbox: _Inbox, tape: SymbolTape) -> Heard | _Broken | None:
         """Wait for what comes next, or None when the tape has to decide something."""
         with suppress(asyncio.QueueEmpty):
             return inbox.get_nowait()
@@ -177,7 +180,7 @@ class VenueFeed:
         for inbox in list(self._inboxes.values()):
             await inbox.put(told)
 
-    def _count(self, tape: Tape) -> None:
+    def _count(self, tape: SymbolTape) -> None:
         counts, tape.counts = tape.counts, type(tape.counts)()
         for name, count in counts.items():
             if not count:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-from algotrade.market_data.venues.said import Fill, Said
+from algotrade.market_data.feed import FeedItem
+from algotrade.market_data.venues.said import Fill, Heard, Said
 
 
 class VenueError(Exception):
@@ -43,6 +45,28 @@ class Dialect(Protocol):
 
     def read(self, frame: str | bytes) -> Sequence[Said]:
         """Return what a frame says. BadFrameError for one that cannot be read."""
+        ...
+
+
+class SymbolTape(Protocol):
+    """What becomes of what is heard of one symbol. Pure: it is told the time."""
+
+    counts: Counter[str]  # what happened since somebody last took it away
+
+    def begin(self, now_ns: int) -> list[FeedItem]:
+        """Return what is to be logged before anything is heard."""
+        ...
+
+    def hear(self, heard: Heard | None, now_ns: int) -> list[FeedItem]:
+        """Take what was heard, or None where time has passed; return what to log, in order."""
+        ...
+
+    def due_ns(self) -> int:
+        """Return when something is to be decided even if nothing comes."""
+        ...
+
+    def fetch(self, now_ns: int) -> int | None:
+        """Return the number after which trades are to be fetched now, once; None where none are."""
         ...
 
 

@@ -1,0 +1,257 @@
+"""Windows that outlive Redis: while it is away they are in memory, and what it has lost is put back from the log.
+
+The log is the truth, so nothing is handed over when Redis goes: each window is filled from the end of the log when it
+is next asked for, as at a start. When Redis is back, its streams are replaced by the end of the log, one by one, and
+memory is let go. A Redis that was emptied is noticed by a write that finds nothing before it, or by a read that finds
+less than was written.
+
+The process that uses these windows is the one that writes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final, TypeVar
+
+import numpy as np
+import stamina
+
+from algotrade.engine.records import TICK, Records
+from algotrade.market_data.redis_windows import RedisWindows
+from algotrade.market_data.tick_log import LoggedTicks
+from algotrade.market_data.window import Arrivals, Head, MemoryWindows, WindowStore, fill
+from algotrade.platform.background import background
+from algotrade.platform.bus import Bus
+from algotrade.platform.database import is_away
+from algotrade.platform.log import logger
+from algotrade.platform.metrics import Metrics
+from algotrade.platform.process import Platform
+from algotrade.platform.redis import AWAY
+
+T = TypeVar("T")
+
+log = logger(__name__)
+
+REBUILD_SECONDS: Final = 5.0  # a window that the log does not hold either is looked for so often at most
+LOG_ATTEMPTS: Final = 20
+LOG_SECONDS: Final = 60.0
+
+
+@asynccontextmanager
+async def open_windows(platform: Platform, symbols: list[str], larger: Mapping[str, int]) -> AsyncIterator[WindowStore]:
+    """Yield the windows that the settings want; ``larger``: those of more ticks than usual."""
+    settings = platform.settings
+    if platform.redis is None:
+        yield MemoryWindows(symbols, settings.window_ticks, larger)
+        return
+    windows = RedisWindows(
+        platform.redis, symbols, settings.window_ticks, larger, poll_seconds=settings.bus_poll_seconds
+    )
+    lasting = FallbackWindows(windows, platform.bus, platform.metrics, retry_seconds=settings.redis_retry_seconds)
+    async with lasting.recovering():
+        yield lasting
+
+
+class FallbackWindows:
+    """The port over Redis, or over memory while Redis is away."""
+
+    def __init__(self, windows: RedisWindows, bus: Bus, metrics: Metrics, *, retry_seconds: float) -> None:
+        """Take the windows in Redis, the log that fills them, and how often a Redis that is away is tried again."""
+        self._redis = windows
+        self._bus = bus
+        self._metrics = metrics
+        self._retry_seconds = retry_seconds
+        self._moving = asyncio.Lock()  # held by writes, and while a window is filled
+        self._heads = dict.fromkeys(windows.capacities, Head())  # the furthest that is known of each
+        self._arrivals = Arrivals(windows.capacities)
+        self._memory: MemoryWindows | None = None
+        self._away: set[str] = set()  # symbols that memory stands in for …
+        self._filled: set[str] = set()  # … and those of them that were asked for
+        self._left = asyncio.Event()
+        self._rebuilt: dict[str, float] = {}  # when, by the loop's clock
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether memory stands in for any window."""
+        return bool(self._away)
+
+    @asynccontextmanager
+    async def recovering(self) -> AsyncIterator[None]:
+        """While open, go back to Redis when it answers again."""
+        async with background(self._recover_for_ever(), "windows-recovery"):
+            yield
+
+    async def append(self, symbol: str, epoch: int, ticks: Records) -> None:
+        """Add numbered ticks (dtype TICK) that follow those there; ones already there are passed over."""
+        await self.append_all({symbol: LoggedTicks(epoch, ticks)})
+
+    async def append_all(self, batches: Mapping[str, LoggedTicks]) -> list[str]:
+        """Append; what Redis has lost of a window is put back from the log."""
+        async with self._moving:
+            here = {symbol: batch for symbol, batch in batches.items() if symbol not in self._away}
+            anew: list[str] = []
+            if here:
+                try:
+                    anew = await self._redis.append_all(here)
+                except AWAY as error:
+                    self._leave(error)
+            for symbol in anew:
+                if self._heads[symbol].sequence:
+                    await self._rebuild(symbol)
+            for symbol in batches.keys() & self._away:
+                batch, memory = batches[symbol], await self._memory_of(symbol)
+                await memory.append(symbol, batch.epoch, batch.ticks)
+            for symbol, batch in batches.items():
+                if len(batch.ticks):
+                    head = self._heads[symbol]
+                    self._know(symbol, head.moved(batch.epoch, batch.ticks, head.oldest))
+            return anew
+
+    async def replace(self, symbol: str, epoch: int, ticks: Records) -> None:
+        """Hold these consecutive ticks, the newest of them, and nothing else; of none, nothing."""
+        async with self._moving:
+            await self._write(symbol, lambda windows: windows.replace(symbol, epoch, ticks))
+            self._know(symbol, Head().moved(epoch, ticks, int(ticks["seq"][0])) if len(ticks) else Head())
+
+    async def capacity(self, symbol: str) -> int:
+        """Return how many ticks are kept at most."""
+        return await self._read(symbol, lambda windows: windows.capacity(symbol))
+
+    async def grow(self, symbol: str, capacity: int, older: Records) -> None:
+        """Keep up to ``capacity`` ticks, and those of ``older`` that lead up to what is there."""
+        async with self._moving:
+            await self._write(symbol, lambda windows: windows.grow(symbol, capacity, older))
+
+    async def head(self, symbol: str) -> Head:
+        """Return where the feed stands, or stood where neither Redis nor the log holds any of it."""
+        found = await self._read(symbol, lambda windows: windows.head(symbol))
+        if found.sequence < self._heads[symbol].sequence:
+            await self._put_back(symbol)
+            found = await self._read(symbol, lambda windows: windows.head(symbol))
+        known = self._heads[symbol]
+        if found.sequence < known.sequence:
+            return replace(known, oldest=known.sequence + 1)
+        if found.sequence > known.sequence:
+            self._know(symbol, found)
+        return found
+
+    async def newest(self, symbol: str, count: int) -> Records:
+        """Return up to ``count`` of the newest ticks, oldest first."""
+        found = await self._read(symbol, lambda windows: windows.newest(symbol, count))
+        if (int(found["seq"][-1]) if len(found) else 0) < self._heads[symbol].sequence:
+            await self._put_back(symbol)
+            found = await self._read(symbol, lambda windows: windows.newest(symbol, count))
+        return found
+
+    async def after(self, symbol: str, sequence: int, count: int) -> Records | None:
+        """Return up to ``count`` ticks that follow a sequence; None where the next one is no longer, or not, here."""
+        found = await self._read(symbol, lambda windows: windows.after(symbol, sequence, count))
+        if found is not None and len(found):
+            return found
+        known = (await self.head(symbol)).sequence  # puts back what was lost
+        if sequence == known:
+            return np.zeros(0, TICK)
+        found = await self._read(symbol, lambda windows: windows.after(symbol, sequence, count))
+        return found if found is not None and len(found) else None
+
+    async def wait(self, symbol: str, sequence: int, seconds: float) -> bool:
+        """Wait until the head is past a sequence; False if it is not after so long."""
+        return await self._arrivals.wait(symbol, sequence, seconds, lambda: self.head(symbol), self._retry_seconds)
+
+    # ------------------------------------------------------------------ who answers
+
+    async def _read(self, symbol: str, act: Callable[[WindowStore], Awaitable[T]]) -> T:
+        while True:
+            if symbol not in self._away:
+                try:
+                    return await act(self._redis)
+                except AWAY as error:
+                    self._leave(error)
+            async with self._moving:
+                if symbol in self._away:
+                    return await act(await self._memory_of(symbol))
+
+    async def _write(self, symbol: str, act: Callable[[WindowStore], Awaitable[None]]) -> None:
+        """Write to one window; the lock is held."""
+        if symbol not in self._away:
+            try:
+                return await act(self._redis)
+            except AWAY as error:
+                self._leave(error)
+        return await act(await self._memory_of(symbol))
+
+    def _know(self, symbol: str, head: Head) -> None:
+        self._heads[symbol] = head
+        self._arrivals.tell(symbol, head.sequence)
+
+    def _leave(self, error: BaseException) -> None:
+        """Let memory stand in for every window."""
+        self._metrics.redis_errors.labels("windows").inc()
+        if self._memory is None:
+            log.warning("windows.redis_away", error=type(error).__name__)
+            self._memory = MemoryWindows(list(self._redis.capacities), 1, self._redis.capacities)
+        back = self._redis.capacities.keys() - self._away
+        self._filled -= back
+        self._away |= back
+        self._left.set()
+
+    async def _memory_of(self, symbol: str) -> MemoryWindows:
+        """Return memory with the symbol's window in it; the lock is held."""
+        assert self._memory is not None, "a symbol is away"  # noqa: S101
+        if symbol not in self._filled:
+            await self._fill(self._memory, symbol)
+            self._filled.add(symbol)
+        return self._memory
+
+    async def _fill(self, windows: WindowStore, symbol: str) -> None:
+        async for attempt in stamina.retry_context(on=is_away, attempts=LOG_ATTEMPTS, timeout=LOG_SECONDS):
+            with attempt:
+                await fill(windows, self._bus, symbol)
+
+    # ------------------------------------------------------------------ what is put back
+
+    async def _put_back(self, symbol: str) -> None:
+        """Fill a window that has lost something, unless that was just tried."""
+        async with self._moving:
+            now = asyncio.get_running_loop().time()
+            if symbol not in self._away and now - self._rebuilt.get(symbol, -REBUILD_SECONDS) >= REBUILD_SECONDS:
+                self._rebuilt[symbol] = now
+                await self._rebuild(symbol)
+
+    async def _rebuild(self, symbol: str) -> None:
+        """Replace a stream by the end of the log; the lock is held."""
+        try:
+            await fill(self._redis, self._bus, symbol)
+        except AWAY as error:
+            self._leave(error)
+        else:
+            self._metrics.window_rebuilds.inc()
+            log.warning("windows.rebuilt", symbol=symbol)
+
+    async def _recover_for_ever(self) -> None:
+        while True:
+            await self._left.wait()
+            await asyncio.sleep(self._retry_seconds)
+            try:
+                await self._recover()
+            except Exception as error:
+                if not isinstance(error, AWAY):
+                    log.warning("windows.not_recovered", error=type(error).__name__)
+
+    async def _recover(self) -> None:
+        """Move every window back, one at a time, so that writes of others go on meanwhile."""
+        for symbol in sorted(self._away):
+            await self._redis.head(symbol)  # where Redis is silent, nobody but this waits for it
+            async with self._moving:
+                if symbol in self._filled and self._memory is not None:
+                    await self._redis.grow(symbol, await self._memory.capacity(symbol), np.zeros(0, TICK))
+                await fill(self._redis, self._bus, symbol)
+                self._away.discard(symbol)
+                self._filled.discard(symbol)
+        if not self._away:
+            self._left.clear()
+            self._memory = None
+            log.info("windows.redis_back")

@@ -13,14 +13,17 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
+from google.protobuf import descriptor_pb2
+from google.protobuf.unknown_fields import UnknownFieldSet
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"algotrade/v1": "The generated stubs of the API.", "buf/validate": "The generated field rules."}
+OPTIONS = {50400, 50401}  # access and tier, of algotrade/v1/access.proto
 
 
 def generate(out: Path) -> None:
-    """Write the stubs of every package below `out`; raises RuntimeError when protoc refuses a proto."""
+    """Write the stubs of every package below `out`; RuntimeError for a proto that protoc or our rule refuses."""
     protos = ROOT / "protos"
     bin_dir = Path(sys.executable).parent
     sources = sorted(
@@ -30,15 +33,32 @@ def generate(out: Path) -> None:
     include = [f"-I{protos}", f"-I{files('grpc_tools') / '_proto'}"]
     plugins = [f"--plugin=protoc-gen-{name}={bin_dir / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     runs = (
-        [f"--python_out={out}", f"--mypy_out=quiet:{out}", *sources],
+        [f"--python_out={out}", f"--mypy_out=quiet:{out}", f"--descriptor_set_out={out / 'set'}", *sources],
         [f"--grpc_python_out={out}", f"--mypy_grpc_out=quiet:{out}", *services],
     )
     for arguments in runs:
         if protoc.main(["protoc", *include, *plugins, *arguments]) != 0:
             raise RuntimeError("protoc failed")
+    if missing := undeclared((out / "set").read_bytes()):
+        raise RuntimeError(
+            f"no (access) or (tier) declared: {', '.join(missing)}; see protos/algotrade/v1/access.proto"
+        )
     for package, doc in PACKAGES.items():
         (out / package / "__init__.py").write_text(f'"""{doc}"""\n')
     (out / "buf" / "__init__.py").write_text('"""Generated."""\n')
+
+
+def undeclared(descriptors: bytes) -> list[str]:
+    """Names of the RPCs that do not say who may call them and what a call costs, from a FileDescriptorSet."""
+    found = []
+    for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors).file:
+        for service in file.service:
+            for method in service.method:
+                # The options are of the protos being generated, so here they are fields without a name.
+                declared = {field.field_number for field in UnknownFieldSet(method.options) if field.data}
+                if not declared >= OPTIONS:
+                    found.append(f"{file.package}.{service.name}.{method.name}")
+    return found
 
 
 def stale(fresh: Path, committed: Path) -> list[str]:

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 from algotrade.platform.gateway.api import services
-from algotrade.platform.policy import POLICY, Access
+from algotrade.platform.policy import Access, rule_of
 
 _VARIABLE = re.compile(r"\{(\w+)\}")
 
@@ -46,7 +46,7 @@ class Rpc:
 
     @property
     def access(self) -> Access:
-        return POLICY[self.method.containing_service.full_name][self.name][0]
+        return rule_of(self.method)[0]
 
     @cached_property
     def request(self) -> type[Message]:

@@ -139,22 +139,3 @@ async def test_lists_show_ones_own(stage: Stage, ada: World, bob: World) -> None
             answer = await stage.direct(rpc, await sample(rpc, bob), bob.token)
             assert answer.code == "OK"
             assert not [known for known in mine if known in str(answer.reply)], rpc
-
-
-async def test_a_token_of_an_account_that_is_gone_opens_nothing(stage: Stage) -> None:
-    """Logged out everywhere, the old token is refused by every RPC."""
-    world = await stage.newcomer()
-    await world.do("IdentityService.Logout", all_devices=True)
-    for rpc in RPCS:
-        if rpc.access is not Access.PUBLIC:
-            answer = await stage.direct(rpc, rpc.request(), world.token)
-            assert answer.error == ("UNAUTHENTICATED", "TOKEN_REVOKED"), rpc
-
-
-async def test_an_api_key_cannot_change_the_account(stage: Stage, ada: World) -> None:
-    exchange = BY_NAME["IdentityService.ExchangeApiKey"]
-    program = (await stage.direct(exchange, exchange.request(secret=(await ada.api_key())[1]))).reply.token.token
-    for rpc in RPCS:
-        if rpc.access is Access.LOGIN:
-            answer = await stage.direct(rpc, rpc.request(), program)
-            assert answer.error == ("PERMISSION_DENIED", "LOGIN_REQUIRED"), rpc

@@ -1,15 +1,17 @@
-"""Who may call what, and how often: one table, complete by construction.
+"""Who may call what, and how often: what each RPC declares in its proto (protos/algotrade/v1/access.proto).
 
-A server with an RPC that is not in it, or that has no tier there, does not start.
+The generator refuses an RPC that declares nothing, or what does not fit; so does a server at its start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+from algotrade.v1 import access_pb2
 
 
 class Access(Enum):
@@ -42,126 +44,32 @@ class Tier(Enum):
 
 
 Rule = tuple[Access, Tier]
-
-POLICY: Final[Mapping[str, Mapping[str, Rule]]] = {
-    "algotrade.v1.HealthService": {
-        "GetDetailedHealth": (Access.PUBLIC, Tier.OPEN),
-    },
-    "algotrade.v1.IdentityService": {
-        "Register": (Access.PUBLIC, Tier.PASSWORD),
-        "Login": (Access.PUBLIC, Tier.PASSWORD),
-        "RefreshToken": (Access.PUBLIC, Tier.CREDENTIAL),
-        "ExchangeApiKey": (Access.PUBLIC, Tier.CREDENTIAL),
-        "Logout": (Access.LOGIN, Tier.WRITE),
-        "GetMe": (Access.USER, Tier.READ),
-        "UpdateMe": (Access.LOGIN, Tier.WRITE),
-        "ChangePassword": (Access.LOGIN, Tier.PASSWORD),
-        "CreateApiKey": (Access.LOGIN, Tier.WRITE),
-        "ListApiKeys": (Access.USER, Tier.READ),
-        "DeleteApiKey": (Access.LOGIN, Tier.WRITE),
-    },
-    "algotrade.v1.MarketDataService": {
-        "ListSymbols": (Access.USER, Tier.READ),
-        "GetWindow": (Access.USER, Tier.READ),
-        "StreamTicks": (Access.USER, Tier.STREAM),
-        "ListBars": (Access.USER, Tier.READ),
-        "StreamBars": (Access.USER, Tier.STREAM),
-        "ConfigureWindow": (Access.USER, Tier.WRITE),
-        "Subscribe": (Access.USER, Tier.WRITE),
-        "Unsubscribe": (Access.USER, Tier.WRITE),
-        "ListSubscriptions": (Access.USER, Tier.READ),
-    },
-    "algotrade.v1.StrategyService": {
-        "CreateStrategy": (Access.USER, Tier.WRITE),
-        "GetStrategy": (Access.USER, Tier.READ),
-        "ListStrategies": (Access.USER, Tier.READ),
-        "ListStrategyVersions": (Access.USER, Tier.READ),
-        "UpdateStrategy": (Access.USER, Tier.WRITE),
-        "DeleteStrategy": (Access.USER, Tier.WRITE),
-        "ListTemplates": (Access.USER, Tier.READ),
-        "TestRunStrategy": (Access.USER, Tier.COMPUTE),
-        "ValidateStrategy": (Access.USER, Tier.WRITE),
-        "CompileStrategy": (Access.USER, Tier.COMPUTE),
-        "ListNodeTypes": (Access.USER, Tier.READ),
-        "GetArtefact": (Access.USER, Tier.READ),
-    },
-    "algotrade.v1.BacktestService": {
-        "StartBacktest": (Access.USER, Tier.COMPUTE),
-        "RerunBacktest": (Access.USER, Tier.COMPUTE),
-        "WatchBacktest": (Access.USER, Tier.STREAM),
-        "CancelBacktest": (Access.USER, Tier.WRITE),
-        "GetBacktest": (Access.USER, Tier.READ),
-        "ListBacktests": (Access.USER, Tier.READ),
-        "ListBacktestTrades": (Access.USER, Tier.READ),
-        "GetBacktestEquity": (Access.USER, Tier.READ),
-        "GetBars": (Access.USER, Tier.READ),
-        "ExplainBar": (Access.USER, Tier.COMPUTE),
-        "DeleteBacktest": (Access.USER, Tier.WRITE),
-        "StartOptimization": (Access.USER, Tier.COMPUTE),
-        "WatchOptimization": (Access.USER, Tier.STREAM),
-        "CancelOptimization": (Access.USER, Tier.WRITE),
-        "GetOptimization": (Access.USER, Tier.READ),
-        "ListOptimizations": (Access.USER, Tier.READ),
-        "ListOptimizationTrials": (Access.USER, Tier.READ),
-        "DeleteOptimization": (Access.USER, Tier.WRITE),
-    },
-    "algotrade.v1.ForwardTestService": {
-        "CreateSession": (Access.USER, Tier.COMPUTE),
-        "StartSession": (Access.USER, Tier.WRITE),
-        "StopSession": (Access.USER, Tier.WRITE),
-        "PauseSession": (Access.USER, Tier.WRITE),
-        "ResumeSession": (Access.USER, Tier.WRITE),
-        "FlattenSession": (Access.USER, Tier.WRITE),
-        "DeleteSession": (Access.USER, Tier.WRITE),
-        "GetSession": (Access.USER, Tier.READ),
-        "ListSessions": (Access.USER, Tier.READ),
-        "StreamSession": (Access.USER, Tier.STREAM),
-        "ListTrades": (Access.USER, Tier.READ),
-        "ListPositions": (Access.USER, Tier.READ),
-        "GetMetrics": (Access.USER, Tier.READ),
-        "ListChartPoints": (Access.USER, Tier.READ),
-        "VerifyParity": (Access.USER, Tier.COMPUTE),
-    },
-    "algotrade.v1.NotificationService": {
-        "StreamNotifications": (Access.USER, Tier.STREAM),
-        "ListNotifications": (Access.USER, Tier.READ),
-        "MarkRead": (Access.USER, Tier.WRITE),
-        "CreateChannel": (Access.USER, Tier.WRITE),
-        "GetChannel": (Access.USER, Tier.READ),
-        "ListChannels": (Access.USER, Tier.READ),
-        "UpdateChannel": (Access.USER, Tier.WRITE),
-        "DeleteChannel": (Access.USER, Tier.WRITE),
-        "TestChannel": (Access.USER, Tier.COMPUTE),
-        "CreateRule": (Access.USER, Tier.WRITE),
-        "GetRule": (Access.USER, Tier.READ),
-        "ListRules": (Access.USER, Tier.READ),
-        "UpdateRule": (Access.USER, Tier.WRITE),
-        "DeleteRule": (Access.USER, Tier.WRITE),
-        "ListDeliveries": (Access.USER, Tier.READ),
-    },
-    "algotrade.v1.RealtimeService": {
-        "StreamUpdates": (Access.USER, Tier.STREAM),
-    },
-}
+Kind = TypeVar("Kind", bound=Enum)
 
 
 class PolicyError(Exception):
-    """The table and the services do not match."""
+    """An RPC declares no whole and fitting policy."""
 
 
 def rules(services: Iterable[ServiceDescriptor]) -> dict[str, Rule]:
     """Return {"/package.Service/Method": rule} for services; PolicyError for an RPC without a whole and fitting one."""
-    found = {}
-    for service in services:
-        declared = POLICY.get(service.full_name, {})
-        names = {method.name for method in service.methods}
-        if missing := names - declared.keys():
-            raise PolicyError(f"{service.full_name}: no access declared for {', '.join(sorted(missing))}; {_HOW}")
-        if stale := declared.keys() - names:
-            raise PolicyError(f"{service.full_name}: access declared for unknown {', '.join(sorted(stale))}")
-        for method in service.methods:
-            found[f"/{service.full_name}/{method.name}"] = _checked(method, declared[method.name])
-    return found
+    return {
+        f"/{service.full_name}/{method.name}": rule_of(method) for service in services for method in service.methods
+    }
+
+
+def rule_of(method: MethodDescriptor) -> Rule:
+    """Return what a method declares. Raises PolicyError."""
+    options = method.GetOptions().Extensions
+    access = _declared(Access, access_pb2.Access.Name(options[access_pb2.access]))
+    tier = _declared(Tier, access_pb2.Tier.Name(options[access_pb2.tier]))
+    if access is None or tier is None:
+        raise PolicyError(f"{method.full_name}: no {'tier' if access else 'access'} declared; {_HOW}")
+    if method.server_streaming != (tier is Tier.STREAM):
+        raise PolicyError(f"{method.full_name}: a stream has the tier STREAM, and nothing else has; {_HOW}")
+    if access is Access.PUBLIC and not tier.by_address:
+        raise PolicyError(f"{method.full_name}: callers of a public method have no token to count by; {_HOW}")
+    return access, tier
 
 
 def accesses(services: Iterable[ServiceDescriptor]) -> dict[str, Access]:
@@ -170,20 +78,12 @@ def accesses(services: Iterable[ServiceDescriptor]) -> dict[str, Access]:
 
 
 _HOW: Final = (
-    'add `"<Method>": (Access.…, Tier.…)` to POLICY in platform/policy.py: '
+    "write `option (access) = ACCESS_…; option (tier) = TIER_…;` into the RPC: "
     f"the access is one of {', '.join(access.name for access in Access)}, "
     f"the tier, which bounds how often a caller may call, one of {', '.join(tier.name for tier in Tier)}"
 )
 
 
-def _checked(method: MethodDescriptor, rule: object) -> Rule:
-    match rule:
-        case (Access() as access, Tier() as tier):
-            pass
-        case _:
-            raise PolicyError(f"{method.full_name}: no tier declared; {_HOW}")
-    if method.server_streaming != (tier is Tier.STREAM):
-        raise PolicyError(f"{method.full_name}: a stream has the tier STREAM, and nothing else has; {_HOW}")
-    if access is Access.PUBLIC and not tier.by_address:
-        raise PolicyError(f"{method.full_name}: callers of a public method have no token to count by; {_HOW}")
-    return access, tier
+def _declared(kind: type[Kind], name: str) -> Kind | None:
+    """Return the member that a value of the protos' enum stands for; None for what is not declared."""
+    return kind.__members__.get(name.partition("_")[2])

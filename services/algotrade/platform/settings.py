@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     request_headers_seconds: Seconds = 5.0  # a client may take so long over a request's headers
     access_log: Literal["all", "failed", "off"] = "all"
 
-    # Rate limits, a method and caller, by the tier that platform/policy.py gives the method. Each gateway counts for
+    # Rate limits, a method and caller, by the tier that the method's proto declares. Each gateway counts for
     # itself, in memory: two of them let twice as many through.
     rate_limits: bool = True  # false: count only, and refuse nobody
     rate_address: Rate = "60000/60"  # everything that comes from one address, whoever calls

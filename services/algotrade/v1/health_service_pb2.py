@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from algotrade.v1 import access_pb2 as algotrade_dot_v1_dot_access__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!algotrade/v1/health_service.proto\x12\x0c\x61lgotrade.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1a\n\x18GetDetailedHealthRequest\"\xb7\x01\n\x19GetDetailedHealthResponse\x12*\n\x06status\x18\x01 \x01(\x0e\x32\x1a.algotrade.v1.HealthStatus\x12-\n\x08services\x18\x02 \x03(\x0b\x32\x1b.algotrade.v1.ServiceHealth\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\ncheck_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\rServiceHealth\x12\x0f\n\x07service\x18\x01 \x01(\t\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.algotrade.v1.HealthStatus\x12\x34\n\x0c\x64\x65pendencies\x18\x03 \x03(\x0b\x32\x1e.algotrade.v1.DependencyHealth\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x88\x01\n\x10\x44\x65pendencyHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.algotrade.v1.HealthStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*\x81\x01\n\x0cHealthStatus\x12\x1d\n\x19HEALTH_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15HEALTH_STATUS_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATUS_DEGRADED\x10\x02\x12\x1b\n\x17HEALTH_STATUS_UNHEALTHY\x10\x03\x32\x93\x01\n\rHealthService\x12\x81\x01\n\x11GetDetailedHealth\x12&.algotrade.v1.GetDetailedHealthRequest\x1a\'.algotrade.v1.GetDetailedHealthResponse\"\x1b\x90\x02\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/health/detailedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!algotrade/v1/health_service.proto\x12\x0c\x61lgotrade.v1\x1a\x19\x61lgotrade/v1/access.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1a\n\x18GetDetailedHealthRequest\"\xb7\x01\n\x19GetDetailedHealthResponse\x12*\n\x06status\x18\x01 \x01(\x0e\x32\x1a.algotrade.v1.HealthStatus\x12-\n\x08services\x18\x02 \x03(\x0b\x32\x1b.algotrade.v1.ServiceHealth\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\ncheck_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\rServiceHealth\x12\x0f\n\x07service\x18\x01 \x01(\t\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.algotrade.v1.HealthStatus\x12\x34\n\x0c\x64\x65pendencies\x18\x03 \x03(\x0b\x32\x1e.algotrade.v1.DependencyHealth\x12)\n\x06uptime\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x88\x01\n\x10\x44\x65pendencyHealth\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.algotrade.v1.HealthStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12*\n\x07latency\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration*\x81\x01\n\x0cHealthStatus\x12\x1d\n\x19HEALTH_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15HEALTH_STATUS_HEALTHY\x10\x01\x12\x1a\n\x16HEALTH_STATUS_DEGRADED\x10\x02\x12\x1b\n\x17HEALTH_STATUS_UNHEALTHY\x10\x03\x32\x9b\x01\n\rHealthService\x12\x89\x01\n\x11GetDetailedHealth\x12&.algotrade.v1.GetDetailedHealthRequest\x1a\'.algotrade.v1.GetDetailedHealthResponse\"#\x90\x02\x01\x80\xce\x18\x01\x88\xce\x18\x03\x82\xd3\xe4\x93\x02\x12\x12\x10/health/detailedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,17 +36,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'algotrade.v1.health_service
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HEALTHSERVICE'].methods_by_name['GetDetailedHealth']._loaded_options = None
-  _globals['_HEALTHSERVICE'].methods_by_name['GetDetailedHealth']._serialized_options = b'\220\002\001\202\323\344\223\002\022\022\020/health/detailed'
-  _globals['_HEALTHSTATUS']._serialized_start=676
-  _globals['_HEALTHSTATUS']._serialized_end=805
-  _globals['_GETDETAILEDHEALTHREQUEST']._serialized_start=146
-  _globals['_GETDETAILEDHEALTHREQUEST']._serialized_end=172
-  _globals['_GETDETAILEDHEALTHRESPONSE']._serialized_start=175
-  _globals['_GETDETAILEDHEALTHRESPONSE']._serialized_end=358
-  _globals['_SERVICEHEALTH']._serialized_start=361
-  _globals['_SERVICEHEALTH']._serialized_end=534
-  _globals['_DEPENDENCYHEALTH']._serialized_start=537
-  _globals['_DEPENDENCYHEALTH']._serialized_end=673
-  _globals['_HEALTHSERVICE']._serialized_start=808
-  _globals['_HEALTHSERVICE']._serialized_end=955
+  _globals['_HEALTHSERVICE'].methods_by_name['GetDetailedHealth']._serialized_options = b'\220\002\001\200\316\030\001\210\316\030\003\202\323\344\223\002\022\022\020/health/detailed'
+  _globals['_HEALTHSTATUS']._serialized_start=703
+  _globals['_HEALTHSTATUS']._serialized_end=832
+  _globals['_GETDETAILEDHEALTHREQUEST']._serialized_start=173
+  _globals['_GETDETAILEDHEALTHREQUEST']._serialized_end=199
+  _globals['_GETDETAILEDHEALTHRESPONSE']._serialized_start=202
+  _globals['_GETDETAILEDHEALTHRESPONSE']._serialized_end=385
+  _globals['_SERVICEHEALTH']._serialized_start=388
+  _globals['_SERVICEHEALTH']._serialized_end=561
+  _globals['_DEPENDENCYHEALTH']._serialized_start=564
+  _globals['_DEPENDENCYHEALTH']._serialized_end=700
+  _globals['_HEALTHSERVICE']._serialized_start=835
+  _globals['_HEALTHSERVICE']._serialized_end=990
 # @@protoc_insertion_point(module_scope)

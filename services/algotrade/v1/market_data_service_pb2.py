@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from algotrade.v1 import access_pb2 as algotrade_dot_v1_dot_access__pb2
 from algotrade.v1 import types_pb2 as algotrade_dot_v1_dot_types__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&algotrade/v1/market_data_service.proto\x12\x0c\x61lgotrade.v1\x1a\x18\x61lgotrade/v1/types.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n\x12ListSymbolsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"U\n\x13ListSymbolsResponse\x12%\n\x07symbols\x18\x01 \x03(\x0b\x32\x14.algotrade.v1.Symbol\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x10GetWindowRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12\x16\n\x05limit\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"\x89\x01\n\x11GetWindowResponse\x12!\n\x05ticks\x18\x01 \x03(\x0b\x32\x12.algotrade.v1.Tick\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x12+\n\nfeed_state\x18\x03 \x01(\x0e\x32\x17.algotrade.v1.FeedState\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\"\x81\x01\n\x12StreamTicksRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12$\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x42\x11\n\x0f_after_sequence\"\xcf\x01\n\x13StreamTicksResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12(\n\x05ticks\x18\x03 \x01(\x0b\x32\x17.algotrade.v1.TickBatchH\x00\x12-\n\nfeed_state\x18\x04 \x01(\x0e\x32\x17.algotrade.v1.FeedStateH\x00\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x17.algotrade.v1.HeartbeatH\x00\x42\x10\n\x07payload\x12\x05\xbaH\x02\x08\x01\"\xfe\x01\n\x0fListBarsRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12M\n\x08interval\x18\x02 \x01(\tB;\xbaH8r3R\x02\x31sR\x02\x35sR\x03\x31\x35sR\x02\x31mR\x02\x35mR\x03\x31\x35mR\x03\x33\x30mR\x02\x31hR\x02\x34hR\x02\x31\x64R\x06native\xd8\x01\x01\x12.\n\nafter_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"L\n\x10ListBarsResponse\x12\x1f\n\x04\x62\x61rs\x18\x01 \x03(\x0b\x32\x11.algotrade.v1.Bar\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc6\x01\n\x11StreamBarsRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12M\n\x08interval\x18\x02 \x01(\tB;\xbaH8r3R\x02\x31sR\x02\x35sR\x03\x31\x35sR\x02\x31mR\x02\x35mR\x03\x31\x35mR\x03\x33\x30mR\x02\x31hR\x02\x34hR\x02\x31\x64R\x06native\xd8\x01\x01\x12.\n\nafter_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa8\x01\n\x12StreamBarsResponse\x12*\n\x06\x63ursor\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04\x62\x61rs\x18\x02 \x01(\x0b\x32\x16.algotrade.v1.BarBatchH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.algotrade.v1.HeartbeatH\x00\x42\x10\n\x07payload\x12\x05\xbaH\x02\x08\x01\"+\n\x08\x42\x61rBatch\x12\x1f\n\x04\x62\x61rs\x18\x01 \x03(\x0b\x32\x11.algotrade.v1.Bar\"\x8f\x01\n\x03\x42\x61r\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04open\x18\x02 \x01(\t\x12\x0c\n\x04high\x18\x03 \x01(\t\x12\x0b\n\x03low\x18\x04 \x01(\t\x12\r\n\x05\x63lose\x18\x05 \x01(\t\x12\x0e\n\x06volume\x18\x06 \x01(\x01\x12\x10\n\x08\x63omplete\x18\x07 \x01(\x08\"h\n\x16\x43onfigureWindowRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12\x1a\n\x05ticks\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x01\"(\n\x17\x43onfigureWindowResponse\x12\r\n\x05ticks\x18\x01 \x01(\x05\"F\n\x10SubscribeRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\"E\n\x11SubscribeResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.algotrade.v1.Subscription\"H\n\x12UnsubscribeRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\"\x15\n\x13UnsubscribeResponse\"T\n\x18ListSubscriptionsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"g\n\x19ListSubscriptionsResponse\x12\x31\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x1a.algotrade.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x0cSubscription\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsubscribers\x18\x03 \x01(\x05\"\xee\x01\n\x06Symbol\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12+\n\nfeed_state\x18\x03 \x01(\x0e\x32\x17.algotrade.v1.FeedState\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12\x12\n\nlast_price\x18\x05 \x01(\t\x12\x33\n\x0flast_event_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x62\x61rs\x18\x07 \x01(\x08\x12\x11\n\ton_demand\x18\x08 \x01(\x08\x12\x14\n\x0cwindow_ticks\x18\t \x01(\x05\x32\xcf\x08\n\x11MarketDataService\x12j\n\x0bListSymbols\x12 .algotrade.v1.ListSymbolsRequest\x1a!.algotrade.v1.ListSymbolsResponse\"\x16\x90\x02\x01\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/symbols\x12t\n\tGetWindow\x12\x1e.algotrade.v1.GetWindowRequest\x1a\x1f.algotrade.v1.GetWindowResponse\"&\x90\x02\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/symbols/{symbol}/window\x12x\n\x0bStreamTicks\x12 .algotrade.v1.StreamTicksRequest\x1a!.algotrade.v1.StreamTicksResponse\"\"\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/symbols/{symbol}/ticks0\x01\x12o\n\x08ListBars\x12\x1d.algotrade.v1.ListBarsRequest\x1a\x1e.algotrade.v1.ListBarsResponse\"$\x90\x02\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/symbols/{symbol}/bars\x12{\n\nStreamBars\x12\x1f.algotrade.v1.StreamBarsRequest\x1a .algotrade.v1.StreamBarsResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /v1/symbols/{symbol}/bars:stream0\x01\x12\x86\x01\n\x0f\x43onfigureWindow\x12$.algotrade.v1.ConfigureWindowRequest\x1a%.algotrade.v1.ConfigureWindowResponse\"&\x82\xd3\xe4\x93\x02 2\x1b/v1/symbols/{symbol}/window:\x01*\x12j\n\tSubscribe\x12\x1e.algotrade.v1.SubscribeRequest\x1a\x1f.algotrade.v1.SubscribeResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/subscriptions:\x01*\x12v\n\x0bUnsubscribe\x12 .algotrade.v1.UnsubscribeRequest\x1a!.algotrade.v1.UnsubscribeResponse\"\"\x82\xd3\xe4\x93\x02\x1c*\x1a/v1/subscriptions/{symbol}\x12\x82\x01\n\x11ListSubscriptions\x12&.algotrade.v1.ListSubscriptionsRequest\x1a\'.algotrade.v1.ListSubscriptionsResponse\"\x1c\x90\x02\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/subscriptionsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&algotrade/v1/market_data_service.proto\x12\x0c\x61lgotrade.v1\x1a\x19\x61lgotrade/v1/access.proto\x1a\x18\x61lgotrade/v1/types.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n\x12ListSymbolsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"U\n\x13ListSymbolsResponse\x12%\n\x07symbols\x18\x01 \x03(\x0b\x32\x14.algotrade.v1.Symbol\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"^\n\x10GetWindowRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12\x16\n\x05limit\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"\x89\x01\n\x11GetWindowResponse\x12!\n\x05ticks\x18\x01 \x03(\x0b\x32\x12.algotrade.v1.Tick\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x12+\n\nfeed_state\x18\x03 \x01(\x0e\x32\x17.algotrade.v1.FeedState\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\"\x81\x01\n\x12StreamTicksRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12$\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x42\x11\n\x0f_after_sequence\"\xcf\x01\n\x13StreamTicksResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12(\n\x05ticks\x18\x03 \x01(\x0b\x32\x17.algotrade.v1.TickBatchH\x00\x12-\n\nfeed_state\x18\x04 \x01(\x0e\x32\x17.algotrade.v1.FeedStateH\x00\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x17.algotrade.v1.HeartbeatH\x00\x42\x10\n\x07payload\x12\x05\xbaH\x02\x08\x01\"\xfe\x01\n\x0fListBarsRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12M\n\x08interval\x18\x02 \x01(\tB;\xbaH8r3R\x02\x31sR\x02\x35sR\x03\x31\x35sR\x02\x31mR\x02\x35mR\x03\x31\x35mR\x03\x33\x30mR\x02\x31hR\x02\x34hR\x02\x31\x64R\x06native\xd8\x01\x01\x12.\n\nafter_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"L\n\x10ListBarsResponse\x12\x1f\n\x04\x62\x61rs\x18\x01 \x03(\x0b\x32\x11.algotrade.v1.Bar\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc6\x01\n\x11StreamBarsRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12M\n\x08interval\x18\x02 \x01(\tB;\xbaH8r3R\x02\x31sR\x02\x35sR\x03\x31\x35sR\x02\x31mR\x02\x35mR\x03\x31\x35mR\x03\x33\x30mR\x02\x31hR\x02\x34hR\x02\x31\x64R\x06native\xd8\x01\x01\x12.\n\nafter_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa8\x01\n\x12StreamBarsResponse\x12*\n\x06\x63ursor\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04\x62\x61rs\x18\x02 \x01(\x0b\x32\x16.algotrade.v1.BarBatchH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.algotrade.v1.HeartbeatH\x00\x42\x10\n\x07payload\x12\x05\xbaH\x02\x08\x01\"+\n\x08\x42\x61rBatch\x12\x1f\n\x04\x62\x61rs\x18\x01 \x03(\x0b\x32\x11.algotrade.v1.Bar\"\x8f\x01\n\x03\x42\x61r\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04open\x18\x02 \x01(\t\x12\x0c\n\x04high\x18\x03 \x01(\t\x12\x0b\n\x03low\x18\x04 \x01(\t\x12\r\n\x05\x63lose\x18\x05 \x01(\t\x12\x0e\n\x06volume\x18\x06 \x01(\x01\x12\x10\n\x08\x63omplete\x18\x07 \x01(\x08\"h\n\x16\x43onfigureWindowRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12\x1a\n\x05ticks\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xa0\x8d\x06(\x01\"(\n\x17\x43onfigureWindowResponse\x12\r\n\x05ticks\x18\x01 \x01(\x05\"F\n\x10SubscribeRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\"E\n\x11SubscribeResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.algotrade.v1.Subscription\"H\n\x12UnsubscribeRequest\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\"\x15\n\x13UnsubscribeResponse\"T\n\x18ListSubscriptionsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"g\n\x19ListSubscriptionsResponse\x12\x31\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x1a.algotrade.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x0cSubscription\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsubscribers\x18\x03 \x01(\x05\"\xee\x01\n\x06Symbol\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12+\n\nfeed_state\x18\x03 \x01(\x0e\x32\x17.algotrade.v1.FeedState\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12\x12\n\nlast_price\x18\x05 \x01(\t\x12\x33\n\x0flast_event_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x62\x61rs\x18\x07 \x01(\x08\x12\x11\n\ton_demand\x18\x08 \x01(\x08\x12\x14\n\x0cwindow_ticks\x18\t \x01(\x05\x32\x99\t\n\x11MarketDataService\x12r\n\x0bListSymbols\x12 .algotrade.v1.ListSymbolsRequest\x1a!.algotrade.v1.ListSymbolsResponse\"\x1e\x90\x02\x01\x80\xce\x18\x02\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/symbols\x12|\n\tGetWindow\x12\x1e.algotrade.v1.GetWindowRequest\x1a\x1f.algotrade.v1.GetWindowResponse\".\x90\x02\x01\x80\xce\x18\x02\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/symbols/{symbol}/window\x12\x80\x01\n\x0bStreamTicks\x12 .algotrade.v1.StreamTicksRequest\x1a!.algotrade.v1.StreamTicksResponse\"*\x80\xce\x18\x02\x88\xce\x18\x07\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/symbols/{symbol}/ticks0\x01\x12w\n\x08ListBars\x12\x1d.algotrade.v1.ListBarsRequest\x1a\x1e.algotrade.v1.ListBarsResponse\",\x90\x02\x01\x80\xce\x18\x02\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/symbols/{symbol}/bars\x12\x83\x01\n\nStreamBars\x12\x1f.algotrade.v1.StreamBarsRequest\x1a .algotrade.v1.StreamBarsResponse\"0\x80\xce\x18\x02\x88\xce\x18\x07\x82\xd3\xe4\x93\x02\"\x12 /v1/symbols/{symbol}/bars:stream0\x01\x12\x8e\x01\n\x0f\x43onfigureWindow\x12$.algotrade.v1.ConfigureWindowRequest\x1a%.algotrade.v1.ConfigureWindowResponse\".\x80\xce\x18\x02\x88\xce\x18\x05\x82\xd3\xe4\x93\x02 2\x1b/v1/symbols/{symbol}/window:\x01*\x12r\n\tSubscribe\x12\x1e.algotrade.v1.SubscribeRequest\x1a\x1f.algotrade.v1.SubscribeResponse\"$\x80\xce\x18\x02\x88\xce\x18\x05\x82\xd3\xe4\x93\x02\x16\"\x11/v1/subscriptions:\x01*\x12~\n\x0bUnsubscribe\x12 .algotrade.v1.UnsubscribeRequest\x1a!.algotrade.v1.UnsubscribeResponse\"*\x80\xce\x18\x02\x88\xce\x18\x05\x82\xd3\xe4\x93\x02\x1c*\x1a/v1/subscriptions/{symbol}\x12\x8a\x01\n\x11ListSubscriptions\x12&.algotrade.v1.ListSubscriptionsRequest\x1a\'.algotrade.v1.ListSubscriptionsResponse\"$\x90\x02\x01\x80\xce\x18\x02\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/subscriptionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -76,67 +77,67 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSUBSCRIPTIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTSUBSCRIPTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_MARKETDATASERVICE'].methods_by_name['ListSymbols']._loaded_options = None
-  _globals['_MARKETDATASERVICE'].methods_by_name['ListSymbols']._serialized_options = b'\220\002\001\202\323\344\223\002\r\022\013/v1/symbols'
+  _globals['_MARKETDATASERVICE'].methods_by_name['ListSymbols']._serialized_options = b'\220\002\001\200\316\030\002\210\316\030\006\202\323\344\223\002\r\022\013/v1/symbols'
   _globals['_MARKETDATASERVICE'].methods_by_name['GetWindow']._loaded_options = None
-  _globals['_MARKETDATASERVICE'].methods_by_name['GetWindow']._serialized_options = b'\220\002\001\202\323\344\223\002\035\022\033/v1/symbols/{symbol}/window'
+  _globals['_MARKETDATASERVICE'].methods_by_name['GetWindow']._serialized_options = b'\220\002\001\200\316\030\002\210\316\030\006\202\323\344\223\002\035\022\033/v1/symbols/{symbol}/window'
   _globals['_MARKETDATASERVICE'].methods_by_name['StreamTicks']._loaded_options = None
-  _globals['_MARKETDATASERVICE'].methods_by_name['StreamTicks']._serialized_options = b'\202\323\344\223\002\034\022\032/v1/symbols/{symbol}/ticks'
+  _globals['_MARKETDATASERVICE'].methods_by_name['StreamTicks']._serialized_options = b'\200\316\030\002\210\316\030\007\202\323\344\223\002\034\022\032/v1/symbols/{symbol}/ticks'
   _globals['_MARKETDATASERVICE'].methods_by_name['ListBars']._loaded_options = None
-  _globals['_MARKETDATASERVICE'].methods_by_name['ListBars']._serialized_options = b'\220\002\001\202\323\344\223\002\033\022\031/v1/symbols/{symbol}/bars'
+  _globals['_MARKETDATASERVICE'].methods_by_name['ListBars']._serialized_options = b'\220\002\001\200\316\030\002\210\316\030\006\202\323\344\223\002\033\022\031/v1/symbols/{symbol}/bars'
   _globals['_MARKETDATASERVICE'].methods_by_name['StreamBars']._loaded_options = None
-  _globals['_MARKETDATASERVICE'].methods_by_name['StreamBars']._serialized_options = b'\202\323\344\223\002\"\022 /v1/symbols/{symbol}/bars:stream'
+  _globals['_MARKETDATASERVICE'].methods_by_name['StreamBars']._serialized_options = b'\200\316\030\002\210\316\030\007\202\323\344\223\002\"\022 /v1/symbols/{symbol}/bars:stream'
   _globals['_MARKETDATASERVICE'].methods_by_name['ConfigureWindow']._loaded_options = None
-  _globals['_MARKETDATASERVICE'].methods_by_name['ConfigureWindow']._serialized_options = b'\202\323\344\223\002 2\033/v1/symbols/{symbol}/window:\001*'
+  _globals['_MARKETDATASERVICE'].methods_by_name['ConfigureWindow']._serialized_options = b'\200\316\030\002\210\316\030\005\202\323\344\223\002 2\033/v1/symbols/{symbol}/window:\001*'
   _globals['_MARKETDATASERVICE'].methods_by_name['Subscribe']._loaded_options = None
-  _globals['_MARKETDATASERVICE'].methods_by_name['Subscribe']._serialized_options = b'\202\323\344\223\002\026\"\021/v1/subscriptions:\001*'
+  _globals['_MARKETDATASERVICE'].methods_by_name['Subscribe']._serialized_options = b'\200\316\030\002\210\316\030\005\202\323\344\223\002\026\"\021/v1/subscriptions:\001*'
   _globals['_MARKETDATASERVICE'].methods_by_name['Unsubscribe']._loaded_options = None
-  _globals['_MARKETDATASERVICE'].methods_by_name['Unsubscribe']._serialized_options = b'\202\323\344\223\002\034*\032/v1/subscriptions/{symbol}'
+  _globals['_MARKETDATASERVICE'].methods_by_name['Unsubscribe']._serialized_options = b'\200\316\030\002\210\316\030\005\202\323\344\223\002\034*\032/v1/subscriptions/{symbol}'
   _globals['_MARKETDATASERVICE'].methods_by_name['ListSubscriptions']._loaded_options = None
-  _globals['_MARKETDATASERVICE'].methods_by_name['ListSubscriptions']._serialized_options = b'\220\002\001\202\323\344\223\002\023\022\021/v1/subscriptions'
-  _globals['_LISTSYMBOLSREQUEST']._serialized_start=174
-  _globals['_LISTSYMBOLSREQUEST']._serialized_end=252
-  _globals['_LISTSYMBOLSRESPONSE']._serialized_start=254
-  _globals['_LISTSYMBOLSRESPONSE']._serialized_end=339
-  _globals['_GETWINDOWREQUEST']._serialized_start=341
-  _globals['_GETWINDOWREQUEST']._serialized_end=435
-  _globals['_GETWINDOWRESPONSE']._serialized_start=438
-  _globals['_GETWINDOWRESPONSE']._serialized_end=575
-  _globals['_STREAMTICKSREQUEST']._serialized_start=578
-  _globals['_STREAMTICKSREQUEST']._serialized_end=707
-  _globals['_STREAMTICKSRESPONSE']._serialized_start=710
-  _globals['_STREAMTICKSRESPONSE']._serialized_end=917
-  _globals['_LISTBARSREQUEST']._serialized_start=920
-  _globals['_LISTBARSREQUEST']._serialized_end=1174
-  _globals['_LISTBARSRESPONSE']._serialized_start=1176
-  _globals['_LISTBARSRESPONSE']._serialized_end=1252
-  _globals['_STREAMBARSREQUEST']._serialized_start=1255
-  _globals['_STREAMBARSREQUEST']._serialized_end=1453
-  _globals['_STREAMBARSRESPONSE']._serialized_start=1456
-  _globals['_STREAMBARSRESPONSE']._serialized_end=1624
-  _globals['_BARBATCH']._serialized_start=1626
-  _globals['_BARBATCH']._serialized_end=1669
-  _globals['_BAR']._serialized_start=1672
-  _globals['_BAR']._serialized_end=1815
-  _globals['_CONFIGUREWINDOWREQUEST']._serialized_start=1817
-  _globals['_CONFIGUREWINDOWREQUEST']._serialized_end=1921
-  _globals['_CONFIGUREWINDOWRESPONSE']._serialized_start=1923
-  _globals['_CONFIGUREWINDOWRESPONSE']._serialized_end=1963
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=1965
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=2035
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=2037
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=2106
-  _globals['_UNSUBSCRIBEREQUEST']._serialized_start=2108
-  _globals['_UNSUBSCRIBEREQUEST']._serialized_end=2180
-  _globals['_UNSUBSCRIBERESPONSE']._serialized_start=2182
-  _globals['_UNSUBSCRIBERESPONSE']._serialized_end=2203
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=2205
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=2289
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=2291
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=2394
-  _globals['_SUBSCRIPTION']._serialized_start=2396
-  _globals['_SUBSCRIPTION']._serialized_end=2496
-  _globals['_SYMBOL']._serialized_start=2499
-  _globals['_SYMBOL']._serialized_end=2737
-  _globals['_MARKETDATASERVICE']._serialized_start=2740
-  _globals['_MARKETDATASERVICE']._serialized_end=3843
+  _globals['_MARKETDATASERVICE'].methods_by_name['ListSubscriptions']._serialized_options = b'\220\002\001\200\316\030\002\210\316\030\006\202\323\344\223\002\023\022\021/v1/subscriptions'
+  _globals['_LISTSYMBOLSREQUEST']._serialized_start=201
+  _globals['_LISTSYMBOLSREQUEST']._serialized_end=279
+  _globals['_LISTSYMBOLSRESPONSE']._serialized_start=281
+  _globals['_LISTSYMBOLSRESPONSE']._serialized_end=366
+  _globals['_GETWINDOWREQUEST']._serialized_start=368
+  _globals['_GETWINDOWREQUEST']._serialized_end=462
+  _globals['_GETWINDOWRESPONSE']._serialized_start=465
+  _globals['_GETWINDOWRESPONSE']._serialized_end=602
+  _globals['_STREAMTICKSREQUEST']._serialized_start=605
+  _globals['_STREAMTICKSREQUEST']._serialized_end=734
+  _globals['_STREAMTICKSRESPONSE']._serialized_start=737
+  _globals['_STREAMTICKSRESPONSE']._serialized_end=944
+  _globals['_LISTBARSREQUEST']._serialized_start=947
+  _globals['_LISTBARSREQUEST']._serialized_end=1201
+  _globals['_LISTBARSRESPONSE']._serialized_start=1203
+  _globals['_LISTBARSRESPONSE']._serialized_end=1279
+  _globals['_STREAMBARSREQUEST']._serialized_start=1282
+  _globals['_STREAMBARSREQUEST']._serialized_end=1480
+  _globals['_STREAMBARSRESPONSE']._serialized_start=1483
+  _globals['_STREAMBARSRESPONSE']._serialized_end=1651
+  _globals['_BARBATCH']._serialized_start=1653
+  _globals['_BARBATCH']._serialized_end=1696
+  _globals['_BAR']._serialized_start=1699
+  _globals['_BAR']._serialized_end=1842
+  _globals['_CONFIGUREWINDOWREQUEST']._serialized_start=1844
+  _globals['_CONFIGUREWINDOWREQUEST']._serialized_end=1948
+  _globals['_CONFIGUREWINDOWRESPONSE']._serialized_start=1950
+  _globals['_CONFIGUREWINDOWRESPONSE']._serialized_end=1990
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=1992
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=2062
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=2064
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=2133
+  _globals['_UNSUBSCRIBEREQUEST']._serialized_start=2135
+  _globals['_UNSUBSCRIBEREQUEST']._serialized_end=2207
+  _globals['_UNSUBSCRIBERESPONSE']._serialized_start=2209
+  _globals['_UNSUBSCRIBERESPONSE']._serialized_end=2230
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=2232
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=2316
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=2318
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=2421
+  _globals['_SUBSCRIPTION']._serialized_start=2423
+  _globals['_SUBSCRIPTION']._serialized_end=2523
+  _globals['_SYMBOL']._serialized_start=2526
+  _globals['_SYMBOL']._serialized_end=2764
+  _globals['_MARKETDATASERVICE']._serialized_start=2767
+  _globals['_MARKETDATASERVICE']._serialized_end=3944
 # @@protoc_insertion_point(module_scope)

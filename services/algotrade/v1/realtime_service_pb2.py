@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from algotrade.v1 import access_pb2 as algotrade_dot_v1_dot_access__pb2
 from algotrade.v1 import forward_test_service_pb2 as algotrade_dot_v1_dot_forward__test__service__pb2
 from algotrade.v1 import notification_service_pb2 as algotrade_dot_v1_dot_notification__service__pb2
 from algotrade.v1 import types_pb2 as algotrade_dot_v1_dot_types__pb2
@@ -30,7 +31,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#algotrade/v1/realtime_service.proto\x12\x0c\x61lgotrade.v1\x1a\'algotrade/v1/forward_test_service.proto\x1a\'algotrade/v1/notification_service.proto\x1a\x18\x61lgotrade/v1/types.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\x03\n\x14StreamUpdatesRequest\x12\'\n\x0bsession_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xc8\x01\x18\x01\"\x05r\x03\xb0\x01\x01\x12\x14\n\x0c\x61ll_sessions\x18\x02 \x01(\x08\x12<\n\x07symbols\x18\x03 \x03(\tB+\xbaH(\x92\x01%\x10\x64\x18\x01\"\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12\x15\n\rnotifications\x18\x04 \x01(\x08\x12\x1d\n\x06\x63ursor\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10H\x00\x88\x01\x01:\xe0\x01\xbaH\xdc\x01\x1a\xd9\x01\n\x18stream_updates.something\x12Zat least one of session_ids, all_sessions, symbols and notifications must choose something\x1a\x61this.session_ids.size() > 0 || this.all_sessions || this.symbols.size() > 0 || this.notificationsB\t\n\x07_cursor\"\xd8\x01\n\x15StreamUpdatesResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x32\n\x08snapshot\x18\x03 \x01(\x0b\x32\x1e.algotrade.v1.RealtimeSnapshotH\x00\x12\x30\n\x07\x63hanges\x18\x04 \x01(\x0b\x32\x1d.algotrade.v1.RealtimeChangesH\x00\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x17.algotrade.v1.HeartbeatH\x00\x42\t\n\x07payload\"\xaa\x01\n\x10RealtimeSnapshot\x12*\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1b.algotrade.v1.SnapshotCause\x12\'\n\x08sessions\x18\x02 \x03(\x0b\x32\x15.algotrade.v1.Session\x12+\n\x07symbols\x18\x03 \x03(\x0b\x32\x1a.algotrade.v1.SymbolUpdate\x12\x14\n\x0cunread_count\x18\x04 \x01(\x05\"\xd2\x01\n\x0fRealtimeChanges\x12-\n\x08sessions\x18\x01 \x03(\x0b\x32\x1b.algotrade.v1.SessionUpdate\x12\x30\n\x06\x65vents\x18\x02 \x03(\x0b\x32 .algotrade.v1.SessionEventUpdate\x12+\n\x07symbols\x18\x03 \x03(\x0b\x32\x1a.algotrade.v1.SymbolUpdate\x12\x31\n\rnotifications\x18\x04 \x03(\x0b\x32\x1a.algotrade.v1.Notification\"\x90\x01\n\rSessionUpdate\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.algotrade.v1.SessionStatus\x12\x13\n\x0bhalt_reason\x18\x03 \x01(\t\x12)\n\x05value\x18\x04 \x01(\x0b\x32\x1a.algotrade.v1.SessionValue\"m\n\x0cSessionValue\x12\'\n\x04mark\x18\x01 \x01(\x0b\x32\x19.algotrade.v1.SessionMark\x12\x0c\n\x04\x63\x61sh\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\x14\n\x0crealized_pnl\x18\x04 \x01(\t\"S\n\x12SessionEventUpdate\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1a.algotrade.v1.SessionEvent\"\xa6\x01\n\x0cSymbolUpdate\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x12\n\nlast_price\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12+\n\nfeed_state\x18\x05 \x01(\x0e\x32\x17.algotrade.v1.FeedState*l\n\rSnapshotCause\x12\x1e\n\x1aSNAPSHOT_CAUSE_UNSPECIFIED\x10\x00\x12\x18\n\x14SNAPSHOT_CAUSE_BEGIN\x10\x01\x12!\n\x1dSNAPSHOT_CAUSE_CURSOR_TOO_OLD\x10\x02\x32\x83\x01\n\x0fRealtimeService\x12p\n\rStreamUpdates\x12\".algotrade.v1.StreamUpdatesRequest\x1a#.algotrade.v1.StreamUpdatesResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/realtime0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#algotrade/v1/realtime_service.proto\x12\x0c\x61lgotrade.v1\x1a\x19\x61lgotrade/v1/access.proto\x1a\'algotrade/v1/forward_test_service.proto\x1a\'algotrade/v1/notification_service.proto\x1a\x18\x61lgotrade/v1/types.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\x03\n\x14StreamUpdatesRequest\x12\'\n\x0bsession_ids\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10\xc8\x01\x18\x01\"\x05r\x03\xb0\x01\x01\x12\x14\n\x0c\x61ll_sessions\x18\x02 \x01(\x08\x12<\n\x07symbols\x18\x03 \x03(\tB+\xbaH(\x92\x01%\x10\x64\x18\x01\"\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12\x15\n\rnotifications\x18\x04 \x01(\x08\x12\x1d\n\x06\x63ursor\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10H\x00\x88\x01\x01:\xe0\x01\xbaH\xdc\x01\x1a\xd9\x01\n\x18stream_updates.something\x12Zat least one of session_ids, all_sessions, symbols and notifications must choose something\x1a\x61this.session_ids.size() > 0 || this.all_sessions || this.symbols.size() > 0 || this.notificationsB\t\n\x07_cursor\"\xd8\x01\n\x15StreamUpdatesResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x32\n\x08snapshot\x18\x03 \x01(\x0b\x32\x1e.algotrade.v1.RealtimeSnapshotH\x00\x12\x30\n\x07\x63hanges\x18\x04 \x01(\x0b\x32\x1d.algotrade.v1.RealtimeChangesH\x00\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x17.algotrade.v1.HeartbeatH\x00\x42\t\n\x07payload\"\xaa\x01\n\x10RealtimeSnapshot\x12*\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x1b.algotrade.v1.SnapshotCause\x12\'\n\x08sessions\x18\x02 \x03(\x0b\x32\x15.algotrade.v1.Session\x12+\n\x07symbols\x18\x03 \x03(\x0b\x32\x1a.algotrade.v1.SymbolUpdate\x12\x14\n\x0cunread_count\x18\x04 \x01(\x05\"\xd2\x01\n\x0fRealtimeChanges\x12-\n\x08sessions\x18\x01 \x03(\x0b\x32\x1b.algotrade.v1.SessionUpdate\x12\x30\n\x06\x65vents\x18\x02 \x03(\x0b\x32 .algotrade.v1.SessionEventUpdate\x12+\n\x07symbols\x18\x03 \x03(\x0b\x32\x1a.algotrade.v1.SymbolUpdate\x12\x31\n\rnotifications\x18\x04 \x03(\x0b\x32\x1a.algotrade.v1.Notification\"\x90\x01\n\rSessionUpdate\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.algotrade.v1.SessionStatus\x12\x13\n\x0bhalt_reason\x18\x03 \x01(\t\x12)\n\x05value\x18\x04 \x01(\x0b\x32\x1a.algotrade.v1.SessionValue\"m\n\x0cSessionValue\x12\'\n\x04mark\x18\x01 \x01(\x0b\x32\x19.algotrade.v1.SessionMark\x12\x0c\n\x04\x63\x61sh\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\t\x12\x14\n\x0crealized_pnl\x18\x04 \x01(\t\"S\n\x12SessionEventUpdate\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1a.algotrade.v1.SessionEvent\"\xa6\x01\n\x0cSymbolUpdate\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x12\n\nlast_price\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rlast_sequence\x18\x04 \x01(\x03\x12+\n\nfeed_state\x18\x05 \x01(\x0e\x32\x17.algotrade.v1.FeedState*l\n\rSnapshotCause\x12\x1e\n\x1aSNAPSHOT_CAUSE_UNSPECIFIED\x10\x00\x12\x18\n\x14SNAPSHOT_CAUSE_BEGIN\x10\x01\x12!\n\x1dSNAPSHOT_CAUSE_CURSOR_TOO_OLD\x10\x02\x32\x8b\x01\n\x0fRealtimeService\x12x\n\rStreamUpdates\x12\".algotrade.v1.StreamUpdatesRequest\x1a#.algotrade.v1.StreamUpdatesResponse\"\x1c\x80\xce\x18\x02\x88\xce\x18\x07\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/realtime0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,25 +47,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMUPDATESREQUEST']._loaded_options = None
   _globals['_STREAMUPDATESREQUEST']._serialized_options = b'\272H\334\001\032\331\001\n\030stream_updates.something\022Zat least one of session_ids, all_sessions, symbols and notifications must choose something\032athis.session_ids.size() > 0 || this.all_sessions || this.symbols.size() > 0 || this.notifications'
   _globals['_REALTIMESERVICE'].methods_by_name['StreamUpdates']._loaded_options = None
-  _globals['_REALTIMESERVICE'].methods_by_name['StreamUpdates']._serialized_options = b'\202\323\344\223\002\016\022\014/v1/realtime'
-  _globals['_SNAPSHOTCAUSE']._serialized_start=1812
-  _globals['_SNAPSHOTCAUSE']._serialized_end=1920
-  _globals['_STREAMUPDATESREQUEST']._serialized_start=254
-  _globals['_STREAMUPDATESREQUEST']._serialized_end=693
-  _globals['_STREAMUPDATESRESPONSE']._serialized_start=696
-  _globals['_STREAMUPDATESRESPONSE']._serialized_end=912
-  _globals['_REALTIMESNAPSHOT']._serialized_start=915
-  _globals['_REALTIMESNAPSHOT']._serialized_end=1085
-  _globals['_REALTIMECHANGES']._serialized_start=1088
-  _globals['_REALTIMECHANGES']._serialized_end=1298
-  _globals['_SESSIONUPDATE']._serialized_start=1301
-  _globals['_SESSIONUPDATE']._serialized_end=1445
-  _globals['_SESSIONVALUE']._serialized_start=1447
-  _globals['_SESSIONVALUE']._serialized_end=1556
-  _globals['_SESSIONEVENTUPDATE']._serialized_start=1558
-  _globals['_SESSIONEVENTUPDATE']._serialized_end=1641
-  _globals['_SYMBOLUPDATE']._serialized_start=1644
-  _globals['_SYMBOLUPDATE']._serialized_end=1810
-  _globals['_REALTIMESERVICE']._serialized_start=1923
-  _globals['_REALTIMESERVICE']._serialized_end=2054
+  _globals['_REALTIMESERVICE'].methods_by_name['StreamUpdates']._serialized_options = b'\200\316\030\002\210\316\030\007\202\323\344\223\002\016\022\014/v1/realtime'
+  _globals['_SNAPSHOTCAUSE']._serialized_start=1839
+  _globals['_SNAPSHOTCAUSE']._serialized_end=1947
+  _globals['_STREAMUPDATESREQUEST']._serialized_start=281
+  _globals['_STREAMUPDATESREQUEST']._serialized_end=720
+  _globals['_STREAMUPDATESRESPONSE']._serialized_start=723
+  _globals['_STREAMUPDATESRESPONSE']._serialized_end=939
+  _globals['_REALTIMESNAPSHOT']._serialized_start=942
+  _globals['_REALTIMESNAPSHOT']._serialized_end=1112
+  _globals['_REALTIMECHANGES']._serialized_start=1115
+  _globals['_REALTIMECHANGES']._serialized_end=1325
+  _globals['_SESSIONUPDATE']._serialized_start=1328
+  _globals['_SESSIONUPDATE']._serialized_end=1472
+  _globals['_SESSIONVALUE']._serialized_start=1474
+  _globals['_SESSIONVALUE']._serialized_end=1583
+  _globals['_SESSIONEVENTUPDATE']._serialized_start=1585
+  _globals['_SESSIONEVENTUPDATE']._serialized_end=1668
+  _globals['_SYMBOLUPDATE']._serialized_start=1671
+  _globals['_SYMBOLUPDATE']._serialized_end=1837
+  _globals['_REALTIMESERVICE']._serialized_start=1950
+  _globals['_REALTIMESERVICE']._serialized_end=2089
 # @@protoc_insertion_point(module_scope)

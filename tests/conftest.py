@@ -17,15 +17,19 @@ import grpc
 import pytest
 from joserfc.jwk import ECKey
 from pydantic import SecretStr
+from shared_server import shared_kafka
 from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from algotrade.platform.bus_kafka import kafka_bus
+from algotrade.platform.bus_outbox import BusOutbox
 from algotrade.platform.bus_postgres import PostgresBus
 from algotrade.platform.channel import open_channel
 from algotrade.platform.clock import Clock, SystemClock
 from algotrade.platform.database import migrate, open_engine
 from algotrade.platform.embedded import embedded_server
+from algotrade.platform.kafka import Cluster
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Builder, Platform, serving
 from algotrade.platform.redis import RedisClient, open_redis
@@ -138,6 +142,31 @@ async def redis(running_redis: RunningRedis) -> AsyncIterator[RedisClient]:
         assert client is not None
         await client.flushall()
         yield client
+
+
+@pytest.fixture(scope="session")
+async def kafka_address(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> AsyncIterator[str]:
+    """Return where the run's Kafka is: the first worker that needs it starts it, the last one ends it."""
+    base = tmp_path_factory.getbasetemp()
+    async with shared_kafka((base if worker_id == "master" else base.parent) / "kafka") as address:
+        yield address
+
+
+@pytest.fixture
+def kafka(kafka_address: str) -> Cluster:
+    """Return how to reach Kafka, under names of topics that no other test has."""
+    return Cluster(kafka_address, prefix=f"{uuid.uuid4().hex[:12]}-")
+
+
+@pytest.fixture
+async def kafka_platform(
+    kafka: Cluster, settings: Settings, clock: Clock, database: AsyncEngine, signing_key: ECKey
+) -> AsyncIterator[Platform]:
+    """Return a platform over empty tables and an empty Kafka."""
+    metrics = Metrics()
+    async with kafka_bus(kafka, metrics, BusOutbox(database, settings.bus_poll_seconds)) as bus:
+        await bus.create_topics(TOPICS)
+        yield Platform(settings, clock, metrics, database, bus, signing_key)
 
 
 @pytest.fixture(scope="session")

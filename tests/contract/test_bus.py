@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,7 +20,10 @@ from algotrade.platform.bus import (
     UnknownPartition,
     partition_of,
 )
+from algotrade.platform.bus_kafka import kafka_bus
+from algotrade.platform.bus_outbox import BusOutbox
 from algotrade.platform.bus_postgres import PostgresBus
+from algotrade.platform.kafka import Cluster
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.topics import HOUR, Topic
 
@@ -30,16 +33,26 @@ MANY = Topic("contract-many", 4, HOUR)
 MakeBus = Callable[[], Awaitable[Bus]]
 
 
-@pytest.fixture(params=["postgres"])
-def make_bus(request: pytest.FixtureRequest, database: AsyncEngine) -> MakeBus:
+@pytest.fixture(params=["postgres", "kafka"])
+def cluster(request: pytest.FixtureRequest) -> Cluster | None:
+    """Return how to reach Kafka, or None where the log is a table."""
+    return request.getfixturevalue("kafka") if request.param == "kafka" else None
+
+
+@pytest.fixture
+async def make_bus(cluster: Cluster | None, database: AsyncEngine) -> AsyncIterator[MakeBus]:
     """Return a function that opens the log once more, as another process would."""
+    async with AsyncExitStack() as stack:
 
-    async def make() -> Bus:
-        bus = PostgresBus(database, Metrics(), poll_seconds=0.02)
-        await bus.create_topics([ONE, MANY])
-        return bus
+        async def make() -> Bus:
+            if cluster is None:
+                bus: Bus = PostgresBus(database, Metrics(), poll_seconds=0.02)
+            else:
+                bus = await stack.enter_async_context(kafka_bus(cluster, Metrics(), BusOutbox(database, 0.02)))
+            await bus.create_topics([ONE, MANY])
+            return bus
 
-    return make
+        yield make
 
 
 @pytest.fixture

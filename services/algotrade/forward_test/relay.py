@@ -1,6 +1,8 @@
-"""Sends what was stored: the outbox onto the bus, in the order of each session's events, each once.
+"""Sends what was stored: the outbox onto the bus, in the order of each session's events.
 
-A message is logged in the transaction that takes it out of the outbox, so no crash parts the two.
+A message is published within the transaction that takes it out of the outbox. Where the log is in the database no
+crash parts the two: each is told once. Where it is not, a crash between the two has it told again, after the same
+messages as before: readers know a session's event by its number.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ class Relay:
             for message in messages:
                 by_topic.setdefault(message.topic, []).append(Message(message.key, message.payload, message.headers))
             for name in sorted(by_topic):  # all in one order, so that no two relays wait for each other
-                receipts.append(await self._bus.publish_in(connection, _TOPICS[name], by_topic[name]))
+                receipts.append(await self._bus.publish_ahead(connection, _TOPICS[name], by_topic[name]))
 
         sent = await self._outbox.drain(shard, send, MESSAGES_A_TURN)
         for receipt in receipts:

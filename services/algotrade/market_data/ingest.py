@@ -3,7 +3,8 @@
 1. A task a symbol reads its feed; another says when time passes without a tick.
 2. The writer takes everything that has queued since its last transaction, checks and numbers it.
 3. One transaction proves the leases, moves the sequences on and appends the records; then the windows follow.
-4. When that fails or its outcome is unknown it is tried again as it stands: the leases tell whether it was done.
+4. When that fails or its outcome is unknown it is tried again as it stands: the leases tell whether it was done. Where
+   the log is not in the database, a record may then be in it twice; readers take ticks by their numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import stamina
@@ -22,6 +23,7 @@ from algotrade.market_data.aggregate import SymbolAggregate
 from algotrade.market_data.demand import Demand
 from algotrade.market_data.feed import Feed, FeedChange, FeedItem, FeedState, FeedSymbol, FeedTicks, FeedTime, Resume
 from algotrade.market_data.store import Advance, LeaseStore
+from algotrade.market_data.takeover import TRADE_ID, agree
 from algotrade.market_data.tick_log import LoggedTicks
 from algotrade.market_data.window import WindowStore, fill
 from algotrade.platform import failpoints, limits
@@ -111,6 +113,8 @@ class Ingest:
         """Take the leases and fill the windows from the end of the log. Call before `run`."""
         owners = {symbol.name: (symbol, feed) for feed in self._feeds for symbol in feed.symbols}
         resumes = await self._leases.take(list(owners))
+        if resumes and not self._bus.in_database:
+            resumes = await agree(self._bus, self._database, self._leases, resumes)
         for name, (symbol, feed) in owners.items():
             resume = resumes[name]
             await fill(self._windows, self._bus, name)
@@ -246,9 +250,9 @@ class Ingest:
 
     async def _write(self, numbered: Mapping[str, Sequence[Part]], advances: Mapping[str, Advance]) -> None:
         messages = [
-            Message(name, update.SerializeToString())
+            message
             for name, parts in numbered.items()
-            for update in _updates(name, advances[name].after.epoch, parts)
+            for message in _messages(_updates(name, advances[name].after.epoch, parts), advances[name].after)
         ]
         async for attempt in stamina.retry_context(
             on=is_away, attempts=RETRY_ATTEMPTS, timeout=RETRY_SECONDS, wait_max=2.0
@@ -273,7 +277,7 @@ class Ingest:
             if not await self._leases.advance(connection, advances):
                 return None
             failpoints.reached("ingest.leased")
-            receipt = await self._bus.publish_in(connection, MARKET_DATA_UPDATES, messages)
+            receipt = await self._bus.publish_ahead(connection, MARKET_DATA_UPDATES, messages)
             failpoints.reached("ingest.before_commit")
         failpoints.reached("ingest.committed")
         return receipt
@@ -281,6 +285,15 @@ class Ingest:
 
 def _count(item: FeedItem) -> int:
     return len(item.ticks) if isinstance(item, FeedTicks) else int(isinstance(item, FeedTime))
+
+
+def _messages(updates: Iterator[MarketDataUpdate], after: Resume) -> list[Message]:
+    """Write a symbol's records; the last says after which trade the feed goes on, for a writer that finds it there."""
+    messages = [Message(update.symbol, update.SerializeToString()) for update in updates]
+    if after.trade_id:
+        last = messages[-1]
+        messages[-1] = replace(last, headers={**last.headers, TRADE_ID: after.trade_id})
+    return messages
 
 
 def _updates(symbol: str, epoch: int, parts: Sequence[Part]) -> Iterator[MarketDataUpdate]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from algotrade.engine.records import Records
@@ -27,15 +29,31 @@ class LoggedTicks:
 
 async def ticks_after(bus: Bus, symbol: str, sequence: int) -> AsyncGenerator[LoggedTicks, None]:
     """Yield a symbol's ticks behind a sequence as far as the log goes now; the first may be later if that is all."""
+    reader = FeedReader(sequence)
+    async with aclosing(records_after(bus, symbol, reader)) as logged:
+        async for _, ticks in logged:
+            if len(ticks):
+                yield LoggedTicks(reader.epoch, ticks)
+
+
+async def records_after(bus: Bus, symbol: str, reader: FeedReader) -> AsyncGenerator[tuple[Record, Records], None]:
+    """Yield a symbol's records from where a reader stands as far as the log goes now, with what it takes of each."""
     partition = partition_of(symbol, TOPIC.partitions)
-    offset, reader = await _locate(bus, partition, symbol, sequence), FeedReader(sequence)
+    start = offset = await _locate(bus, partition, symbol, reader.sequence)
     while records := await bus.read(TOPIC, partition, offset, READ):
         offset = records[-1].offset + 1
         for record in records:
-            if record.key == symbol:
-                update = MarketDataUpdate.FromString(record.payload)
-                if len(ticks := reader.take(update)):
-                    yield LoggedTicks(update.epoch, ticks)
+            if record.key != symbol:
+                continue
+            update = MarketDataUpdate.FromString(record.payload)
+            if update.ticks.first_sequence > reader.sequence + 1:
+                # That is all there are, or the search was led astray by a record that is in the log twice.
+                earliest = (await bus.bounds(TOPIC, partition)).earliest
+                if start > earliest:
+                    start = offset = earliest
+                    reader.epoch = 0
+                    break
+            yield record, reader.take(update)
 
 
 async def newest_ticks(bus: Bus, symbol: str, count: int) -> list[LoggedTicks]:
@@ -67,21 +85,22 @@ async def _locate(bus: Bus, partition: int, symbol: str, sequence: int) -> int:
         try:
             while high - low > READ:
                 middle = (low + high) // 2
-                record = await _next_of(bus, partition, symbol, middle, high)
-                if record is None or MarketDataUpdate.FromString(record.payload).ticks.first_sequence > sequence:
+                offset, first = await _next_of(bus, partition, symbol, middle, high)
+                if first > sequence:
                     high = middle
                 else:
-                    low = record.offset
+                    low = offset
         except OffsetOutOfRange:
             continue  # trimmed while we looked: look again
         return low
 
 
-async def _next_of(bus: Bus, partition: int, symbol: str, start: int, end: int) -> Record | None:
+async def _next_of(bus: Bus, partition: int, symbol: str, start: int, end: int) -> tuple[int, float]:
+    """Return where a symbol's next ticks are between two offsets, and the first one's sequence; infinite for none."""
     while start < end:
         records = await bus.read(TOPIC, partition, start, min(READ, end - start))
         for record in records:
-            if record.key == symbol:
-                return record
+            if record.key == symbol and (ticks := MarketDataUpdate.FromString(record.payload).ticks).first_sequence:
+                return record.offset, ticks.first_sequence
         start = records[-1].offset + 1 if records else end
-    return None
+    return end, inf

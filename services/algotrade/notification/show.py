@@ -41,6 +41,7 @@ class Cursor:
     places: dict[Place, int]
     notification: int = NO_INBOX
     skipped: dict[str, int] = field(default_factory=dict)  # session -> newest event in the snapshot
+    told: dict[tuple[str, str], int] = field(default_factory=dict)  # topic and session -> newest event
 
     def token(self) -> str:
         """Write it for the client."""
@@ -172,7 +173,9 @@ class Shower:
             if offset < cursor.places[place]:
                 continue  # sent before: the cursor comes from a process that was further
             cursor.places[place] = offset + 1
-            if event.event.sequence > cursor.skipped.get(event.session_id, 0):
+            told = (place[0], event.session_id)  # in its order; what a relay tells again has come before
+            if event.event.sequence > max(cursor.skipped.get(event.session_id, 0), cursor.told.get(told, 0)):
+                cursor.told[told] = event.event.sequence
                 changes.events.append(event)
         changes.events.sort(key=lambda one: (one.session_id, one.event.sequence))
         if screen.events:

@@ -73,12 +73,20 @@ class TopicMismatch(BusError):
     """A topic exists with another number of partitions."""
 
 
+class BusRefused(BusError):
+    """The bus does not let this program in, or not do this: trying again does not help."""
+
+
+class BusAway(BusError, ConnectionError):
+    """The bus does not answer. What was to be published may be in the log all the same."""
+
+
 class Receipt(Protocol):
-    """Proof of a publish inside a caller's transaction, to be announced after its commit."""
+    """Proof of a publish in a caller's transaction, to be announced after its commit."""
 
     @property
     def records(self) -> Sequence[Record]:
-        """The records as they stand in the log, in the order given."""
+        """The records as they stand in the log, in the order given; none where they are yet to come there."""
         ...
 
 
@@ -90,7 +98,11 @@ class Bus(Protocol):
         ...
 
     async def publish(self, topic: Topic, messages: Sequence[Message]) -> Sequence[Record]:
-        """Append messages, all or none, each to the partition of its key; return them as logged."""
+        """Append messages, each to the partition of its key; return them as logged.
+
+        Those of one partition stay together, all or none. After BusAway nobody knows which are in the log: who tries
+        again may append them twice, one after the other.
+        """
         ...
 
     async def read(self, topic: Topic, partition: int, offset: int, limit: int) -> Sequence[Record]:
@@ -109,10 +121,27 @@ class Bus(Protocol):
 
 
 class TransactionalBus(Bus, Protocol):
-    """A bus whose log lies in the database, so that a publish can be part of a transaction."""
+    """A bus that can tell of a transaction."""
+
+    @property
+    def in_database(self) -> bool:
+        """Whether the log lies in the database, so that the two can never differ."""
+        ...
 
     async def publish_in(self, connection: AsyncConnection, topic: Topic, messages: Sequence[Message]) -> Receipt:
-        """Append within the caller's transaction. Readers see it when that commits; see `announce`."""
+        """Have messages in the log once the caller's transaction commits, and never if it does not.
+
+        Where the log is in the database they are there with the commit, once. Where it is not they are there soon
+        after, at least once, in the order of the commits that hold the same lock.
+        """
+        ...
+
+    async def publish_ahead(self, connection: AsyncConnection, topic: Topic, messages: Sequence[Message]) -> Receipt:
+        """Append as the last act of the caller's transaction before its commit.
+
+        Where the log is not in the database they are there whether or not it commits then: the caller must find out,
+        or tell the same again, and readers must know what they have seen by what is in it.
+        """
         ...
 
     def announce(self, receipt: Receipt) -> None:

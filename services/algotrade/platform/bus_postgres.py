@@ -9,12 +9,10 @@ for what another process or an unannounced transaction wrote.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Final
 
 import orjson
@@ -34,6 +32,7 @@ from algotrade.platform.bus import (
     check,
     partition_of,
 )
+from algotrade.platform.bus_tail import Tail, Waiter
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.topics import TOPICS, Topic
@@ -98,52 +97,6 @@ class PostgresReceipt:
     records: tuple[Record, ...]
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """What one subscription waits on: partitions that were written since it last looked."""
-
-    woken: set[int] = field(default_factory=set)
-    written: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def wait(self, timeout_seconds: float) -> set[int] | None:
-        """Return the partitions written, or None when nothing woke it for so long."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self.written.wait()
-        except TimeoutError:
-            return None
-        self.written.clear()
-        woken, self.woken = self.woken, set()
-        return woken
-
-
-@dataclass(slots=True)
-class _Tail:
-    """The newest records of a partition, without a hole, and who waits for more."""
-
-    records: deque[Record] = field(default_factory=lambda: deque(maxlen=limits.TAIL_RECORDS))
-    waiters: set[_Waiter] = field(default_factory=set)
-
-    def append(self, record: Record) -> None:
-        if self.records and record.offset != self.records[-1].offset + 1:
-            if record.offset <= self.records[-1].offset:
-                return  # announced late: the tail is already past it
-            self.records.clear()
-        self.records.append(record)
-
-    def wake(self, partition: int) -> None:
-        for waiter in self.waiters:
-            waiter.woken.add(partition)
-            waiter.written.set()
-
-    def read(self, offset: int, limit: int) -> list[Record] | None:
-        """Return records from an offset on, or None where only the table can tell."""
-        if not self.records or not self.records[0].offset <= offset <= self.records[-1].offset:
-            return None
-        start = offset - self.records[0].offset
-        return list(islice(self.records, start, start + limit))
-
-
 class PostgresBus:
     """The port `TransactionalBus` over tables bus_log and bus_partitions."""
 
@@ -152,7 +105,12 @@ class PostgresBus:
         self._engine = engine
         self._metrics = metrics
         self._poll_seconds = poll_seconds
-        self._tails: dict[tuple[str, int], _Tail] = {}
+        self._tails: dict[tuple[str, int], Tail] = {}
+
+    @property
+    def in_database(self) -> bool:
+        """It is."""
+        return True
 
     async def create_topics(self, topics: Sequence[Topic]) -> None:
         """Make topics exist; TopicMismatch if one exists with another number of partitions."""
@@ -192,6 +150,12 @@ class PostgresBus:
         check(topic, messages)
         with self._metrics.bus_append_seconds.labels(topic.name).time():
             return await self._append_all(connection, topic, messages)
+
+    async def publish_ahead(
+        self, connection: AsyncConnection, topic: Topic, messages: Sequence[Message]
+    ) -> PostgresReceipt:
+        """Append within the caller's transaction: here nothing is ahead of it."""
+        return await self.publish_in(connection, topic, messages)
 
     async def _append_all(
         self, connection: AsyncConnection, topic: Topic, messages: Sequence[Message]
@@ -279,7 +243,7 @@ class PostgresBus:
     ) -> AsyncGenerator[Sequence[Record], None]:
         """Yield batches of one partition each, for ever, from explicit positions {partition: offset}."""
         position = dict(positions)
-        waiter = _Waiter()
+        waiter = Waiter()
         tails = [self._tail((topic.name, partition)) for partition in position]
         for tail in tails:
             tail.waiters.add(waiter)
@@ -324,8 +288,8 @@ class PostgresBus:
                 deleted += result.rowcount
         return deleted
 
-    def _tail(self, key: tuple[str, int]) -> _Tail:
-        return self._tails.setdefault(key, _Tail())
+    def _tail(self, key: tuple[str, int]) -> Tail:
+        return self._tails.setdefault(key, Tail())
 
 
 def _ns(moment: datetime) -> int:

@@ -28,6 +28,11 @@ MAX_KEY_BYTES: Final = 256
 MAX_READ_RECORDS: Final = 1000
 MAX_TRIM_RECORDS: Final = 10_000  # a statement
 TAIL_RECORDS: Final = 512  # kept in memory a partition, so that readers at the end ask no database
+MAX_BATCH_BYTES: Final = 1 * MIB  # of records that go to Kafka as one; a single message of all it may be is more
+MAX_LOGGED_BATCH_BYTES: Final = 2 * MIB  # that Kafka's topics take
+MAX_FETCH_BYTES: Final = 8 * MIB  # that a reader of Kafka's tail asks for at once
+KAFKA_READERS: Final = 4  # reads of what is no longer in memory at once, a process
+MAX_OUTBOX_MESSAGES: Final = 500  # that go from the bus's outbox to Kafka in a turn
 
 # Streams and windows
 MAX_STREAMS_PER_USER: Final = 1_000  # open at once, a process

@@ -62,6 +62,12 @@ class Metrics:
             "algotrade_redis_errors_total", "Times that Redis was given up, by what it was used for.", "use"
         )
         self.redis_memory = self._gauge("algotrade_redis_memory_bytes", "Memory that Redis uses, all servers together.")
+        self.bus_behind = self._gauge(
+            "algotrade_bus_behind_records",
+            "Records that a reader has still to read, by the topic's furthest partition.",
+            "topic",
+            "reader",
+        )
         self.outbox_seconds = self._gauge("algotrade_outbox_oldest_seconds", "Age of the oldest message not yet sent.")
 
     def _market(self) -> None:

@@ -18,12 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from algotrade.platform import failpoints, log
 from algotrade.platform.bus import TransactionalBus
+from algotrade.platform.bus_kafka import kafka_bus
+from algotrade.platform.bus_outbox import BusOutbox
 from algotrade.platform.bus_postgres import PostgresBus, trimming
 from algotrade.platform.clock import Clock, SystemClock
 from algotrade.platform.database import open_database, ping
 from algotrade.platform.gateway.api import services
 from algotrade.platform.health import HEALTH, Health
 from algotrade.platform.http import http_server
+from algotrade.platform.kafka import Cluster
 from algotrade.platform.mesh import Channels, elsewhere
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.pages import read_pages
@@ -108,18 +111,32 @@ async def open_platform(settings: Settings, clock: Clock | None = None) -> Async
     """Open Redis, the database and the bus, read or make the signing key; close all of it at the end."""
     failpoints.arm(settings.failpoint)
     metrics = Metrics()
-    async with open_redis(settings, metrics) as redis, open_database(settings, metrics) as database:
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(open_redis(settings, metrics))
+        database = await stack.enter_async_context(open_database(settings, metrics))
+        bus = await stack.enter_async_context(open_bus(settings, metrics, database))
+        key, published = None, None
+        if settings.jwks_url:
+            published = PublishedKeys(settings.jwks_url)
+            await stack.enter_async_context(published.kept_fresh(settings.jwks_refresh_seconds))
+        else:
+            key = await asyncio.to_thread(load_or_create_key, settings.private_keys / "access-token.pem")
+        yield Platform(settings, clock or SystemClock(), metrics, database, bus, key, published, redis)
+
+
+@asynccontextmanager
+async def open_bus(settings: Settings, metrics: Metrics, database: AsyncEngine) -> AsyncIterator[TransactionalBus]:
+    """Yield the bus that the settings name, with every topic. Raises BusRefused, BusAway."""
+    if settings.bus == "kafka":
+        outbox = BusOutbox(database, settings.bus_poll_seconds)
+        async with kafka_bus(Cluster.of(settings), metrics, outbox) as kafka:
+            await kafka.create_topics(TOPICS)
+            yield kafka
+    else:
         bus = PostgresBus(database, metrics, settings.bus_poll_seconds)
         await bus.create_topics(TOPICS)
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(trimming(bus, settings.bus_trim_seconds))
-            key, published = None, None
-            if settings.jwks_url:
-                published = PublishedKeys(settings.jwks_url)
-                await stack.enter_async_context(published.kept_fresh(settings.jwks_refresh_seconds))
-            else:
-                key = await asyncio.to_thread(load_or_create_key, settings.private_keys / "access-token.pem")
-            yield Platform(settings, clock or SystemClock(), metrics, database, bus, key, published, redis)
+        async with trimming(bus, settings.bus_trim_seconds):
+            yield bus
 
 
 @asynccontextmanager

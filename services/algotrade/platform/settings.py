@@ -104,7 +104,17 @@ class Settings(BaseSettings):
     stream_lag_seconds: Annotated[float, Field(ge=0)] = 10.0  # … for longer than this is ended
     reflection: bool = True
 
-    # Event bus
+    # Event bus: a table of the database, or Kafka. A user or an authority makes the connection one with SCRAM-SHA-512
+    # or TLS; `kafka_tls` is for brokers whose certificates the machine trusts anyway.
+    bus: Literal["postgres", "kafka"] = "postgres"
+    kafka_servers: Annotated[str, Field(pattern=r"^[^\s,:]+:[0-9]{1,5}(,[^\s,:]+:[0-9]{1,5})*$")] = "127.0.0.1:9092"
+    kafka_user: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_tls: bool = False
+    kafka_ca: Path | None = None
+    kafka_replicas: Annotated[int, Field(ge=1, le=9)] = 1  # of a topic that is made
+    kafka_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""  # of topics' names
+    kafka_seconds: Seconds = 10.0  # a request is waited for no longer
     bus_poll_seconds: Seconds = 0.5  # readers look again after this long even if nothing woke them
     bus_trim_seconds: Seconds = 30.0
 

@@ -110,7 +110,8 @@ def kafka(directory: Path, *, port: int = 0, login: Login | None = None, libs: P
     if not (data / "meta.properties").exists():
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         secret = [] if login is None else ["--add-scram", _scram(login)]
-        run_once([*command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings), *secret])
+        named = f"--cluster-id={cluster}"  # in one word: it may begin with a hyphen
+        run_once([*command, "kafka.tools.StorageTool", "format", named, "-c", str(settings), *secret])
     server = Server("kafka", [*command, "kafka.Kafka", str(settings)], directory, partial(_answers, port))
     return server, f"127.0.0.1:{port}"
 

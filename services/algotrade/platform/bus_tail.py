@@ -1,0 +1,57 @@
+"""What every adapter of the bus keeps in memory of a partition: its newest records, and who waits for more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import islice
+
+from algotrade.platform import limits
+from algotrade.platform.bus import Record
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """What one subscription waits on: partitions that were written since it last looked."""
+
+    woken: set[int] = field(default_factory=set)
+    written: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self, timeout_seconds: float) -> set[int] | None:
+        """Return the partitions written, or None when nothing woke it for so long."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self.written.wait()
+        except TimeoutError:
+            return None
+        self.written.clear()
+        woken, self.woken = self.woken, set()
+        return woken
+
+
+@dataclass(slots=True)
+class Tail:
+    """The newest records of a partition, without a hole, and who waits for more."""
+
+    records: deque[Record] = field(default_factory=lambda: deque(maxlen=limits.TAIL_RECORDS))
+    waiters: set[Waiter] = field(default_factory=set)
+
+    def append(self, record: Record) -> None:
+        if self.records and record.offset != self.records[-1].offset + 1:
+            if record.offset <= self.records[-1].offset:
+                return  # announced late: the tail is already past it
+            self.records.clear()
+        self.records.append(record)
+
+    def wake(self, partition: int) -> None:
+        for waiter in self.waiters:
+            waiter.woken.add(partition)
+            waiter.written.set()
+
+    def read(self, offset: int, limit: int) -> list[Record] | None:
+        """Return records from an offset on, or None where only the table can tell."""
+        if not self.records or not self.records[0].offset <= offset <= self.records[-1].offset:
+            return None
+        start = offset - self.records[0].offset
+        return list(islice(self.records, start, start + limit))

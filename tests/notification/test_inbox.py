@@ -25,7 +25,7 @@ from algotrade.platform.caller import CORRELATION_ID
 from algotrade.platform.errors import info, violations
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
-from algotrade.platform.topics import STRATEGY_SIGNALS, TRADE_EXECUTIONS, USER_NOTIFICATIONS
+from algotrade.platform.topics import DEAD_LETTERS, STRATEGY_SIGNALS, TRADE_EXECUTIONS, USER_NOTIFICATIONS
 from algotrade.v1 import forward_test_service_pb2 as sessions
 from algotrade.v1 import notification_service_pb2 as pb
 from algotrade.v1.events_pb2 import UserNotification
@@ -224,6 +224,12 @@ async def test_what_is_unreadable_is_passed_over(reader: Any, trading: Any, plat
     assert len(found) == 2
     unreadable = platform.metrics.notification_records_unreadable.labels(TRADE_EXECUTIONS.name)
     assert unreadable._value.get() == 3
+    letters = await platform.bus.read(DEAD_LETTERS, 0, 0, 10)
+    assert [(letter.payload, letter.headers["dead-topic"], letter.key) for letter in letters] == [
+        (payload, TRADE_EXECUTIONS.name, session.session_id) for payload in (b"\xff\xff\xff", b"", b"\x0a\x03abc")
+    ]
+    assert {letter.headers["dead-reader"] for letter in letters} == {"notification"}
+    assert all(letter.headers["dead-reason"] and letter.headers["dead-offset"].isdecimal() for letter in letters)
 
 
 async def test_a_place_outside_the_log_is_given_up(reader: Any, trading: Any, platform: Platform, serve: Any) -> None:

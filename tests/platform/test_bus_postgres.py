@@ -48,7 +48,7 @@ def test_the_partition_of_a_key_is_for_ever() -> None:
 
 
 def test_topics_have_distinct_names() -> None:
-    assert len({topic.name for topic in TOPICS}) == len(TOPICS) == 9
+    assert len({topic.name for topic in TOPICS}) == len(TOPICS) == 10
 
 
 async def test_a_publish_inside_a_transaction_lives_and_dies_with_it(log: PostgresBus, database: AsyncEngine) -> None:

@@ -19,6 +19,7 @@ from algotrade.notification.servicer import NotificationServicer
 from algotrade.notification.stream import Streamer
 from algotrade.platform.background import end
 from algotrade.platform.process import Platform
+from algotrade.platform.sampling import sampling
 from algotrade.platform.server import Mount
 from algotrade.platform.tokens import load_or_create_key
 from algotrade.v1 import notification_service_pb2 as pb
@@ -73,11 +74,12 @@ async def build(platform: Platform) -> AsyncIterator[Mount]:
             raise DelivererDown(type(deliverer.failure).__name__ if deliverer.failure else "ended")
 
     try:
-        yield Mount(
-            pb.DESCRIPTOR.services_by_name["NotificationService"],
-            partial(pb_grpc.add_NotificationServiceServicer_to_server, servicer),
-            {"database": platform.database_probe, "collector": probe_collector, "deliverer": probe_deliverer},
-        )
+        async with sampling(settings.sample_seconds, collector.measure):
+            yield Mount(
+                pb.DESCRIPTOR.services_by_name["NotificationService"],
+                partial(pb_grpc.add_NotificationServiceServicer_to_server, servicer),
+                {"database": platform.database_probe, "collector": probe_collector, "deliverer": probe_deliverer},
+            )
     finally:
         await end(collecting, delivering, listening)
         addresses.close()

@@ -1,8 +1,9 @@
 """Collects what the bus tells into inboxes: reads topics from stored places, stores what they say, tells of it.
 
 Places and notifications are stored together, so a crash loses and repeats nothing. What is told afterwards only wakes
-who waits; where it is lost they find the notification at their next look. A record that cannot be read is counted and
-passed over. A place that is no longer in the log, or not yet, is given up for the oldest that is.
+who waits; where it is lost they find the notification at their next look. A record that cannot be read is counted, put
+among the dead letters and passed over. A place that is no longer in the log, or not yet, is given up for the oldest
+that is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from algotrade.notification.messages import notification_message
 from algotrade.notification.notice import Notice
 from algotrade.notification.store import Batch, Intake, Moved, Taken
 from algotrade.platform.bus import CORRELATION, Bus, Message, OffsetOutOfRange, Record, caused_by
+from algotrade.platform.dead_letters import bury
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.topics import USER_NOTIFICATIONS, Topic
@@ -26,6 +28,7 @@ from algotrade.v1.events_pb2 import UserNotification
 
 log = logger(__name__)
 
+READER: Final = "notification"
 RECORDS_A_TURN: Final = 500
 RETRY_SECONDS: Final = 1.0
 
@@ -75,6 +78,15 @@ class Collector:
                 log.warning("collect.failed", topic=topic.name, error=type(error).__name__, exc_info=error)
                 await asyncio.sleep(RETRY_SECONDS)
 
+    async def measure(self) -> None:
+        """Say how far behind the ends of its topics it is."""
+        for topic in TOPICS:
+            behind = [
+                (await self._bus.bounds(topic, partition)).end - offset
+                for partition, offset in (await self._intake.positions(topic.name)).items()
+            ]
+            self._metrics.bus_behind.labels(topic.name, READER).set(max(behind, default=0))
+
     async def _places(self, topic: Topic) -> Mapping[int, int]:
         found = dict(await self._intake.positions(topic.name))
         for partition in range(topic.partitions):
@@ -92,6 +104,7 @@ class Collector:
             except Unreadable as error:
                 log.error("collect.unreadable", topic=topic.name, offset=record.offset, error=str(error))  # noqa: TRY400
                 self._metrics.notification_records_unreadable.labels(topic.name).inc()
+                await bury(self._bus, record, READER, str(error))
                 continue
             if notice is not None:
                 cause = record.headers.get(CORRELATION, "")

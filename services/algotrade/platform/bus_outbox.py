@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.platform import limits
+from algotrade.platform.background import background
 from algotrade.platform.bus import Message
 from algotrade.platform.log import logger
 from algotrade.platform.topics import TOPICS, Topic
@@ -86,13 +87,10 @@ class BusOutbox:
     @asynccontextmanager
     async def sending(self, publish: Publish) -> AsyncIterator[None]:
         """Send what waits while the context is open, and what is left at its end."""
-        task = asyncio.create_task(self._send_for_ever(publish), name="bus-outbox")
         try:
-            yield
+            async with background(self._send_for_ever(publish), "bus-outbox"):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             with suppress(Exception):  # what is not sent now is sent by the next process that runs
                 await self.drain(publish)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from algotrade.platform import limits
+from algotrade.platform.background import end
 from algotrade.platform.bus import Bounds, BusAway, OffsetOutOfRange, Record
 from algotrade.platform.bus_tail import Tail, Waiter
 from algotrade.platform.kafka import Cluster, kafka_errors
@@ -187,9 +188,7 @@ class Follower:
     async def close(self) -> None:
         """Follow nothing any more."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
             self._task = None
 
     async def _run(self) -> None:

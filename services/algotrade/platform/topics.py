@@ -30,6 +30,7 @@ PORTFOLIO_UPDATES: Final = Topic("portfolio-updates", 4, 7 * DAY)
 FORWARD_TEST_EVENTS: Final = Topic("forward-test-events", 4, 7 * DAY)
 USER_NOTIFICATIONS: Final = Topic("user-notifications", 1, 24 * HOUR)
 REALTIME_UPDATES: Final = Topic("realtime-updates", 1, 1 * HOUR, 50_000)
+DEAD_LETTERS: Final = Topic("dead-letters", 1, 30 * DAY, 50_000)  # what a reader could not read; see dead_letters.py
 
 TOPICS: Final = (
     MARKET_DATA_UPDATES,
@@ -41,4 +42,5 @@ TOPICS: Final = (
     FORWARD_TEST_EVENTS,
     USER_NOTIFICATIONS,
     REALTIME_UPDATES,
+    DEAD_LETTERS,
 )

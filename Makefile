@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # `make run SECONDS=20` stops by itself.
 RUN_ARGS := $(if $(SECONDS),--seconds $(SECONDS))
-QUESTIONS := backtest_sma backtest_stop optimize compile sessions dispatch window decision_to_trade stream_ticks sessions_service load
+QUESTIONS := backtest_sma backtest_stop optimize compile sessions dispatch window redis_window decision_to_trade stream_ticks sessions_service load
 PEERS := peers vectorbt backtrader nautilus freqtrade
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
@@ -115,7 +115,7 @@ check: setup check-frontend ## lint, types, import contracts, protos, generated 
 nightly: clients servers .venv-peers/.installed ## the long tests
 	$(BIN)/python -m pytest -n 2 -m nightly
 
-bench: setup .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run
+bench: setup servers .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run
 	set -e; export GRPC_ENABLE_FORK_SUPPORT=false; \
 	for question in $(QUESTIONS); do $(BIN)/python bench/$$question.py; done
 

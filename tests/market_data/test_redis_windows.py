@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from redis.asyncio import RedisCluster
 
 from algotrade.engine.records import MARKER, TICK, Records
-from algotrade.market_data.redis_windows import LIFE_SECONDS, RedisWindows
+from algotrade.market_data.redis_windows import HEADER, LIFE_SECONDS, RedisWindows
 from algotrade.market_data.tick_log import LoggedTicks
 from algotrade.market_data.window import MemoryWindows
 from algotrade.platform import limits
@@ -95,15 +95,16 @@ async def test_a_stream_is_plain_to_read_and_ends_a_day_after_the_last_tick(redi
     assert LIFE_SECONDS - 60 < await redis.ttl("market:{BTC-USD}") <= LIFE_SECONDS
     entries = await redis.xrange("market:{BTC-USD}")
     assert [entry for entry, _ in entries] == [b"64-0", b"100-0"]
-    assert b"".join(fields[b"ticks"] for _, fields in entries) == ticks(1, 100).tobytes()
-    assert {fields[b"epoch"] for _, fields in entries} == {b"3"}
+    assert b"".join(fields[b"packed"][HEADER.size :] for _, fields in entries) == ticks(1, 100).tobytes()
+    assert {HEADER.unpack_from(fields[b"packed"])[::2] for _, fields in entries} == {(3, 300)}
 
 
 async def test_a_stream_holds_little_more_than_its_window(redis: RedisClient) -> None:
     windows = over(redis, 100)
     for first in range(1, 5000, 7):
         await windows.append(A, 1, ticks(first, first + 6))
-    held = sum(len(fields[b"ticks"]) // TICK.itemsize for _, fields in await redis.xrange("market:{BTC-USD}"))
+    entries = await redis.xrange("market:{BTC-USD}")
+    held = sum((len(fields[b"packed"]) - HEADER.size) // TICK.itemsize for _, fields in entries)
     assert 100 <= held < 100 + limits.MAX_TICKS_AN_ENTRY
 
 

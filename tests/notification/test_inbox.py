@@ -21,6 +21,7 @@ from algotrade.notification.compose import TOPICS
 from algotrade.notification.postgres_intake import PostgresIntake
 from algotrade.platform import limits
 from algotrade.platform.bus import CORRELATION, Message, Record
+from algotrade.platform.cache import MemoryCache
 from algotrade.platform.caller import CORRELATION_ID
 from algotrade.platform.errors import info, violations
 from algotrade.platform.metrics import Metrics
@@ -133,7 +134,7 @@ async def test_rejections_are_told_again_after_a_while(platform: Platform, open_
     user_id = await open_account()
     session = trading(type("User", (), {"user_id": user_id}))
     intake = PostgresIntake(platform.database, platform.clock, together_seconds=0)
-    collector = Collector(intake, platform.bus, Audience(), Metrics(), lambda: None)
+    collector = Collector(intake, platform.bus, platform.cache, Audience(), Metrics(), lambda: None)
     for _ in range(3):
         await session.rejection()
     await collected(collector, intake, platform)
@@ -177,7 +178,7 @@ async def test_a_crash_at_any_point_loses_and_repeats_nothing(
             told.extend(message.key for message in messages)
             raise BrokenError
 
-    collector = Collector(intake, Bus(), Audience(), Metrics(), lambda: None)  # type: ignore[arg-type]
+    collector = Collector(intake, Bus(), MemoryCache(Metrics()), Audience(), Metrics(), lambda: None)  # type: ignore[arg-type]
     statement = postgres_intake._MOVE
     for broken in ("_ADD", "_MOVE"):  # before anything is stored, and before the place is
         with monkeypatch.context() as patch:

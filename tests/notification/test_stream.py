@@ -9,8 +9,12 @@ from typing import Any
 import grpc
 import pytest
 
+from algotrade.notification.audience import CHANNEL, Audience
 from algotrade.notification.build import build
+from algotrade.platform.background import background
+from algotrade.platform.cache import MemoryCache
 from algotrade.platform.errors import info
+from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
 from algotrade.platform.settings import Settings
 from algotrade.platform.topics import USER_NOTIFICATIONS
@@ -136,3 +140,19 @@ async def test_a_user_has_so_many_streams_and_no_more(reader: Any, trading: Any)
                 pass
     for stream in [*streams, other]:
         stream.cancel()
+
+
+async def test_news_that_the_cache_tells_wakes_whom_it_concerns_though_the_bus_is_silent() -> None:
+    class SilentBus:
+        async def bounds(self, topic: Any, partition: int) -> Any:
+            await asyncio.Event().wait()
+
+    audience, cache = Audience(), MemoryCache(Metrics())
+    with audience.waiting("ada") as ada, audience.waiting("bob") as bob:
+        async with background(audience.listen(SilentBus(), cache), "audience"), asyncio.timeout(20):  # type: ignore[arg-type]
+            await asyncio.gather(ada.wait(), bob.wait())  # there may have been news before anybody listened
+            ada.clear()
+            bob.clear()
+            await cache.publish(CHANNEL, b"ada")
+            await ada.wait()
+            assert not bob.is_set()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +16,15 @@ import pytest
 from echo_service import echo
 from sqlalchemy import text
 
+from algotrade.platform.cache import MemoryCache
+from algotrade.platform.cache_redis import RedisCache
 from algotrade.platform.caller import Principal
 from algotrade.platform.channel import open_channel
 from algotrade.platform.errors import ServiceError, Unauthenticated, Unavailable, info
+from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
-from algotrade.platform.revocations import EVERY_VERSION, Revocations, revoke
+from algotrade.platform.redis import RedisClient
+from algotrade.platform.revocations import CHANNEL, EVERY_VERSION, Revocations, revoke
 from algotrade.v1 import market_data_service_pb2 as pb
 from algotrade.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
@@ -40,7 +47,7 @@ def stopwatch() -> Stopwatch:
 
 @pytest.fixture
 def revocations(database: Any, stopwatch: Stopwatch) -> Revocations:
-    return Revocations(database, poll_seconds=0.02, stale_seconds=30, monotonic=stopwatch)
+    return Revocations(database, MemoryCache(Metrics()), poll_seconds=0.02, stale_seconds=30, monotonic=stopwatch)
 
 
 async def after(database: Any, revocations: Revocations, subject: str, least_version: int = EVERY_VERSION) -> None:
@@ -131,6 +138,74 @@ async def test_the_list_is_read_again_and_again(database, revocations):
                 await told.wait()
         with pytest.raises(Unauthenticated):
             revocations.check(ADA)
+
+
+@asynccontextmanager
+async def another_process(database: Any, client: RedisClient, poll_seconds: float) -> AsyncIterator[Revocations]:
+    cache = RedisCache(client, Metrics(), retry_seconds=0.05)
+    revocations = Revocations(database, cache, poll_seconds=poll_seconds, stale_seconds=3600)
+    async with revocations.kept_fresh():
+        yield revocations
+
+
+async def refused(revocations: Revocations) -> None:
+    """Return when a token of Ada's is no longer good."""
+    told = asyncio.Event()
+    with revocations.told(ADA, told.set):
+        async with asyncio.timeout(20):
+            await told.wait()
+    with pytest.raises(Unauthenticated):
+        revocations.check(ADA)
+
+
+async def test_other_processes_hear_of_it_through_redis_at_once(database, redis):
+    async with another_process(database, redis, 3600) as one, another_process(database, redis, 3600) as two:
+        two.check(ADA)
+        await heard(redis)
+        async with database.begin() as connection:
+            await revoke(connection, "phone")
+        await one.announce()
+        await refused(two)
+
+
+@pytest.mark.parametrize("loss", ["flushed", "killed", "frozen"])
+async def test_without_redis_no_revocation_is_forgotten(database, redis, running_redis, loss):
+    """Nothing is told to anybody, and still everybody refuses the token: before the loss, during it and afterwards."""
+    async with another_process(database, redis, 0.05) as one, another_process(database, redis, 0.05) as two:
+        await heard(redis)
+        async with database.begin() as connection:
+            await revoke(connection, "ada", 2)
+        await one.announce()
+        if loss == "flushed":
+            await redis.flushall()
+        elif loss == "killed":
+            await running_redis.server.kill()
+        else:
+            os.kill(running_redis.server.pid, signal.SIGSTOP)
+        try:
+            async with database.begin() as connection:
+                await revoke(connection, "phone")
+            async with asyncio.timeout(20):
+                await asyncio.gather(one.announce(), refused(one), refused(two))
+            async with another_process(database, redis, 3600) as fresh:
+                with pytest.raises(Unauthenticated):
+                    fresh.check(ADA)
+        finally:
+            if loss == "killed":
+                await running_redis.server.start()
+            elif loss == "frozen":
+                os.kill(running_redis.server.pid, signal.SIGCONT)
+        for revocations in (one, two):
+            await revocations.catch_up()
+            with pytest.raises(Unauthenticated):
+                revocations.check(ADA)
+
+
+async def heard(redis: RedisClient) -> None:
+    """Return when both processes listen."""
+    async with asyncio.timeout(20):
+        while (await redis.pubsub_numsub(CHANNEL))[0][1] < 2:
+            pass
 
 
 async def endless(request: Any, context: Any) -> AsyncIterator[pb.StreamTicksResponse]:

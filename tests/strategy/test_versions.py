@@ -7,6 +7,7 @@ import json
 import uuid
 
 import grpc
+import orjson
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from graphs import drawing, sma_cross
@@ -14,12 +15,12 @@ from sqlalchemy import text
 
 from algotrade.engine.compile import compile_strategy
 from algotrade.platform import limits
+from algotrade.platform.cache import ENTRY_BYTES, MemoryCache
 from algotrade.platform.errors import info, violations
 from algotrade.platform.metrics import Metrics
 from algotrade.strategy.__main__ import build
-from algotrade.strategy.artefacts import REPORT_BYTES, ArtefactCache
+from algotrade.strategy.artefacts import ArtefactCache
 from algotrade.strategy.postgres import PostgresStrategyStore
-from algotrade.strategy.store import StoredArtefact
 from algotrade.v1 import strategy_service_pb2 as pb
 from algotrade.v1.strategy_service_pb2_grpc import StrategyServiceStub
 
@@ -245,14 +246,28 @@ async def test_the_memory_of_artefacts_is_bounded(database, bus, open_account, s
         hashes.append((await stub.CreateStrategy(pb.CreateStrategyRequest(graph=graph))).strategy.artefact_hash)
     store = PostgresStrategyStore(database, bus)
     found = [await store.artefact(artefact_hash) for artefact_hash in hashes]
-    sizes = [len(artefact.module) + REPORT_BYTES for artefact in found]
-    cache = ArtefactCache(store, Metrics(), sizes[1] + sizes[2])
+    sizes = [len(one.module) + len(orjson.dumps(one.report)) + 1 + ENTRY_BYTES for one in found]
+    memory = MemoryCache(Metrics(), most_bytes=sizes[1] + sizes[2])
+    cache = ArtefactCache(store, memory, Metrics())
     for artefact_hash, artefact in zip(hashes, found, strict=True):
         assert await cache.get(user_id, artefact_hash) == artefact
-    assert cache.bytes == sizes[1] + sizes[2]
-    assert await cache.get(user_id, hashes[1]) is await cache.get(user_id, hashes[1])
+    assert memory.bytes == sizes[1] + sizes[2]
     assert await cache.get(user_id, hashes[0]) == found[0], "one that has left is read again"
-    assert cache.bytes <= sizes[1] + sizes[2]
-    tiny = ArtefactCache(store, Metrics(), 1)
-    assert isinstance(await tiny.get(user_id, hashes[0]), StoredArtefact)
-    assert tiny.bytes == 0
+    assert memory.bytes <= sizes[1] + sizes[2]
+
+
+async def test_a_copy_that_is_not_what_its_hash_says_is_not_used(database, bus, open_account, server, connect):
+    user_id = await open_account()
+    stub = StrategyServiceStub(connect(server, user_id))
+    request = pb.CreateStrategyRequest(graph=json.dumps(sma_cross(3, 7)))
+    artefact_hash = (await stub.CreateStrategy(request)).strategy.artefact_hash
+    store, memory, metrics = PostgresStrategyStore(database, bus), MemoryCache(Metrics()), Metrics()
+    cache = ArtefactCache(store, memory, metrics)
+    right = await cache.get(user_id, artefact_hash)
+    for wrong in (b"", b"nonsense", b"{}\n" + right.module[:-1]):
+        await memory.put(f"artefact:{artefact_hash}", wrong, 60)
+        assert await cache.get(user_id, artefact_hash) == right
+    assert await cache.get(user_id, artefact_hash) == right
+    counted = metrics.registry.get_sample_value
+    assert counted("algotrade_artefact_reads_total", {"result": "miss"}) == 4
+    assert counted("algotrade_artefact_reads_total", {"result": "hit"}) == 1

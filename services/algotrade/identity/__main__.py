@@ -34,19 +34,20 @@ async def build(platform: Platform) -> AsyncIterator[Mount]:
         platform.signer,
         platform.clock,
         Lifetimes(settings.access_token_seconds, settings.refresh_token_seconds, settings.login_seconds),
-        platform.revocations.catch_up,
+        platform.revocations.announce,
     )
     api_keys = ApiKeys(
         PostgresApiKeyStore(database),
         platform.signer,
         platform.clock,
         settings.access_token_seconds,
-        platform.revocations.catch_up,
+        platform.revocations.announce,
     )
     yield Mount(
         pb.DESCRIPTOR.services_by_name["IdentityService"],
         partial(pb_grpc.add_IdentityServiceServicer_to_server, IdentityServicer(authenticator, api_keys)),
-        {"database": platform.database_probe},
+        {"database": platform.database_probe} | platform.aids,
+        frozenset(platform.aids),
     )
 
 

@@ -1,8 +1,8 @@
 """Windows in Redis: a stream a symbol, ``market:{SYMBOL}``, which anybody may read with XRANGE.
 
-An entry holds up to 64 consecutive ticks, packed as in TICK, with the writer's epoch, the last price and the window's
-length beside them. Its id is the sequence of its last tick, so a write that is repeated adds nothing, and a range of
-sequences is a range of ids. The braces keep a symbol's keys in one slot of a cluster.
+An entry has one field, ``packed``: the writer's epoch, the last price and the window's length (`HEADER`), then up to 64
+consecutive ticks, laid out as TICK. Its id is the sequence of its last tick, so a write that is repeated adds nothing,
+and a range of sequences is a range of ids. The braces keep a symbol's keys in one slot of a cluster.
 
 1. A write is one script a symbol, all symbols in one pipeline: pass over what is there, begin anew across a hole, add,
    trim to the window's length in ticks, put the end of the stream's life off by a day.
@@ -13,6 +13,7 @@ sequences is a range of ids. The braces keep a symbol's keys in one slot of a cl
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, cast
 
@@ -26,23 +27,25 @@ from algotrade.platform.redis import RedisClient
 
 LIFE_SECONDS: Final = 24 * 3600  # of a stream to which nothing is added
 
-# An entry as XRANGE gives it: {id, {"epoch", e, "price", p, "capacity", c, "ticks", t}}. Numbers that are sequences are
-# exact in Lua up to 2^53; prices pass through as text.
+HEADER: Final = struct.Struct("<3q")  # before the ticks of an entry: epoch, last price (1e-8), length of the window
+
+# Sequences are exact in Lua up to 2^53; epoch and price pass through as bytes. An entry is {id, {"packed", packed}}.
 _COMMON: Final = f"""
-local KEY, TICK, ENTRY = KEYS[1], {TICK.itemsize}, {limits.MAX_TICKS_AN_ENTRY}
+local KEY, HEADER, TICK, ENTRY = KEYS[1], {HEADER.size}, {TICK.itemsize}, {limits.MAX_TICKS_AN_ENTRY}
 local function id(sequence) return string.format('%.0f', sequence) end
 local function last_of(entry) return tonumber(string.match(entry[1], '^%d+')) end
 local function top() return redis.call('XREVRANGE', KEY, '+', '-', 'COUNT', 1)[1] end
+local function capacity_of(packed) return (struct.unpack('<i8', packed, 17)) end
 """
 
-# ARGV: capacity, epoch, seconds of life, whether to replace; then a first and last sequence, price and ticks an entry.
-# Returns {{capacity, whether the window began anew}}.
+# ARGV: capacity, epoch, seconds of life, whether to replace; then of each entry first and last sequence, price or an
+# empty string, and ticks. Returns {capacity, whether the window began anew}.
 _WRITE: Final = f"""{_COMMON}
 local capacity, epoch, life, replace = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] == '1'
-local newest, last, price = top(), 0, '0'
-if newest then capacity = math.max(capacity, tonumber(newest[2][6])) end
+local newest, last, price = top(), 0, string.rep('\\0', 8)
+if newest then capacity = math.max(capacity, capacity_of(newest[2][2])) end
 if newest and not replace then
-  last, price = last_of(newest), newest[2][4]
+  last, price = last_of(newest), string.sub(newest[2][2], 9, 16)
 else
   redis.call('DEL', KEY) -- a stream that somebody has emptied still remembers its last id
 end
@@ -56,8 +59,8 @@ for at = 5, #ARGV, 4 do
     elseif first <= last then
       ticks = string.sub(ticks, (last + 1 - first) * TICK + 1)
     end
-    if ARGV[at + 2] ~= '0' then price = ARGV[at + 2] end
-    redis.call('XADD', KEY, id(final), 'epoch', epoch, 'price', price, 'capacity', id(capacity), 'ticks', ticks)
+    if ARGV[at + 2] ~= '' then price = ARGV[at + 2] end
+    redis.call('XADD', KEY, id(final), 'packed', epoch .. price .. struct.pack('<i8', capacity) .. ticks)
     last = final
   end
 end
@@ -68,7 +71,7 @@ end
 return {{capacity, anew and 1 or 0}}
 """
 
-# ARGV: a sequence or an empty string for the newest, and how many ticks. Returns {{last sequence, capacity, ticks}}.
+# ARGV: a sequence or an empty string for the newest, and how many ticks. Returns {last sequence, capacity, ticks}.
 _READ: Final = f"""{_COMMON}
 local newest, count = top(), tonumber(ARGV[2])
 if not newest then return {{}} end
@@ -76,20 +79,20 @@ local last = last_of(newest)
 local after = tonumber(ARGV[1]) or math.max(0, last - count)
 local found = {{}}
 if after < last then
-  for _, entry in ipairs(redis.call('XRANGE', KEY, id(after + 1), id(after + count + ENTRY - 1))) do
-    found[#found + 1] = entry[2][8]
+  for at, entry in ipairs(redis.call('XRANGE', KEY, id(after + 1), id(after + count + ENTRY - 1))) do
+    found[at] = string.sub(entry[2][2], HEADER + 1)
   end
 end
-return {{id(last), newest[2][6], table.concat(found)}}
+return {{id(last), capacity_of(newest[2][2]), table.concat(found)}}
 """
 
-# Returns {{last sequence, epoch, price, capacity, last tick, last sequence of the oldest entry, bytes of its ticks}}.
+# Returns {last sequence, header, last tick, last sequence of the oldest entry, bytes of its ticks}.
 _HEAD: Final = f"""{_COMMON}
 local newest = top()
 if not newest then return {{}} end
-local oldest, entry = redis.call('XRANGE', KEY, '-', '+', 'COUNT', 1)[1], newest[2]
-local tick, last = string.sub(entry[8], -TICK), id(last_of(newest))
-return {{last, entry[2], entry[4], entry[6], tick, id(last_of(oldest)), #oldest[2][8]}}
+local packed, oldest = newest[2][2], redis.call('XRANGE', KEY, '-', '+', 'COUNT', 1)[1]
+local header, tick = string.sub(packed, 1, HEADER), string.sub(packed, -TICK)
+return {{id(last_of(newest)), header, tick, id(last_of(oldest)), #oldest[2][2] - HEADER}}
 """
 
 
@@ -157,10 +160,12 @@ class RedisWindows:
         found = await self._run(_HEAD, symbol)
         if not found:
             return Head()
-        last, epoch, price, capacity, tick = (*map(int, found[:4]), np.frombuffer(found[4], TICK)[0])
+        last, oldest = int(found[0]), int(found[3])
+        epoch, price, capacity = HEADER.unpack(found[1])
+        event_ns = int(np.frombuffer(found[2], TICK)["ts"][0])
         capacity = self.capacities[symbol] = max(self.capacities[symbol], capacity)
-        first = int(found[5]) - int(found[6]) // TICK.itemsize + 1
-        return Head(last, max(first, last - capacity + 1), epoch, int(tick["ts"]), price)
+        first = oldest - int(found[4]) // TICK.itemsize + 1
+        return Head(last, max(first, last - capacity + 1), epoch, event_ns, price)
 
     async def newest(self, symbol: str, count: int) -> Records:
         """Return up to ``count`` of the newest ticks, oldest first."""
@@ -197,12 +202,12 @@ class RedisWindows:
         self._told({symbol: batch}, [found])
 
     def _arguments(self, symbol: str, batch: LoggedTicks, *, replace: bool) -> list[Any]:
-        arguments: list[Any] = [self.capacities[symbol], batch.epoch, LIFE_SECONDS, int(replace)]
+        arguments: list[Any] = [self.capacities[symbol], _packed(batch.epoch), LIFE_SECONDS, int(replace)]
         size = limits.MAX_TICKS_AN_ENTRY
         for start in range(0, len(batch.ticks), size):
             ticks = batch.ticks[start : start + size]
             priced = ticks["price"][ticks["price"] > 0]
-            price = int(priced[-1]) if len(priced) else 0
+            price = _packed(int(priced[-1])) if len(priced) else b""
             arguments += (int(ticks["seq"][0]), int(ticks["seq"][-1]), price, ticks.tobytes())
         return arguments
 
@@ -219,6 +224,10 @@ class RedisWindows:
         if symbol not in self.capacities:
             raise KeyError(symbol)
         return await cast("Awaitable[list[Any]]", self._client.eval(script, 1, _key(symbol), *arguments))
+
+
+def _packed(number: int) -> bytes:
+    return number.to_bytes(8, "little", signed=True)
 
 
 def _key(symbol: str) -> str:

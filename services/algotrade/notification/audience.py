@@ -8,11 +8,13 @@ from contextlib import aclosing, contextmanager
 
 from algotrade.platform import limits
 from algotrade.platform.bus import Bus
+from algotrade.platform.cache import Cache
 from algotrade.platform.log import logger
 from algotrade.platform.topics import USER_NOTIFICATIONS
 
 log = logger(__name__)
 
+CHANNEL = "user-notifications"
 RETRY_SECONDS = 1.0
 
 
@@ -45,8 +47,22 @@ class Audience:
         for user_id in list(self._waiting):
             self.tell(user_id)
 
-    async def listen(self, bus: Bus) -> None:
-        """Pass on what user-notifications says, for ever: inboxes are filled in other processes too."""
+    async def listen(self, bus: Bus, cache: Cache) -> None:
+        """Pass on news, for ever: inboxes are filled in other processes too. The cache tells sooner, the bus surely."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._hear(cache))
+            tasks.create_task(self._read(bus))
+
+    async def _hear(self, cache: Cache) -> None:
+        async with aclosing(cache.listen(CHANNEL)) as news:
+            async for user_id in news:
+                if user_id is None:
+                    self.tell_all()
+                else:
+                    self.tell(user_id.decode())
+
+    async def _read(self, bus: Bus) -> None:
+        """Pass on what user-notifications says."""
         while True:
             try:
                 positions = {

@@ -58,12 +58,12 @@ async def build(platform: Platform) -> AsyncIterator[Mount]:
         poll_seconds=settings.bus_poll_seconds,
     )
     intake = PostgresIntake(platform.database, clock, together_seconds=settings.rejections_together_seconds)
-    collector = Collector(intake, platform.bus, audience, platform.metrics, deliverer.wake)
+    collector = Collector(intake, platform.bus, platform.cache, audience, platform.metrics, deliverer.wake)
     streamer = Streamer(inboxes, audience, clock, heartbeat_seconds=settings.heartbeat_seconds)
     servicer = NotificationServicer(inboxes, channels, deliveries, streamer, addresses, seal, clock)
     collecting = asyncio.create_task(collector.run(), name="notification-collector")
     delivering = asyncio.create_task(deliverer.run(), name="notification-deliverer")
-    listening = asyncio.create_task(audience.listen(platform.bus), name="notification-audience")
+    listening = asyncio.create_task(audience.listen(platform.bus, platform.cache), name="notification-audience")
 
     async def probe_collector() -> None:
         if collecting.done() or collector.failure is not None:
@@ -78,7 +78,9 @@ async def build(platform: Platform) -> AsyncIterator[Mount]:
             yield Mount(
                 pb.DESCRIPTOR.services_by_name["NotificationService"],
                 partial(pb_grpc.add_NotificationServiceServicer_to_server, servicer),
-                {"database": platform.database_probe, "collector": probe_collector, "deliverer": probe_deliverer},
+                {"database": platform.database_probe, "collector": probe_collector, "deliverer": probe_deliverer}
+                | platform.aids,
+                frozenset(platform.aids),
             )
     finally:
         await end(collecting, delivering, listening)

@@ -54,7 +54,7 @@ async def build_realtime(platform: Platform, upstream: grpc.aio.Channel | None =
     )
     servicer = RealtimeServicer(shower)
     reading = asyncio.create_task(hub.run(), name="realtime-hub")
-    listening = asyncio.create_task(audience.listen(platform.bus), name="realtime-audience")
+    listening = asyncio.create_task(audience.listen(platform.bus, platform.cache), name="realtime-audience")
 
     async def probe_hub() -> None:
         if reading.done() or hub.failure is not None:
@@ -69,7 +69,9 @@ async def build_realtime(platform: Platform, upstream: grpc.aio.Channel | None =
                 "hub": probe_hub,
                 "forward_test": serving_probe(sessions, FORWARD_TEST),
                 "market_data": serving_probe(markets, MARKET_DATA),
-            },
+            }
+            | platform.aids,
+            frozenset(platform.aids),
         )
     finally:
         await end(reading, listening)

@@ -14,12 +14,13 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
-from algotrade.notification.audience import Audience
+from algotrade.notification.audience import CHANNEL, Audience
 from algotrade.notification.compose import TOPICS, Unreadable, notice_of
 from algotrade.notification.messages import notification_message
 from algotrade.notification.notice import Notice
 from algotrade.notification.store import Batch, Intake, Moved, Taken
 from algotrade.platform.bus import CORRELATION, Bus, Message, OffsetOutOfRange, Record, caused_by
+from algotrade.platform.cache import Cache
 from algotrade.platform.dead_letters import bury
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -37,9 +38,10 @@ class Collector:
     """The reader of every topic that inboxes are filled from."""
 
     def __init__(
-        self, intake: Intake, bus: Bus, audience: Audience, metrics: Metrics, wanted: Callable[[], None]
+        self, intake: Intake, bus: Bus, cache: Cache, audience: Audience, metrics: Metrics, wanted: Callable[[], None]
     ) -> None:
         """Take where things go; ``wanted`` is called when there is something to send outside."""
+        self._cache = cache
         self._intake = intake
         self._bus = bus
         self._audience = audience
@@ -120,6 +122,8 @@ class Collector:
         for notification in taken.notifications:
             self._metrics.notifications.labels(notification.notice.kind.name.lower()).inc()
             self._audience.tell(notification.notice.user_id)
+        for user_id in {one.notice.user_id for one in taken.notifications}:
+            await self._cache.publish(CHANNEL, user_id.encode())
         messages = [
             Message(
                 one.notice.user_id,

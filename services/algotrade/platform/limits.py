@@ -55,8 +55,11 @@ MAX_HISTORY_BARS: Final = 5_000_000  # that one download may ask for
 MAX_BACKFILL_PAGES: Final = 20  # of a thousand trades, for one hole
 MAX_RETRY_AFTER_SECONDS: Final = 300.0  # a venue that asks to be left alone for longer is asked again
 
-# Redis
+# Redis and caches
 MAX_REDIS_CONNECTIONS: Final = 50  # a process, to each server
+MAX_CACHED_VALUE_BYTES: Final = 16 * MIB
+MAX_CACHE_BYTES: Final = 64 * MIB  # a process, where the cache is in memory
+MAX_QUEUED_NEWS: Final = 1_000  # of a listener in the same process
 
 # Accounts
 MAX_SUBSCRIPTIONS: Final = 200  # a user
@@ -66,7 +69,6 @@ MAX_LOGINS: Final = 100  # a user; the oldest gives way
 MAX_API_KEYS: Final = 100  # a user
 MAX_STRATEGIES: Final = 1_000  # a user
 MAX_STRATEGY_VERSIONS: Final = 1_000  # a strategy
-MAX_CACHED_ARTEFACT_BYTES: Final = 64 * MIB  # a process
 MAX_TEST_RUN_SECONDS: Final = 5.0  # of a processor
 MAX_SESSIONS: Final = 1_000  # a user
 

@@ -61,6 +61,7 @@ class Metrics:
         self.redis_errors = self._counter(
             "algotrade_redis_errors_total", "Times that Redis was given up, by what it was used for.", "use"
         )
+        self.cache_reads = self._counter("algotrade_cache_reads_total", "Reads of the cache.", "kind", "result")
         self.redis_memory = self._gauge("algotrade_redis_memory_bytes", "Memory that Redis uses, all servers together.")
         self.bus_behind = self._gauge(
             "algotrade_bus_behind_records",
@@ -119,7 +120,7 @@ class Metrics:
         self.optimizations = self._gauge("algotrade_optimizations", "Optimisations not yet ended.", "state")
         self.optimization_trials = self._counter("algotrade_optimization_trials_total", "Trials made and stored.")
         self.artefact_reads = self._counter(
-            "algotrade_artefact_reads_total", "Artefacts asked for, by whether they were in memory.", "result"
+            "algotrade_artefact_reads_total", "Artefacts asked for, by whether the cache had them.", "result"
         )
 
     def _notifications(self) -> None:

@@ -21,6 +21,8 @@ from algotrade.platform.bus import TransactionalBus
 from algotrade.platform.bus_kafka import kafka_bus
 from algotrade.platform.bus_outbox import BusOutbox
 from algotrade.platform.bus_postgres import PostgresBus, trimming
+from algotrade.platform.cache import Cache, MemoryCache
+from algotrade.platform.cache_redis import RedisCache
 from algotrade.platform.clock import Clock, SystemClock
 from algotrade.platform.database import open_database, ping
 from algotrade.platform.gateway.api import services
@@ -69,7 +71,15 @@ class Platform:
     def revocations(self) -> Revocations:
         """Knows which tokens are good no more; `serving` keeps it fresh."""
         settings = self.settings
-        return Revocations(self.database, settings.revocation_poll_seconds, settings.revocation_stale_seconds)
+        poll, stale = settings.revocation_poll_seconds, settings.revocation_stale_seconds
+        return Revocations(self.database, self.cache, poll, stale)
+
+    @cached_property
+    def cache(self) -> Cache:
+        """What may be lost at any time: in Redis where there is one, else in this process."""
+        if self.redis is None:
+            return MemoryCache(self.metrics)
+        return RedisCache(self.redis, self.metrics, self.settings.redis_retry_seconds)
 
     @property
     def verifier(self) -> TokenVerifier:

@@ -7,7 +7,7 @@ wrong in the settings, a password or a certificate, is told when the process sta
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -57,15 +57,14 @@ async def probe(client: RedisClient, metrics: Metrics) -> None:
     metrics.redis_memory.set(await _used_bytes(client))
 
 
-async def listening(client: RedisClient, channel: str) -> AsyncIterator[bytes]:
-    """Yield what is published on a channel, first an empty message once it is listened to. Raises one of AWAY."""
+async def listening(client: RedisClient, channel: str) -> AsyncGenerator[bytes | None, None]:
+    """Yield what is published on a channel, first None once it is listened to. Raises one of AWAY."""
     async with client.pubsub() as subscription:
         await subscription.subscribe(channel)
-        yield b""
         while True:
-            message = await subscription.get_message(ignore_subscribe_messages=True, timeout=None)
+            message = await subscription.get_message(timeout=None)
             if message is not None:
-                yield message["data"]
+                yield message["data"] if message["type"] == "message" else None
 
 
 def _client(settings: Settings) -> RedisClient:

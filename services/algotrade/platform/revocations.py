@@ -1,7 +1,8 @@
 """Access tokens that are good no more before they expire.
 
 A token names its user, the account's token version, and the login or API key it came from. Ending one of these writes a
-row here; every process reads the rows again each second, so a call costs no query. A token lives for an hour at most,
+row here; every process reads the rows again each second, and at once when it is told that there are new ones, so a call
+costs no query. News may be lost, rows may not. A token lives for an hour at most,
 and so does its row: the whole list is small.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 from sqlalchemy import text
@@ -18,12 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.platform import limits
 from algotrade.platform.background import background
+from algotrade.platform.cache import Cache
 from algotrade.platform.caller import Principal
 from algotrade.platform.errors import Unauthenticated, Unavailable
 from algotrade.platform.log import logger
 
 log = logger(__name__)
 
+CHANNEL: Final = "revocations"
 EVERY_VERSION: Final = 2**63 - 1
 KEPT_SECONDS: Final = limits.MAX_ACCESS_TOKEN_SECONDS + 2 * limits.MAX_CLOCK_SKEW_SECONDS
 
@@ -50,12 +53,15 @@ class Revocations:
     def __init__(
         self,
         database: AsyncEngine,
+        cache: Cache,
         poll_seconds: float,
         stale_seconds: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take where the list is, how often it is read, and how old it may be where it cannot be read."""
+        """Take where the list is, who tells of news, how often it is read and how old it may be where it cannot be."""
         self._database = database
+        self._cache = cache
+        self._news = asyncio.Event()
         self._poll_seconds = poll_seconds
         self._stale_seconds = stale_seconds
         self._monotonic = monotonic
@@ -85,8 +91,13 @@ class Revocations:
     async def kept_fresh(self) -> AsyncIterator[None]:
         """While open, read the list again and again; it has been read once when this returns, if it can be."""
         await self.catch_up()
-        async with background(self._poll(), "revocations"):
+        async with background(self._poll(), "revocations"), background(self._listen(), "revocations-news"):
             yield
+
+    async def announce(self) -> None:
+        """Read the list now, and have other processes read it; for who has just revoked something."""
+        await self.catch_up()
+        await self._cache.publish(CHANNEL, b"")
 
     async def catch_up(self) -> None:
         """Read the list now, and tell whom it concerns. What goes wrong is logged."""
@@ -108,8 +119,16 @@ class Revocations:
 
     async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._news.wait()
+            self._news.clear()
             await self.catch_up()
+
+    async def _listen(self) -> None:
+        async with aclosing(self._cache.listen(CHANNEL)) as news:
+            async for _ in news:
+                self._news.set()
 
     def _is_revoked(self, caller: Principal) -> bool:
         subjects = (caller.user_id, caller.login_id, caller.api_key_id)

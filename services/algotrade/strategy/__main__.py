@@ -21,11 +21,12 @@ from algotrade.v1 import strategy_service_pb2_grpc as pb_grpc
 async def build(platform: Platform) -> AsyncIterator[Mount]:
     """Build the service on a platform."""
     store = PostgresStrategyStore(platform.database, platform.bus)
-    servicer = StrategyServicer(Compiler(), store, platform.clock, platform.metrics)
+    servicer = StrategyServicer(Compiler(), store, platform.cache, platform.clock, platform.metrics)
     yield Mount(
         pb.DESCRIPTOR.services_by_name["StrategyService"],
         partial(pb_grpc.add_StrategyServiceServicer_to_server, servicer),
-        {"database": platform.database_probe},
+        {"database": platform.database_probe} | platform.aids,
+        frozenset(platform.aids),
     )
 
 

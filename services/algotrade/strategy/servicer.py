@@ -13,6 +13,7 @@ from algotrade.engine import fixed
 from algotrade.engine.graph import Diagnostic
 from algotrade.platform import limits, paging
 from algotrade.platform.bus import Message
+from algotrade.platform.cache import Cache
 from algotrade.platform.caller import principal
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.errors import NotFound
@@ -47,11 +48,11 @@ _SEVERITIES: Final = {
 class StrategyServicer(pb_grpc.StrategyServiceServicer):
     """Translates between messages, the compiler and the store."""
 
-    def __init__(self, compiler: Compiler, store: StrategyStore, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, compiler: Compiler, store: StrategyStore, cache: Cache, clock: Clock, metrics: Metrics) -> None:
         """Take who compiles, where things are kept, the time, and what counts."""
         self._compiler = compiler
         self._store = store
-        self._artefacts = ArtefactCache(store, metrics)
+        self._artefacts = ArtefactCache(store, cache, metrics)
         self._runner = TestRunner()
         self._clock = clock
         self._templates = pb.ListTemplatesResponse(templates=[_template(one) for one in templates()])

@@ -11,11 +11,13 @@ from algotrade.cli.audit import audit
 from algotrade.cli.backtest import backtest
 from algotrade.cli.compile import compile_
 from algotrade.cli.data import data
+from algotrade.cli.events import events
 from algotrade.cli.explain import explain
 from algotrade.cli.failure import print_failure
 from algotrade.cli.migrate import migrate
 from algotrade.cli.nodes import nodes
 from algotrade.cli.optimize import optimize
+from algotrade.cli.topics import topics
 from algotrade.cli.up import up
 
 app = typer.Typer(
@@ -48,10 +50,12 @@ app.command()(audit)
 app.command()(backtest)
 app.command("compile")(compile_)
 app.add_typer(data)
+app.add_typer(events)
 app.command()(explain)
 app.command()(migrate)
 app.command()(nodes)
 app.command()(optimize)
+app.command()(topics)
 app.command()(up)
 
 

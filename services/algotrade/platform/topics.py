@@ -9,6 +9,7 @@ HOUR: Final = 3600
 DAY: Final = 24 * HOUR
 DEFAULT_RECORDS: Final = 200_000
 PROTOBUF: Final = "application/protobuf"
+JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)

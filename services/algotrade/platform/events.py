@@ -30,7 +30,7 @@ MESSAGES: Final[Mapping[str, type[Message]]] = {
 
 
 def as_values(record: Record) -> dict[str, Any]:
-    """Return a record as JSON has it: what it says under `value`, or base64 under `payload` where nobody can read it."""
+    """Return a record as JSON has it: what it says under `value`, or base64 under `payload` where none can read it."""
     told: dict[str, Any] = {
         "topic": record.topic,
         "partition": record.partition,

@@ -55,7 +55,7 @@ async def _read(feed: VenueFeed, symbol: str, resume: Resume, reader: Reader) ->
     async with aclosing(feed.run(symbol, resume)) as items:
         async for item in items:
             if isinstance(item, FeedTicks):
-                reader.numbers += [int(number) for number in item.trade_ids or ()]
+                reader.numbers += [int(number.rpartition(":")[2]) for number in item.trade_ids or ()]
                 reader.prices += item.ticks["price"].tolist()
                 reader.sides += item.ticks["flags"].tolist()
             elif isinstance(item, FeedChange):

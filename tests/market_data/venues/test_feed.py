@@ -146,7 +146,7 @@ async def test_more_was_missed_than_a_page_holds(venue: FakeCoinbase) -> None:
 
 async def test_after_a_restart_it_goes_on_with_the_next_trade(venue: FakeCoinbase) -> None:
     past = [venue.happen(A)["trade_id"] for _ in range(5)]
-    resume = Resume(2, 40, 1, 100, FeedState.LIVE, str(past[1]))
+    resume = Resume(2, 40, 1, 100, FeedState.LIVE, f"coinbase:{past[1]}")
     async with reading(feed_of(venue), A, resume) as reader:
         await reader.becomes("GAP", "LIVE")
         await reader.has(*past[2:])

@@ -11,7 +11,7 @@ from algotrade.platform import limits
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
-RESUMED = Resume(1, 5, START - SECOND, 100, FeedState.LIVE, "10")
+RESUMED = Resume(1, 5, START - SECOND, 100, FeedState.LIVE, "v:10")
 
 
 class Told:
@@ -19,7 +19,7 @@ class Told:
 
     def __init__(self, resume: Resume = RESUMED) -> None:
         self.now = START
-        self.tape = Tape(resume, TapeRules(), self.now)
+        self.tape = Tape(resume, TapeRules(), self.now, "v")
         self.begun = short(self.tape.begin(self.now))
 
     def hear(self, heard: Heard | None, seconds: float = 0.0) -> list[object]:
@@ -41,7 +41,7 @@ def short(items: list[FeedItem]) -> list[object]:
     for item in items:
         if isinstance(item, FeedTicks):
             assert item.trade_ids is not None
-            said += [int(number) for number in item.trade_ids]
+            said += [int(number.removeprefix("v:")) for number in item.trade_ids]
         else:
             said.append(item.state.name if isinstance(item, FeedChange) else ("time", item.ts))
     return said
@@ -188,8 +188,9 @@ def test_repeats_are_counted_and_a_fetch_of_more_than_was_missing_is_not() -> No
     assert told.tape.counts["duplicates"] == 1
 
 
-def test_a_symbol_that_came_from_elsewhere_says_that_nobody_knows_what_was_missed() -> None:
-    told = Told(Resume(1, 5, START, 100))
+@pytest.mark.parametrize("trade_id", ["", "10", "other:10", "v:x"])
+def test_a_symbol_that_came_from_elsewhere_says_that_nobody_knows_what_was_missed(trade_id: str) -> None:
+    told = Told(Resume(1, 5, START, 100, trade_id=trade_id))
     assert told.begun == ["GAP"]
     told.hear(Up())
     assert told.fetch() is None

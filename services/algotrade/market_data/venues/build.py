@@ -38,7 +38,7 @@ def coinbase_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFe
         clock,
         metrics,
         connection=connection_rules(settings),
-        tape=lambda resume, now_ns: Tape(resume, rules, now_ns),
+        tape=lambda resume, now_ns: Tape(resume, rules, now_ns, COINBASE),
     )
 
 

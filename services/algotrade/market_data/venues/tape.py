@@ -42,11 +42,13 @@ class TapeRules:
 class Tape:
     """The state of one symbol at a venue."""
 
-    def __init__(self, resume: Resume, rules: TapeRules, now_ns: int) -> None:
-        """Go on where the log stands."""
+    def __init__(self, resume: Resume, rules: TapeRules, now_ns: int, venue: str = "") -> None:
+        """Go on where the log stands, if it was a tape of the same venue: numbers of another mean nothing here."""
+        self._prefix = f"{venue}:"
         self.counts: Counter[str] = Counter()  # what happened since somebody last took it away
         self._rules = rules
-        self._line = TradeLine(int(resume.trade_id) if resume.trade_id.isdecimal() else None)
+        number = resume.trade_id.removeprefix(self._prefix)
+        self._line = TradeLine(int(number) if number != resume.trade_id and number.isdecimal() else None)
         self._state = resume.state
         self._begun = resume.sequence > 0
         self._up = False
@@ -206,4 +208,4 @@ class Tape:
         numbers, times, prices, sizes, flags, _ = zip(*good, strict=True)
         ticks = np.zeros(len(good), TICK)
         ticks["ts"], ticks["price"], ticks["size"], ticks["flags"] = times, prices, sizes, flags
-        return [FeedTicks(ticks, [str(number) for number in numbers])]
+        return [FeedTicks(ticks, [f"{self._prefix}{number}" for number in numbers])]

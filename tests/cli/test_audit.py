@@ -66,3 +66,26 @@ def test_where_nothing_has_run_nothing_is_made(call, tmp_path, monkeypatch):
     answer = call("audit", "--json")
     assert (answer.code, json.loads(answer.out)["error"]["code"]) == (1, "data_dir_unusable")
     assert not (tmp_path / "none").exists()
+
+
+async def test_an_export_is_whole_by_itself_and_tells_when_the_newest_events_are_gone(ask, tmp_path):
+    """The chain alone cannot: what is left of it is whole."""
+    kept = tmp_path / "audit.jsonl"
+    answer, _ = await ask("", "--export", kept, "--json")
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [line["number"] for line in lines] == [1, 2, 3]
+    assert json.loads(answer.out)["head"] == lines[-1]["hash"]
+    assert (await ask("", "--against", kept))[0].code == 0
+    answer, _ = await ask("DELETE FROM audit_log WHERE number = 3", "--json")
+    assert json.loads(answer.out)["whole"]
+    answer, _ = await ask("", "--against", kept, "--json")
+    assert (answer.code, json.loads(answer.out)["error"]["number"]) == (1, 3)
+
+
+@pytest.mark.parametrize("change", [("tested_1", "nothing"), ('"number":"1"', '"number":"7"'), ("{", "")])
+async def test_an_export_that_was_changed_is_told(ask, tmp_path, change):
+    kept = tmp_path / "audit.jsonl"
+    await ask("", "--export", kept)
+    kept.write_text(kept.read_text().replace(*change))
+    answer, _ = await ask("", "--against", kept, "--json")
+    assert (answer.code, json.loads(answer.out)["error"]["code"]) == (1, "audit_export_unusable")

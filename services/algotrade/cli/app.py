@@ -11,6 +11,7 @@ from algotrade.cli.audit import audit
 from algotrade.cli.backtest import backtest
 from algotrade.cli.compile import compile_
 from algotrade.cli.data import data
+from algotrade.cli.doctor import doctor
 from algotrade.cli.events import events
 from algotrade.cli.explain import explain
 from algotrade.cli.failure import print_failure
@@ -51,6 +52,7 @@ app.command()(backtest)
 app.command("compile")(compile_)
 app.add_typer(data)
 app.add_typer(events)
+app.command()(doctor)
 app.command()(explain)
 app.command()(migrate)
 app.command()(nodes)

@@ -17,6 +17,7 @@ from algotrade.forward_test.postgres_outbox import add_outgoing
 from algotrade.forward_test.session import Command, Event, Outgoing, Session, SessionTrade, Status
 from algotrade.forward_test.store import Draft, Record
 from algotrade.platform import limits
+from algotrade.platform.audit import record_act
 from algotrade.platform.errors import ResourceExhausted
 from algotrade.platform.once import Once, earlier_answer, known_answer, lock_user
 
@@ -50,6 +51,8 @@ class PostgresSessionStore:
                 {"artefact_hash": session.artefact_hash, "module": draft.module},
             )
             await _insert(connection, draft)
+            facts = {"session_id": session.session_id, "artefact": session.artefact_hash}
+            await record_act(connection, session.user_id, "session_created", **facts)
         return None
 
     async def answered(self, once: Once) -> bytes | None:
@@ -69,6 +72,7 @@ class PostgresSessionStore:
                 return True
             deleted = (await connection.execute(query, where)).rowcount == 1
             if deleted:  # else the id is not taken either
+                await record_act(connection, session.user_id, "session_deleted", session_id=session.session_id)
                 await connection.commit()
             return deleted
 
@@ -147,6 +151,8 @@ class PostgresSessionStore:
                 },
             )
             await add_outgoing(connection, [outgoing])
+            facts = {"session_id": session.session_id, "command_id": command.command_id, "command": command.kind}
+            await record_act(connection, session.user_id, "session_told", **facts)
         return True
 
     async def counts(self) -> dict[Status, int]:

@@ -1,4 +1,4 @@
-"""The audit log: what happened to accounts, in rows that are only ever added.
+"""The audit log: what happened to accounts, and what was done in their name, in rows that are only ever added.
 
 Each row's hash covers the row and the hash before it, so a row that was changed, removed or put in later breaks the
 chain from there on. The actor is a pseudonym that only the account's own row resolves: with the account gone, the log
@@ -8,7 +8,7 @@ stays whole and names nobody.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -34,6 +34,16 @@ class AuditEvent:
     action: str
     facts: Mapping[str, str]
     correlation_id: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a plain object."""
+        return {
+            "time": self.time.isoformat(),
+            "actor": str(self.actor) if self.actor else None,
+            "action": self.action,
+            "facts": dict(self.facts),
+            "correlation_id": self.correlation_id,
+        }
 
 
 async def record(
@@ -63,24 +73,79 @@ async def record(
     return event
 
 
+async def record_act(connection: AsyncConnection, user_id: str, action: str, **facts: str) -> None:
+    """Add what a user did, now, under the account's pseudonym. Call it last in the transaction that does it."""
+    query = text("SELECT clock_timestamp() AS now, (SELECT audit_actor FROM users WHERE user_id = :user_id) AS actor")
+    row = (await connection.execute(query, {"user_id": UUID(user_id)})).one()
+    await record(connection, row.now, row.actor, action, **facts)
+
+
 async def newest(connection: AsyncConnection, count: int) -> list[AuditEvent]:
     """Return so many of the newest events, the oldest of them first."""
     query = text("SELECT * FROM audit_log ORDER BY number DESC LIMIT :count")
     return [_event(row) for row in reversed((await connection.execute(query, {"count": count})).all())]
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event with its place in the chain."""
+
+    number: int
+    event: AuditEvent
+    hash: bytes
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Entry:
+        """Read what `as_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+        actor = UUID(value["actor"]) if value["actor"] else None
+        time = datetime.fromisoformat(value["time"])
+        event = AuditEvent(time, actor, value["action"], value["facts"], value["correlation_id"])
+        return cls(int(value["number"]), event, bytes.fromhex(value["hash"]))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a plain object."""
+        return {"number": self.number, **self.event.as_json(), "hash": self.hash.hex()}
+
+    def carries_on(self, before: bytes) -> bool:
+        """Tell whether its hash is that of its content after `before`, the hash of the entry before."""
+        return self.hash == _hash(before, self.number, self.event)
+
+
+async def entries(connection: AsyncConnection) -> AsyncIterator[Entry]:
+    """Yield the whole log, the oldest first, a page at a time."""
+    page = text("SELECT * FROM audit_log WHERE number > :after ORDER BY number LIMIT :most")
+    after = 0
+    while True:
+        rows = (await connection.execute(page, {"after": after, "most": _PAGE})).all()
+        for row in rows:
+            yield Entry(row.number, _event(row), bytes(row.hash))
+            after = row.number
+        if len(rows) < _PAGE:
+            return
+
+
+class Chain:
+    """Follows entries in their order and knows the first that is missing or was changed."""
+
+    def __init__(self) -> None:
+        """Begin before the first."""
+        self.next, self.hash = 1, _BEFORE_ALL
+
+    def follows(self, entry: Entry) -> bool:
+        """Tell whether the entry is the next, as it was written; go on to it if so."""
+        if entry.number != self.next or not entry.carries_on(self.hash):
+            return False
+        self.next, self.hash = entry.number + 1, entry.hash
+        return True
+
+
 async def first_broken(connection: AsyncConnection) -> int | None:
     """Return the number of the first row that is missing or does not carry on the chain; None where all do."""
-    expected, before = 1, _BEFORE_ALL
-    while True:
-        page = text("SELECT * FROM audit_log WHERE number >= :first ORDER BY number LIMIT :most")
-        rows = (await connection.execute(page, {"first": expected, "most": _PAGE})).all()
-        for row in rows:
-            if row.number != expected or bytes(row.hash) != _hash(before, expected, _event(row)):
-                return expected
-            expected, before = expected + 1, bytes(row.hash)
-        if len(rows) < _PAGE:
-            return None
+    chain = Chain()
+    async for entry in entries(connection):
+        if not chain.follows(entry):
+            return chain.next
+    return None
 
 
 def _event(row: Row[Any]) -> AuditEvent:

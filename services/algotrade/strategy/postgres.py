@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -34,6 +35,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.platform import limits
+from algotrade.platform.audit import record_act
 from algotrade.platform.bus import Message, TransactionalBus
 from algotrade.platform.errors import NotFound, ResourceExhausted
 from algotrade.platform.once import Once, earlier_answer, lock_user
@@ -104,6 +106,8 @@ class PostgresStrategyStore:
             )
             await _insert_version(connection, strategy)
             receipt = await self._bus.publish_in(connection, STRATEGY_COMPILATIONS, [told])
+            after = _digest(strategy.graph)
+            await record_act(connection, user_id, "strategy_created", strategy_id=strategy.strategy_id, after=after)
         self._bus.announce(receipt)
         return None
 
@@ -160,13 +164,11 @@ class PostgresStrategyStore:
         receipt = None
         async with self._engine.begin() as connection:
             await lock_user(connection, user_id)
-            query = _strategies(user_id, literal("").label("graph")).where(
-                STRATEGIES.c.strategy_id == UUID(strategy_id)
-            )
+            query = _strategies(user_id, VERSIONS.c.graph).where(STRATEGIES.c.strategy_id == UUID(strategy_id))
             row = (await connection.execute(query)).first()
             if row is None:
                 raise _no_strategy(strategy_id)
-            changed = _changed(_strategy(row), change, now)
+            changed = _changed(replace(_strategy(row), graph=""), change, now)
             record = once(changed)
             if record is not None and (answer := await earlier_answer(connection, record)) is not None:
                 return answer
@@ -181,6 +183,9 @@ class PostgresStrategyStore:
                     await _insert_artefact(connection, change.artefact)
                 await _insert_version(connection, replace(changed, graph=change.graph))
                 receipt = await self._bus.publish_in(connection, STRATEGY_COMPILATIONS, [told(changed)])
+            facts = {"strategy_id": strategy_id, "version": str(changed.version), "before": _digest(row.graph)}
+            after = _digest(row.graph if change.graph is None else change.graph)
+            await record_act(connection, user_id, "strategy_changed", **facts, after=after)
         if receipt is not None:
             self._bus.announce(receipt)
         return changed
@@ -191,6 +196,7 @@ class PostgresStrategyStore:
         async with self._engine.begin() as connection:
             if (await connection.execute(statement)).first() is None:
                 raise _no_strategy(strategy_id)
+            await record_act(connection, user_id, "strategy_deleted", strategy_id=strategy_id)
 
     async def keep_artefact(
         self, user_id: str, strategy_id: str, version: int, artefact: StoredArtefact, told: Message
@@ -286,6 +292,11 @@ async def _insert_version(connection: AsyncConnection, strategy: StoredStrategy)
 async def _insert_artefact(connection: AsyncConnection, artefact: StoredArtefact) -> None:
     values = {"artefact_hash": artefact.hash, "module": artefact.module, "report": artefact.report}
     await connection.execute(insert(ARTEFACTS).values(values).on_conflict_do_nothing())
+
+
+def _digest(graph: str) -> str:
+    """A graph as the audit log names it."""
+    return hashlib.sha256(graph.encode()).hexdigest()
 
 
 def _mine(user_id: str, strategy_id: str) -> ColumnElement[bool]:

@@ -17,6 +17,7 @@ import grpc
 import pytest
 from joserfc.jwk import ECKey
 from pydantic import SecretStr
+from redis.asyncio import RedisCluster
 from shared_server import shared_kafka
 from sqlalchemy import text
 from sqlalchemy.engine import URL
@@ -38,6 +39,7 @@ from algotrade.platform.settings import Settings
 from algotrade.platform.topics import TOPICS
 from algotrade.stack.process import Server, running
 from algotrade.stack.redis import redis as redis_of
+from algotrade.stack.redis import redis_cluster
 
 Serve = Callable[..., Awaitable[GrpcServer]]
 Connect = Callable[..., grpc.aio.Channel]
@@ -167,6 +169,23 @@ async def kafka_platform(
     async with kafka_bus(kafka, metrics, BusOutbox(database, settings.bus_poll_seconds)) as bus:
         await bus.create_topics(TOPICS)
         yield Platform(settings, clock, metrics, database, bus, signing_key)
+
+
+@pytest.fixture(scope="session")
+async def running_cluster(data_dir: Path) -> AsyncIterator[RedisClient]:
+    """Run a Redis Cluster of three for the session, and return a client of it."""
+    async with redis_cluster(data_dir / "cluster", password="not-a-secret") as urls:
+        settings = Settings(redis_url=SecretStr(urls[0]), redis_cluster=True, redis_timeout_seconds=5)
+        async with open_redis(settings, Metrics()) as client:
+            assert isinstance(client, RedisCluster)
+            yield client
+
+
+@pytest.fixture
+async def cluster(running_cluster: RedisClient) -> RedisClient:
+    """Return a client of a cluster with nothing in it."""
+    await running_cluster.flushall(target_nodes=RedisCluster.PRIMARIES)
+    return running_cluster
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,11 @@ def metrics() -> Metrics:
     return Metrics()
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "cluster"])
 def cache(request: pytest.FixtureRequest, metrics: Metrics) -> Cache:
     if request.param == "memory":
         return MemoryCache(metrics)
-    return RedisCache(request.getfixturevalue("redis"), metrics, retry_seconds=0.05)
+    return RedisCache(request.getfixturevalue(request.param), metrics, retry_seconds=0.05)
 
 
 async def following(listener: AsyncGenerator[bytes | None, None]) -> bytes | None:

@@ -17,11 +17,11 @@ CAPACITY = 10
 SYMBOLS = ["A", "B"]
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "cluster"])
 def windows(request: pytest.FixtureRequest) -> WindowStore:
     if request.param == "memory":
         return MemoryWindows(SYMBOLS, CAPACITY)
-    client: RedisClient = request.getfixturevalue("redis")
+    client: RedisClient = request.getfixturevalue(request.param)
     return RedisWindows(client, SYMBOLS, CAPACITY, poll_seconds=0.05)
 
 

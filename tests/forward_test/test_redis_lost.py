@@ -20,7 +20,7 @@ from algotrade.platform.redis import RedisClient, open_redis
 from algotrade.platform.settings import Settings
 from algotrade.v1 import forward_test_service_pb2 as pb
 
-ROUNDS, TICKS_A_ROUND = 20, 40
+TICKS_A_ROUND = 40
 
 
 @pytest.fixture
@@ -48,20 +48,21 @@ def told(trades: list[pb.Trade]) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rounds", [12, pytest.param(60, marks=pytest.mark.nightly)])
 async def test_losing_redis_changes_no_trade(
-    trader: Any, feed: ManualFeed, running_redis: RunningRedis, client: RedisClient
+    trader: Any, feed: ManualFeed, running_redis: RunningRedis, client: RedisClient, rounds: int
 ) -> None:
     ada = await trader()
-    ticks = walk(11, ROUNDS * TICKS_A_ROUND)
+    ticks = walk(11, rounds * TICKS_A_ROUND)
     calm = await ada.started(CROSS, "BBB", settings=TICKS)
     feed.push("BBB", ticks.copy())
     await ada.at_tick(calm, len(ticks))
     wanted = told(await ada.trades(calm))
-    assert len(wanted) > 50
+    assert len(wanted) > 2 * rounds
 
     session = await ada.started(CROSS, "AAA", settings=TICKS)
-    for number in range(ROUNDS):
+    for number in range(rounds):
         part = ticks[number * TICKS_A_ROUND : (number + 1) * TICKS_A_ROUND]
         feed.push("AAA", part[:20].copy())
         if number % 3 == 0:

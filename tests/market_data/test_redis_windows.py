@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import SecretStr
 from redis.asyncio import RedisCluster
 
 from algotrade.engine.records import MARKER, TICK, Records
@@ -16,10 +13,7 @@ from algotrade.market_data.redis_windows import HEADER, LIFE_SECONDS, RedisWindo
 from algotrade.market_data.tick_log import LoggedTicks
 from algotrade.market_data.window import MemoryWindows
 from algotrade.platform import limits
-from algotrade.platform.metrics import Metrics
-from algotrade.platform.redis import RedisClient, open_redis
-from algotrade.platform.settings import Settings
-from algotrade.stack.redis import redis_cluster
+from algotrade.platform.redis import RedisClient
 
 A = "BTC-USD"
 
@@ -106,16 +100,6 @@ async def test_a_stream_holds_little_more_than_its_window(redis: RedisClient) ->
     entries = await redis.xrange("market:{BTC-USD}")
     held = sum((len(fields[b"packed"]) - HEADER.size) // TICK.itemsize for _, fields in entries)
     assert 100 <= held < 100 + limits.MAX_TICKS_AN_ENTRY
-
-
-@pytest.fixture(scope="module")
-async def cluster(data_dir: Path) -> AsyncIterator[RedisClient]:
-    """Run a cluster of three, and return a client of it."""
-    async with redis_cluster(data_dir / "cluster", password="not-a-secret") as urls:
-        settings = Settings(redis_url=SecretStr(urls[0]), redis_cluster=True, redis_timeout_seconds=5)
-        async with open_redis(settings, Metrics()) as client:
-            assert isinstance(client, RedisCluster)
-            yield client
 
 
 async def test_windows_are_spread_over_a_cluster(cluster: RedisClient) -> None:

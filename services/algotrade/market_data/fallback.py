@@ -5,7 +5,9 @@ is next asked for, as at a start. When Redis is back, its streams are replaced b
 memory is let go. A Redis that was emptied is noticed by a write that finds nothing before it, or by a read that finds
 less than was written.
 
-The process that uses these windows is the one that writes them.
+The process that uses these windows is the one that writes them. So it knows where each feed stands without asking, and
+keeps the newest ticks beside Redis (`limits.MAX_TICKS_A_TAIL`): streams at the head, of which there may be hundreds,
+cost no round trip each.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, TypeVar
 
-import numpy as np
 import stamina
 
-from algotrade.engine.records import TICK, Records
+from algotrade.engine.records import Records
 from algotrade.market_data.redis_windows import RedisWindows
 from algotrade.market_data.tick_log import LoggedTicks
-from algotrade.market_data.window import Arrivals, Head, MemoryWindows, WindowStore, fill
+from algotrade.market_data.window import Head, MemoryWindows, WindowStore, fill
+from algotrade.platform import limits
 from algotrade.platform.background import background
 from algotrade.platform.bus import Bus
 from algotrade.platform.database import is_away
@@ -65,8 +67,9 @@ class FallbackWindows:
         self._metrics = metrics
         self._retry_seconds = retry_seconds
         self._moving = asyncio.Lock()  # held by writes, and while a window is filled
-        self._heads = dict.fromkeys(windows.capacities, Head())  # the furthest that is known of each
-        self._arrivals = Arrivals(windows.capacities)
+        tail = min(limits.MAX_TICKS_A_TAIL, *windows.capacities.values()) if windows.capacities else 1
+        self._tail = MemoryWindows(list(windows.capacities), tail)
+        self._oldest = dict.fromkeys(windows.capacities, 1)  # the oldest tick that is kept, when last looked at
         self._memory: MemoryWindows | None = None
         self._away: set[str] = set()  # symbols that memory stands in for …
         self._filled: set[str] = set()  # … and those of them that were asked for
@@ -99,22 +102,21 @@ class FallbackWindows:
                 except AWAY as error:
                     self._leave(error)
             for symbol in anew:
-                if self._heads[symbol].sequence:
+                if (await self._tail.head(symbol)).sequence:
                     await self._rebuild(symbol)
+                else:
+                    self._oldest[symbol] = int(batches[symbol].ticks["seq"][0])
             for symbol in batches.keys() & self._away:
                 batch, memory = batches[symbol], await self._memory_of(symbol)
                 await memory.append(symbol, batch.epoch, batch.ticks)
-            for symbol, batch in batches.items():
-                if len(batch.ticks):
-                    head = self._heads[symbol]
-                    self._know(symbol, head.moved(batch.epoch, batch.ticks, head.oldest))
+            await self._tail.append_all(batches)
             return anew
 
     async def replace(self, symbol: str, epoch: int, ticks: Records) -> None:
         """Hold these consecutive ticks, the newest of them, and nothing else; of none, nothing."""
         async with self._moving:
+            await self._tail.replace(symbol, epoch, ticks)
             await self._write(symbol, lambda windows: windows.replace(symbol, epoch, ticks))
-            self._know(symbol, Head().moved(epoch, ticks, int(ticks["seq"][0])) if len(ticks) else Head())
 
     async def capacity(self, symbol: str) -> int:
         """Return how many ticks are kept at most."""
@@ -124,42 +126,40 @@ class FallbackWindows:
         """Keep up to ``capacity`` ticks, and those of ``older`` that lead up to what is there."""
         async with self._moving:
             await self._write(symbol, lambda windows: windows.grow(symbol, capacity, older))
+            self._redis.capacities[symbol] = max(self._redis.capacities[symbol], capacity)
 
     async def head(self, symbol: str) -> Head:
-        """Return where the feed stands, or stood where neither Redis nor the log holds any of it."""
-        found = await self._read(symbol, lambda windows: windows.head(symbol))
-        if found.sequence < self._heads[symbol].sequence:
-            await self._put_back(symbol)
-            found = await self._read(symbol, lambda windows: windows.head(symbol))
-        known = self._heads[symbol]
-        if found.sequence < known.sequence:
-            return replace(known, oldest=known.sequence + 1)
-        if found.sequence > known.sequence:
-            self._know(symbol, found)
-        return found
+        """Return where the feed stands, as far as this process has written it."""
+        head = await self._tail.head(symbol)
+        if not head.sequence:
+            return head
+        return replace(head, oldest=max(self._oldest[symbol], head.sequence - self._redis.capacities[symbol] + 1))
 
     async def newest(self, symbol: str, count: int) -> Records:
         """Return up to ``count`` of the newest ticks, oldest first."""
         found = await self._read(symbol, lambda windows: windows.newest(symbol, count))
-        if (int(found["seq"][-1]) if len(found) else 0) < self._heads[symbol].sequence:
+        if (int(found["seq"][-1]) if len(found) else 0) < (await self._tail.head(symbol)).sequence:
             await self._put_back(symbol)
             found = await self._read(symbol, lambda windows: windows.newest(symbol, count))
         return found
 
     async def after(self, symbol: str, sequence: int, count: int) -> Records | None:
         """Return up to ``count`` ticks that follow a sequence; None where the next one is no longer, or not, here."""
-        found = await self._read(symbol, lambda windows: windows.after(symbol, sequence, count))
-        if found is not None and len(found):
+        found = await self._tail.after(symbol, sequence, count)
+        if found is not None:
             return found
-        known = (await self.head(symbol)).sequence  # puts back what was lost
-        if sequence == known:
-            return np.zeros(0, TICK)
+        head = await self.head(symbol)
+        if not head.oldest <= sequence + 1 <= head.sequence:
+            return None
         found = await self._read(symbol, lambda windows: windows.after(symbol, sequence, count))
+        if found is None or not len(found):  # it was written, so it is lost
+            await self._put_back(symbol)
+            found = await self._read(symbol, lambda windows: windows.after(symbol, sequence, count))
         return found if found is not None and len(found) else None
 
     async def wait(self, symbol: str, sequence: int, seconds: float) -> bool:
         """Wait until the head is past a sequence; False if it is not after so long."""
-        return await self._arrivals.wait(symbol, sequence, seconds, lambda: self.head(symbol), self._retry_seconds)
+        return await self._tail.wait(symbol, sequence, seconds)
 
     # ------------------------------------------------------------------ who answers
 
@@ -178,14 +178,13 @@ class FallbackWindows:
         """Write to one window; the lock is held."""
         if symbol not in self._away:
             try:
-                return await act(self._redis)
+                await act(self._redis)
+                return await self._look(self._redis, symbol)
             except AWAY as error:
                 self._leave(error)
-        return await act(await self._memory_of(symbol))
-
-    def _know(self, symbol: str, head: Head) -> None:
-        self._heads[symbol] = head
-        self._arrivals.tell(symbol, head.sequence)
+        memory = await self._memory_of(symbol)
+        await act(memory)
+        return await self._look(memory, symbol)
 
     def _leave(self, error: BaseException) -> None:
         """Let memory stand in for every window."""
@@ -210,6 +209,12 @@ class FallbackWindows:
         async for attempt in stamina.retry_context(on=is_away, attempts=LOG_ATTEMPTS, timeout=LOG_SECONDS):
             with attempt:
                 await fill(windows, self._bus, symbol)
+        await self._look(windows, symbol)
+
+    async def _look(self, windows: WindowStore, symbol: str) -> None:
+        """See how far back a window reaches; where it holds nothing of a feed, not at all."""
+        head, tail = await windows.head(symbol), await self._tail.head(symbol)
+        self._oldest[symbol] = head.oldest if head.sequence else tail.sequence + 1
 
     # ------------------------------------------------------------------ what is put back
 
@@ -225,6 +230,7 @@ class FallbackWindows:
         """Replace a stream by the end of the log; the lock is held."""
         try:
             await fill(self._redis, self._bus, symbol)
+            await self._look(self._redis, symbol)
         except AWAY as error:
             self._leave(error)
         else:
@@ -246,9 +252,8 @@ class FallbackWindows:
         for symbol in sorted(self._away):
             await self._redis.head(symbol)  # where Redis is silent, nobody but this waits for it
             async with self._moving:
-                if symbol in self._filled and self._memory is not None:
-                    await self._redis.grow(symbol, await self._memory.capacity(symbol), np.zeros(0, TICK))
                 await fill(self._redis, self._bus, symbol)
+                await self._look(self._redis, symbol)
                 self._away.discard(symbol)
                 self._filled.discard(symbol)
         if not self._away:

@@ -38,6 +38,7 @@ MAX_OUTBOX_MESSAGES: Final = 500  # that go from the bus's outbox to Kafka in a 
 MAX_STREAMS_PER_USER: Final = 1_000  # open at once, a process
 MAX_TICKS_A_RECORD: Final = 256
 MAX_TICKS_A_MESSAGE: Final = 256
+MAX_TICKS_A_TAIL: Final = 256  # of a window in Redis, the newest, kept in the process too
 MAX_TICKS_AN_ENTRY: Final = 64  # of a window's stream in Redis
 MAX_TICKS_A_WINDOW: Final = 100_000
 MAX_TICKS_ALL_WINDOWS: Final = 10_000_000  # a process

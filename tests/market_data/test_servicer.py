@@ -15,6 +15,7 @@ from market_data.feeds import SECOND, ManualFeed, made, ramp
 from sqlalchemy import text
 
 from algotrade.market_data.build import build
+from algotrade.market_data.feed import FeedChange, FeedState
 from algotrade.platform.errors import info
 from algotrade.platform.process import Platform
 from algotrade.platform.settings import Settings
@@ -144,6 +145,22 @@ async def test_a_stream_gives_history_and_then_what_comes(open_stub: Open, feed:
     assert await take(call, 20) == [16, 17, 18, 19, 20]
     feed.push("AAA", ramp(START + SECOND, 5))
     assert await take(call, 25) == [21, 22, 23, 24, 25]
+
+
+async def test_a_stream_tells_each_change_of_the_feeds_state_once(serve: Any, connect: Any, user: str) -> None:
+    feed = ManualFeed("AAA", tells=True)
+    stub: Any = MarketDataServiceStub(connect(await serve(partial(build, feeds=[feed])), user))
+    feed.push("AAA", ramp(START, 1))
+    await settled(stub, "AAA", 1)
+    call = stub.StreamTicks(StreamTicksRequest(symbol="AAA", after_sequence=0))
+    assert (await call.read()).HasField("ticks")
+    for state in (FeedState.GAP, FeedState.STALE, FeedState.LIVE):
+        feed.say("AAA", FeedChange(state, START, "so it is"))
+        async with asyncio.timeout(20):
+            message = await call.read()
+            while not message.HasField("feed_state"):
+                message = await call.read()
+        assert (message.feed_state, message.sequence) == (state, 1)
 
 
 async def test_a_stream_without_a_cursor_gives_only_what_comes(open_stub: Open, feed: ManualFeed) -> None:

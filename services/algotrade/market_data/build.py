@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from algotrade.market_data.bars import BarSource
 from algotrade.market_data.demand import Demand
+from algotrade.market_data.failover import standing_in
 from algotrade.market_data.fallback import open_windows
 from algotrade.market_data.feed import Feed, FeedSymbol
 from algotrade.market_data.follow import Follower
@@ -51,6 +52,12 @@ class FeedsDown(Exception):  # noqa: N818  (a state)
     """The writer has failed: no new ticks come."""
 
 
+_VENUES: Final[Mapping[str, Callable[[Settings, Clock, Metrics], VenueFeed]]] = {
+    "coinbase": coinbase_feed,
+    "finnhub": finnhub_feed,
+}
+
+
 async def _open() -> None:
     """Hold nothing back."""
 
@@ -73,10 +80,8 @@ async def feeds_of(settings: Settings, clock: Clock, metrics: Metrics, replay_ga
         feeds.append(
             ReplayFeed(settings.replay_symbol, ticks, clock, bars=bars, speed=speed, repeat=repeat, gate=replay_gate)
         )
-    if "coinbase" in settings.market_providers:
-        feeds.append(coinbase_feed(settings, clock, metrics))
-    if "finnhub" in settings.market_providers:
-        feeds.append(finnhub_feed(settings, clock, metrics))
+    # In the order in which they are named: of a symbol that several have, the first is preferred.
+    feeds += [_VENUES[name](settings, clock, metrics) for name in settings.market_providers if name in _VENUES]
     return feeds
 
 
@@ -88,8 +93,9 @@ async def build(
     settings, clock = platform.settings, steady(platform.clock)  # a market goes on when the machine's clock is set
     if feeds is None:
         feeds = await feeds_of(settings, clock, platform.metrics, replay_gate)
-    symbols = _symbols(feeds)
     spared = platform.aids | {feed.venue: feed.probe for feed in feeds if isinstance(feed, VenueFeed)}
+    feeds = standing_in(feeds, clock, settings.failover_seconds)
+    symbols = _symbols(feeds)
     subscriptions = PostgresSubscriptions(platform.database, platform.bus)
     demand = Demand(name for name, symbol in symbols.items() if symbol.on_demand)
     async with open_windows(platform, list(symbols), await subscriptions.sizes()) as windows:

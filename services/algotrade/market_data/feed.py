@@ -48,11 +48,12 @@ class FeedTime:
 
 @dataclass(frozen=True, slots=True)
 class FeedChange:
-    """The feed is in a state from here on: noticed when (ns), and why in words."""
+    """The feed is in a state from here on: noticed when (ns), why in words, and whose ticks follow if that changes."""
 
     state: FeedState
     event_ns: int
     detail: str = ""
+    source: str = ""
 
 
 FeedItem = FeedTicks | FeedTime | FeedChange

@@ -244,6 +244,7 @@ class Ingest:
             state=types_pb2.FeedState.ValueType(change.state),
             after_sequence=source.aggregate.sequence,
             detail=change.detail,
+            source=change.source,
         )
         told.event_time.FromNanoseconds(change.event_ns)
         return told

@@ -89,18 +89,23 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
     async def StreamTicks(
         self, request: pb.StreamTicksRequest, context: Context
     ) -> AsyncGenerator[pb.StreamTicksResponse, None]:
-        """Send a symbol's ticks after a cursor, and a heartbeat when there are none."""
+        """Send a symbol's ticks after a cursor, a heartbeat when there are none, changes of the feed's state."""
         self._known(request.symbol)
+        told = FeedState.LIVE
         after = request.after_sequence if request.HasField("after_sequence") else None
         async with aclosing(self._follower.follow(request.symbol, after)) as followed:
             async for item in followed:
                 if isinstance(item, Heartbeat):
+                    sequence = item.sequence
                     beat = types_pb2.Heartbeat(time=_timestamp(item.time_ns))
-                    yield pb.StreamTicksResponse(sequence=item.sequence, epoch=item.epoch, heartbeat=beat)
+                    yield pb.StreamTicksResponse(sequence=sequence, epoch=item.epoch, heartbeat=beat)
                 else:
-                    yield pb.StreamTicksResponse(
-                        sequence=int(item.ticks["seq"][-1]), epoch=item.epoch, ticks=to_batch(item.ticks)
-                    )
+                    sequence = int(item.ticks["seq"][-1])
+                    yield pb.StreamTicksResponse(sequence=sequence, epoch=item.epoch, ticks=to_batch(item.ticks))
+                if (state := self._state_of(request.symbol)) != told:
+                    told = state
+                    changed = types_pb2.FeedState.ValueType(state)
+                    yield pb.StreamTicksResponse(sequence=sequence, epoch=item.epoch, feed_state=changed)
 
     async def ListBars(self, request: pb.ListBarsRequest, context: Context) -> pb.ListBarsResponse:
         """Return the bars of a symbol's window, page by page."""

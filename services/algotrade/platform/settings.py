@@ -130,6 +130,7 @@ class Settings(BaseSettings):
     finnhub_ws_url: str | None = None
     finnhub_silence_seconds: Seconds = 150.0  # it pings every minute or two
     price_band_percent: Annotated[float, Field(ge=0)] = 25.0  # a venue's lone price further from the last is left out
+    failover_seconds: Seconds = 10.0  # so long may a symbol's first provider be away before the next stands in for it
     venue_silence_seconds: Seconds = 10.0  # a connection on which nothing arrives for so long is dead
     venue_stale_seconds: Seconds = 60.0  # a symbol without a trade for so long is stale
     venue_patience_seconds: Seconds = 0.25  # so long may trades be in disorder before one counts as missing

@@ -74,12 +74,15 @@ class FeedStateChange(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     state: _types_pb2.FeedState.ValueType
     """The state from here on."""
     after_sequence: _builtins.int
     """Sequence of the last tick before the change."""
     detail: _builtins.str
     """Why, in words."""
+    source: _builtins.str
+    """The provider whose ticks follow, where one stands in for another; empty: the same as before."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When the change was noticed."""
@@ -91,10 +94,11 @@ class FeedStateChange(_message.Message):
         after_sequence: _builtins.int = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
         detail: _builtins.str = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "detail", b"detail", "event_time", b"event_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "detail", b"detail", "event_time", b"event_time", "source", b"source", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

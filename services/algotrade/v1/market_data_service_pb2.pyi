@@ -180,7 +180,7 @@ class StreamTicksResponse(_message.Message):
     epoch: _builtins.int
     """Epoch of the feed's writer."""
     feed_state: _types_pb2.FeedState.ValueType
-    """The feed changed its state."""
+    """The feed is in another state than it was last said to be, LIVE at first; told with the next tick or heartbeat."""
     @_builtins.property
     def ticks(self) -> _types_pb2.TickBatch:
         """Ticks, in order."""

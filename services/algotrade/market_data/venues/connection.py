@@ -23,6 +23,7 @@ from algotrade.market_data.venues.pace import Backoff, Pace
 from algotrade.market_data.venues.said import Beat, Complaint, Said, Trades
 from algotrade.market_data.venues.venue import BadFrameError, Dialect, VenueError, VenueRefused
 from algotrade.platform import limits
+from algotrade.platform.background import end
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.settings import LOOPBACK
@@ -118,9 +119,7 @@ class Connection:
                 return "silent: nothing came for too long"
             return f"closed: {closed.rcvd.code if closed.rcvd else 'without a word'}"
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            await end(*helpers)
             ws.transport.abort()
         return "closed: by the venue"
 

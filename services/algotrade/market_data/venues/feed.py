@@ -30,6 +30,7 @@ from algotrade.market_data.venues.said import (
 from algotrade.market_data.venues.tape import NEVER
 from algotrade.market_data.venues.venue import Dialect, SymbolTape, TradeHistory, VenueError, VenueRefused
 from algotrade.platform import limits
+from algotrade.platform.background import end
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -144,9 +145,7 @@ class VenueFeed:
             self._running = None
         while not inbox.empty():  # whoever waits for room goes on
             inbox.get_nowait()
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await end(*ending)
 
     async def _keep_connected(self) -> None:
         try:

@@ -51,8 +51,9 @@ export function moment(time: Timestamp | undefined, zone: Zone): string {
 }
 
 export function momentMs(ms: number, zone: Zone): string {
-  const options: Intl.DateTimeFormatOptions = { dateStyle: "short", timeStyle: "medium", hour12: false };
-  return new Intl.DateTimeFormat("en-GB", zone === "UTC" ? { ...options, timeZone: "UTC" } : options).format(ms);
+  const options: Intl.DateTimeFormatOptions = { dateStyle: "short", timeStyle: "medium" };
+  // Swedes write dates as ISO 8601 does.
+  return new Intl.DateTimeFormat("sv-SE", zone === "UTC" ? { ...options, timeZone: "UTC" } : options).format(ms);
 }
 
 export const words = (name: string) => name.replaceAll("_", " ");

@@ -9,15 +9,8 @@ import { CatalogueContext } from "./catalogue";
 import { readDrawing } from "./document";
 import { forgetDraft, readDraft } from "./drafts";
 import { open, useEditor } from "./store";
+import { useNodeTypes } from "./useNodeTypes";
 import { Workplace } from "./Workplace";
-
-export function useNodeTypes() {
-  return useQuery({
-    queryKey: ["node-types"],
-    queryFn: async () => new Map((await strategies.listNodeTypes({})).nodeTypes.map((type) => [type.name, type])),
-    staleTime: Number.POSITIVE_INFINITY,
-  });
-}
 
 export function EditorPage({ strategyId }: { strategyId: string }) {
   const types = useNodeTypes();

@@ -6,6 +6,7 @@ import { logout } from "../account/login";
 import { useLogin } from "../api/tokens";
 import { Confirmation } from "./confirm";
 import { Help } from "./Help";
+import { OfflineBanner } from "./OfflineBanner";
 import { usePreferences } from "./preferences";
 
 const PAGES = [
@@ -73,7 +74,10 @@ export function Shell({ children }: { children: ReactNode }) {
           />
         ))}
       </AppShell.Navbar>
-      <AppShell.Main>{children}</AppShell.Main>
+      <AppShell.Main>
+        <OfflineBanner />
+        {children}
+      </AppShell.Main>
       <Confirmation />
       <Help opened={help} close={() => setHelp(false)} />
     </AppShell>

@@ -1,0 +1,198 @@
+// Runs an artefact over bars: the very bytes that the server runs, by the browser's own WebAssembly.
+
+import { BAR_BYTES } from "./bars";
+import { type Book, bookOf, EVENT_BYTES } from "./trades";
+import { parameterText, SCALE, units } from "./units";
+
+// The words of a module's memory that name its log of events.
+const LOG_POINTER = 16;
+const LOG_COUNT = 20;
+const LOG_LIMIT = 24;
+const LOGGED = 65_536; // events that the log holds
+const PAGE = 65_536;
+const ALIGN = 64;
+const HALTED = 2;
+const CLOSES_BAR = 2;
+const SECOND = 1_000_000_000n;
+const SECONDS: Readonly<Record<string, bigint>> = {
+  native: 0n,
+  "1s": 1n,
+  "5s": 5n,
+  "15s": 15n,
+  "1m": 60n,
+  "5m": 300n,
+  "15m": 900n,
+  "30m": 1800n,
+  "1h": 3600n,
+  "4h": 14_400n,
+  "1d": 86_400n,
+};
+
+/** Run settings by their names on the wire, as the server filled them in. */
+export type Settings = Readonly<Record<string, string | boolean>>;
+
+export interface Parameter {
+  name: string;
+  type: "int" | "float";
+  default: number;
+  min: number | null;
+  max: number | null;
+  step: number | null;
+}
+
+interface Manifest {
+  stride: number;
+  heap: number;
+  fields: Record<string, [type: string, offset: number]>;
+  nodes: { id: string; type: string }[];
+  parameters: Parameter[];
+  slots: Record<string, string[]>;
+  events_per_bar: number;
+}
+
+interface Exports {
+  memory: WebAssembly.Memory;
+  prepare(row: number): void;
+  bars(row: number, address: number, count: number, native: number): number;
+  regroup(row: number, address: number, count: number): number;
+}
+
+/** What a run did; `equity` is at the close of each bar that it came to. */
+export interface Run extends Book {
+  parameters: Record<string, string>;
+  equity: Float64Array<ArrayBuffer>;
+}
+
+export class UnsupportedError extends Error {}
+
+export class Artefact {
+  readonly manifest: Manifest;
+  private readonly exports: Exports;
+  private readonly row: number;
+  private readonly log: number;
+  private readonly input: number;
+  private readonly count: number;
+
+  private constructor(module: WebAssembly.Module, instance: WebAssembly.Instance, bars: Uint8Array) {
+    const section = WebAssembly.Module.customSections(module, "algotrade")[0];
+    if (!section) throw new UnsupportedError("The module is no artefact.");
+    this.manifest = JSON.parse(new TextDecoder().decode(section));
+    this.exports = instance.exports as unknown as Exports;
+    this.row = aligned(this.manifest.heap);
+    this.log = aligned(this.row + this.manifest.stride);
+    this.input = aligned(this.log + LOGGED * EVENT_BYTES);
+    this.count = bars.length / BAR_BYTES;
+    const { memory } = this.exports;
+    memory.grow(Math.max(0, Math.ceil((this.input + bars.length - memory.buffer.byteLength) / PAGE)));
+    new Uint8Array(memory.buffer).set(bars, this.input);
+  }
+
+  /** Takes a module and the bars that it is to run over, which stay in its memory. */
+  static async load(bytes: Uint8Array<ArrayBuffer>, bars: Uint8Array): Promise<Artefact> {
+    const { module, instance } = await WebAssembly.instantiate(bytes);
+    return new Artefact(module, instance, bars);
+  }
+
+  run(settings: Settings, values: Readonly<Record<string, number>>): Run {
+    const parameters = this.begin(settings, values);
+    const { memory, bars, regroup } = this.exports;
+    const step = settings.interval === "native" ? bars : regroup;
+    const parts: Uint8Array[] = [];
+    let done = 0;
+    for (let view = new DataView(memory.buffer); done < this.count && this.mode(view) !== HALTED; ) {
+      done += step(this.row, this.input + done * BAR_BYTES, this.count - done, 1);
+      view = new DataView(memory.buffer);
+      const size = view.getInt32(LOG_COUNT, true) * EVENT_BYTES;
+      parts.push(new Uint8Array(memory.buffer.slice(this.log, this.log + size)));
+      view.setInt32(LOG_COUNT, 0, true);
+    }
+    const book = bookOf(joined(parts), this.manifest.nodes);
+    return { ...book, parameters, equity: this.equity(book, units(String(settings.initial_cash)), done) };
+  }
+
+  /** Makes the row that of a session before its first bar; the parameters as results have them. */
+  private begin(settings: Settings, values: Readonly<Record<string, number>>): Record<string, string> {
+    const { memory, prepare } = this.exports;
+    const view = new DataView(memory.buffer);
+    new Uint8Array(memory.buffer, this.row, this.manifest.stride).fill(0);
+    for (const [field, value] of Object.entries(rowSettings(settings))) this.write(view, field, value);
+    const texts: Record<string, string> = {};
+    for (const { name, type, default: standard } of this.manifest.parameters) {
+      const value = values[name] ?? standard;
+      texts[name] = parameterText(value, type);
+      for (const slot of this.manifest.slots[name] ?? []) {
+        this.write(view, slot, slot.endsWith(":decimal") ? units(texts[name]) : value);
+      }
+    }
+    prepare(this.row);
+    view.setInt32(LOG_POINTER, this.log, true);
+    view.setInt32(LOG_COUNT, 0, true);
+    view.setInt32(LOG_LIMIT, LOGGED - this.manifest.events_per_bar * 8, true);
+    return texts;
+  }
+
+  private write(view: DataView, field: string, value: number | bigint): void {
+    const [type, offset] = this.manifest.fields[field] ?? ["", 0];
+    if (type === "i64") view.setBigInt64(this.row + offset, BigInt(value), true);
+    else if (type === "f64") view.setFloat64(this.row + offset, Number(value), true);
+    else view.setInt32(this.row + offset, Number(value), true);
+  }
+
+  private mode(view: DataView): number {
+    return view.getInt32(this.row + (this.manifest.fields.mode?.[1] ?? 0), true);
+  }
+
+  /** Cash plus quantity times close, at each close. */
+  private equity({ fills }: Book, initialCash: bigint, count: number): Float64Array<ArrayBuffer> {
+    const view = new DataView(this.exports.memory.buffer, this.input, this.count * BAR_BYTES);
+    const equity = new Float64Array(count);
+    let cash = Number(initialCash) / SCALE;
+    let quantity = 0;
+    let next = 0;
+    for (let bar = 0; bar < count; bar++) {
+      const ts = view.getBigInt64(bar * BAR_BYTES, true);
+      for (let fill = fills[next]; fill && fill.ts <= ts; fill = fills[++next]) {
+        cash = Number(fill.cash) / SCALE;
+        quantity = Number(fill.quantity) / SCALE;
+      }
+      equity[bar] = cash + quantity * (Number(view.getBigInt64(bar * BAR_BYTES + 32, true)) / SCALE);
+    }
+    return equity;
+  }
+}
+
+function rowSettings(settings: Settings): Record<string, number | bigint> {
+  // Days of other zones need tables that the server brings along.
+  if (settings.day_timezone !== "UTC") throw new UnsupportedError("In the browser days begin at midnight UTC only.");
+  const seconds = SECONDS[String(settings.interval)];
+  if (seconds === undefined) throw new UnsupportedError(`Bars cannot be run by ${settings.interval}.`);
+  const amount = (name: string) => units(String(settings[name]));
+  const native = settings.interval === "native";
+  return {
+    initial_cash: amount("initial_cash"),
+    fee_bps: amount("fee_bps"),
+    slippage_bps: amount("slippage_bps"),
+    lot_step: amount("lot_step"),
+    price_step: amount("price_step"),
+    min_notional: amount("min_notional"),
+    max_position_percent: amount("max_position_percent"),
+    interval: seconds * SECOND,
+    bar_length: native ? (amount("native_seconds") * SECOND) / BigInt(SCALE) : seconds * SECOND,
+    fill_at_close: settings.fill === "close" ? 1 : 0,
+    worst_path: settings.path === "worst" ? 1 : 0,
+    allow_short: settings.allow_short ? 1 : 0,
+    closes_mask: native ? CLOSES_BAR : 0,
+  };
+}
+
+const aligned = (address: number) => Math.ceil(address / ALIGN) * ALIGN;
+
+function joined(parts: Uint8Array[]): DataView {
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return new DataView(whole.buffer);
+}

@@ -1,0 +1,77 @@
+import { useEffect, useRef, useState } from "react";
+import { backtests, strategies } from "../api/clients";
+import { failureOf } from "../api/errors";
+import type { Backtest } from "../generated/algotrade/v1/backtest_service_pb";
+import type { Parameter } from "./artefact";
+import { records } from "./bars";
+import type { Answer, Order, Result } from "./messages";
+import { settingsText } from "./settingsText";
+
+interface Instant {
+  /** What can be varied; absent until everything is loaded. */
+  parameters?: Parameter[];
+  result?: Result;
+  failure?: string;
+  run(values: Record<string, number>): void;
+}
+
+/** A stored backtest's artefact and bars in a worker. Of runs asked for while one is on its way only the newest is made. */
+export function useInstant(backtest: Backtest, wanted: boolean): Instant {
+  const [parameters, setParameters] = useState<Parameter[]>();
+  const [result, setResult] = useState<Result>();
+  const [failure, setFailure] = useState<string>();
+  const worker = useRef<Worker>(undefined);
+  const queue = useRef<{ busy: boolean; number: number; next?: Record<string, number> }>({ busy: false, number: 0 });
+  const { artefactHash, dataHash, settings } = backtest;
+
+  const tell = (order: Order, transfer: Transferable[] = []) => worker.current?.postMessage(order, transfer);
+
+  function begin(values: Record<string, number>): void {
+    if (!settings) return;
+    queue.current = { busy: true, number: queue.current.number + 1 };
+    tell({ kind: "run", number: queue.current.number, settings: settingsText(settings), values });
+  }
+
+  function hear(answer: Answer): void {
+    if (answer.kind === "loaded") setParameters(answer.parameters);
+    else if (answer.kind === "failed") setFailure(answer.message);
+    else {
+      setFailure(undefined);
+      setResult(answer.result);
+    }
+    const { next } = queue.current;
+    queue.current.busy = false;
+    if (next) begin(next);
+  }
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what is heard changes nothing of what is loaded
+  useEffect(() => {
+    if (!wanted) return;
+    const mine = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+    worker.current = mine;
+    mine.onmessage = ({ data }: MessageEvent<Answer>) => hear(data);
+    Promise.all([
+      strategies.getArtefact({ artefactHash }),
+      backtests.getBars({ data: { case: "dataHash", value: dataHash } }),
+    ])
+      .then(([{ module }, { bars }]) => {
+        if (worker.current !== mine || !bars) return;
+        const order: Order = {
+          kind: "load",
+          module: new Uint8Array(module),
+          bars: records(bars),
+          artefactHash,
+          dataHash,
+        };
+        tell(order, [order.module.buffer, order.bars.buffer]);
+      })
+      .catch((error) => setFailure(failureOf(error).sentence));
+    return () => mine.terminate();
+  }, [artefactHash, dataHash, wanted]);
+
+  const run = (values: Record<string, number>) => {
+    if (queue.current.busy) queue.current.next = values;
+    else begin(values);
+  };
+  return { parameters, result, failure, run };
+}

@@ -1,0 +1,19 @@
+import { expect, test } from "vitest";
+import { drawdown, thinned } from "../src/charts/curve";
+
+test("a thinned curve keeps its ends and extremes", () => {
+  const times = Array.from({ length: 50_000 }, (_, index) => index);
+  const values = times.map((time) => Math.sin(time / 700) * time);
+  values[31_234] = 1e6;
+  values[41_234] = -1e6;
+  const kept = thinned(times, values, 2000);
+  expect(kept.length).toBeLessThanOrEqual(2000);
+  expect(kept[0]?.ms).toBe(0);
+  expect(kept.at(-1)?.ms).toBe(49_999);
+  expect(kept.map((point) => point.value)).toEqual(expect.arrayContaining([1e6, -1e6]));
+  expect(kept.every((point, index) => index === 0 || point.ms > (kept[index - 1]?.ms ?? 0))).toBe(true);
+});
+
+test("drawdown counts from the highest so far, the first cash included", () => {
+  expect([...drawdown([90, 120, 60, 120], 100)]).toEqual([expect.closeTo(-10), 0, -50, 0]);
+});

@@ -1,0 +1,131 @@
+// What a newcomer does in the first five minutes, in a real browser against the real platform.
+
+import type { Page } from "playwright-core";
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { choose, expectAccessible, openTab, register, type Tab } from "./browser";
+
+let tab: Tab;
+let page: Page;
+
+beforeAll(async () => {
+  tab = await openTab(inject("gateway"));
+  page = tab.page;
+});
+
+afterAll(() => tab?.browser.close());
+
+test("register, and take a template", async () => {
+  await expectAccessible(page);
+  await register(page);
+  await page.getByRole("button", { name: "Use SMA cross" }).waitFor();
+  await expectAccessible(page);
+  await page.getByRole("button", { name: "Use SMA cross" }).click();
+  await page.getByText("Compiles.").waitFor();
+  await expectAccessible(page);
+});
+
+test("edit: a wrong value is told on its node and in the list, undone it compiles again", async () => {
+  const findings = page.getByRole("region", { name: "Findings" });
+  await page.keyboard.press("/");
+  await page.keyboard.type("rsi");
+  await page.keyboard.press("Enter");
+  await findings.getByText("rsi", { exact: true }).first().waitFor();
+  await page.getByRole("article", { name: "rsi node rsi" }).getByRole("note").first().waitFor();
+  await page.getByText("unsaved").waitFor();
+  await page.getByRole("button", { name: "Undo (Ctrl+Z)" }).click();
+  await page.getByText("Compiles.").waitFor();
+  await page.getByText("version 1").waitFor();
+
+  const size = page.getByLabel("buy size", { exact: true });
+  await size.fill("-1");
+  await findings.getByRole("button", { name: /error buy/ }).waitFor();
+  await size.fill("50");
+  await page.getByText("Compiles.").waitFor();
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("version 2").waitFor();
+});
+
+test("a connection that cannot be says why", async () => {
+  const from = page.getByRole("article", { name: "price node close" }).getByLabel("output value");
+  await from.dragTo(page.getByRole("article", { name: "buy node buy" }).getByLabel("input when"));
+  await page.getByText(/buy.when takes true or false, and close.value gives a number/).waitFor();
+});
+
+test("backtest: the browser's own run has the server's hash", async () => {
+  await page.getByRole("button", { name: "Backtest", exact: true }).click();
+  await page.getByRole("button", { name: "Run the backtest" }).waitFor();
+  await expectAccessible(page);
+  await page.getByRole("button", { name: "Run the backtest" }).click();
+  await page.getByRole("tab", { name: "Trades (15)" }).waitFor();
+  await page.getByRole("switch", { name: /Instant mode/ }).click();
+  await page.getByText("equals the server's").waitFor();
+  const hash = page.getByTestId("instant-hash");
+  const first = await hash.getAttribute("data-hash");
+  await page.getByRole("tab", { name: "Proof" }).click();
+  await page.getByText(String(first)).waitFor();
+
+  await page.getByRole("slider", { name: "fast" }).focus();
+  for (let step = 0; step < 5; step++) await page.keyboard.press("ArrowLeft");
+  await page.getByRole("button", { name: "Run it on the server" }).waitFor();
+  await expect.poll(() => hash.getAttribute("data-hash")).not.toBe(first);
+  await expectAccessible(page);
+  await page.getByRole("button", { name: "Run it on the server" }).click();
+  await page.getByText("fast 15").waitFor();
+  await page.getByRole("switch", { name: /Instant mode/ }).click();
+  await page.getByText("equals the server's").waitFor();
+  await page.getByRole("switch", { name: /Instant mode/ }).click();
+});
+
+test("explain: a bar says what every port held", async () => {
+  const chart = page.getByRole("img", { name: /Candles/ });
+  await chart.click({ position: { x: 600, y: 120 } });
+  await page.getByText(/did not act: when is false, because crossover/).waitFor();
+  await page
+    .getByRole("region", { name: /values of the bar/ })
+    .getByText("false")
+    .first()
+    .waitFor();
+});
+
+test("paper session: live fills, a cut without a hole, stop", async () => {
+  await page.getByRole("link", { name: "Sessions" }).click();
+  await page.getByRole("button", { name: "New session" }).click();
+  await choose(page, "Strategy", "SMA cross (version 2)");
+  await page.getByLabel("fast").fill("2");
+  await page.getByLabel("slow").fill("3");
+  await choose(page, "Symbol", "BTC-USD (synthetic)");
+  await choose(page, "Bars of", "1s");
+  await page.getByRole("button", { name: "Start the session" }).click();
+  await page.locator("tr[data-kind=ENTRY]").first().waitFor();
+  await expectAccessible(page);
+
+  await page.context().setOffline(true);
+  await page.getByText(/No line to the platform/).waitFor();
+  await page.context().setOffline(false);
+  await page.getByText(/No line to the platform/).waitFor({ state: "hidden" });
+  const events = page.getByRole("table", { name: "Events" }).locator("tbody tr");
+  const before = await events.count();
+  await expect.poll(() => events.count(), { timeout: 60_000 }).toBeGreaterThan(before);
+  const numbers = (await events.locator("td:first-child").allTextContents()).map(Number);
+  expect(numbers).toEqual(numbers.map((_, index) => numbers.length - index));
+
+  await page.getByRole("button", { name: "Verify parity" }).click();
+  await page.getByText("parity identical").waitFor();
+  await page.getByRole("button", { name: "Stop …" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Stop", exact: true }).click();
+  await page.getByText("stopped", { exact: true }).waitFor();
+  await page.getByRole("link", { name: "Sessions" }).click();
+  await page.getByRole("cell", { name: "stopped" }).waitFor();
+  await expectAccessible(page);
+});
+
+test("a reload keeps the login, logging out ends it, and nothing is left in local storage", async () => {
+  await page.reload();
+  await page.getByRole("cell", { name: "stopped" }).waitFor();
+  const stored = await page.evaluate(() => JSON.stringify(localStorage));
+  expect(stored).not.toMatch(/token|refresh|eyJ/i);
+  await page.getByRole("button", { name: /^Account of/ }).click();
+  await page.getByRole("menuitem", { name: "Log out" }).click();
+  await page.getByRole("button", { name: "Log in" }).waitFor();
+  expect(tab.faults).toEqual([]);
+});

@@ -101,6 +101,8 @@ deploy/stack/kafka/libs/.installed: deploy/stack/kafka/pom.xml deploy/stack/requ
 
 test: clients servers frontend .venv-peers/.installed ## run the tests
 	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run
+	deploy/stack/require.sh chromium=chromium
+	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run --config vitest.e2e.config.ts
 	$(BIN)/python -m pytest -n 2 -m "not nightly"
 
 check: setup check-frontend ## lint, types, import contracts, protos, generated code, Envoy configuration

@@ -2,7 +2,7 @@ import "@mantine/core/styles.css";
 import "@mantine/notifications/styles.css";
 import "./styles.css";
 import { TransportProvider } from "@connectrpc/connect-query";
-import { createTheme, MantineProvider } from "@mantine/core";
+import { createTheme, Drawer, MantineProvider, Modal, Notification } from "@mantine/core";
 import { Notifications } from "@mantine/notifications";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
@@ -12,7 +12,20 @@ import { resume } from "./account/login";
 import { queries } from "./api/queries";
 import { transport } from "./api/transport";
 
-const theme = createTheme({ primaryColor: "blue", primaryShade: { light: 8, dark: 8 }, defaultRadius: "sm" });
+const closable = { closeButtonProps: { "aria-label": "Close" } };
+const theme = createTheme({
+  primaryColor: "blue",
+  primaryShade: { light: 8, dark: 8 },
+  defaultRadius: "sm",
+  components: {
+    Notification: Notification.extend({
+      defaultProps: closable,
+      styles: { description: { color: "var(--mantine-color-dimmed)" } },
+    }),
+    Modal: Modal.extend({ defaultProps: closable }),
+    Drawer: Drawer.extend({ defaultProps: closable }),
+  },
+});
 
 const root = document.getElementById("root");
 if (root) {

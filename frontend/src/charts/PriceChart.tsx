@@ -119,7 +119,7 @@ export function PriceChart({
     if (focus) drawn.current?.chart.timeScale().setVisibleRange({ from: time(focus.from), to: time(focus.to) });
   }, [focus]);
 
-  return <div ref={box} style={{ height }} role="img" aria-label={label} />;
+  return <figure ref={box} style={{ height, margin: 0 }} aria-label={label} />;
 }
 
 function draw(box: HTMLElement): Drawn {

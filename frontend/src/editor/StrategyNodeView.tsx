@@ -60,6 +60,7 @@ function Port({ port, side, nodeId }: { port: NodePort; side: "in" | "out"; node
         type={side === "in" ? "target" : "source"}
         position={side === "in" ? Position.Left : Position.Right}
         style={{ background: color }}
+        role="button"
         aria-label={`${side === "in" ? "input" : "output"} ${port.name}`}
       />
       <span>

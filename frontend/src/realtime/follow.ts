@@ -20,7 +20,12 @@ export class Follower {
   async run(): Promise<void> {
     const nudge = () => this.nudge();
     const seen = () => document.visibilityState === "visible" && this.wake?.();
+    const gone = () => {
+      setLine("cut", Date.now());
+      this.cut.abort();
+    };
     window.addEventListener("online", nudge);
+    window.addEventListener("offline", gone);
     document.addEventListener("visibilitychange", seen);
     try {
       let tries = 0;
@@ -33,6 +38,7 @@ export class Follower {
       }
     } finally {
       window.removeEventListener("online", nudge);
+      window.removeEventListener("offline", gone);
       document.removeEventListener("visibilitychange", seen);
     }
   }

@@ -18,6 +18,7 @@ const PAGES = [
 export function Shell({ children }: { children: ReactNode }) {
   const [path, go] = useLocation();
   const user = useLogin((state) => state.user);
+  const initial = user?.email.charAt(0).toUpperCase();
   const { zone, setZone } = usePreferences();
   const [help, setHelp] = useState(false);
   useHotkeys([["shift+?", () => setHelp(true)]]);
@@ -49,8 +50,8 @@ export function Shell({ children }: { children: ReactNode }) {
             </Tooltip>
             <Menu>
               <Menu.Target>
-                <ActionIcon variant="default" aria-label={`Account of ${user?.email}`}>
-                  {user?.email.charAt(0).toUpperCase()}
+                <ActionIcon variant="default" aria-label={`Account ${initial}: ${user?.email}`}>
+                  {initial}
                 </ActionIcon>
               </Menu.Target>
               <Menu.Dropdown>

@@ -28,7 +28,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
       ALGOTRADE_GRPC_ADDRESS: ANY_PORT,
       ALGOTRADE_HTTP_ADDRESS: ANY_PORT,
       ALGOTRADE_ENVOY_ADMIN_ADDRESS: ANY_PORT,
-      ALGOTRADE_LOG_LEVEL: "warning",
+      ALGOTRADE_LOG_LEVEL: "error",
     },
   });
   const ended = new Promise<void>((done) => child.once("exit", () => done()));

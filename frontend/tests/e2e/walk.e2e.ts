@@ -70,14 +70,15 @@ test("backtest: the browser's own run has the server's hash", async () => {
   await expect.poll(() => hash.getAttribute("data-hash")).not.toBe(first);
   await expectAccessible(page);
   await page.getByRole("button", { name: "Run it on the server" }).click();
-  await page.getByText("fast 15").waitFor();
+  await page.getByLabel("Settings of the run").getByText("fast 15").waitFor();
+  await page.getByRole("tab", { name: /^Trades \([1-9]/ }).waitFor();
   await page.getByRole("switch", { name: /Instant mode/ }).click();
   await page.getByText("equals the server's").waitFor();
   await page.getByRole("switch", { name: /Instant mode/ }).click();
 });
 
 test("explain: a bar says what every port held", async () => {
-  const chart = page.getByRole("img", { name: /Candles/ });
+  const chart = page.getByRole("figure", { name: /Candles/ });
   await chart.click({ position: { x: 600, y: 120 } });
   await page.getByText(/did not act: when is false, because crossover/).waitFor();
   await page
@@ -124,7 +125,7 @@ test("a reload keeps the login, logging out ends it, and nothing is left in loca
   await page.getByRole("cell", { name: "stopped" }).waitFor();
   const stored = await page.evaluate(() => JSON.stringify(localStorage));
   expect(stored).not.toMatch(/token|refresh|eyJ/i);
-  await page.getByRole("button", { name: /^Account of/ }).click();
+  await page.getByRole("button", { name: /^Account/ }).click();
   await page.getByRole("menuitem", { name: "Log out" }).click();
   await page.getByRole("button", { name: "Log in" }).waitFor();
   expect(tab.faults).toEqual([]);

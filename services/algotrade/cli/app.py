@@ -18,6 +18,7 @@ from algotrade.cli.failure import print_failure
 from algotrade.cli.migrate import migrate
 from algotrade.cli.nodes import nodes
 from algotrade.cli.optimize import optimize
+from algotrade.cli.stack import stack
 from algotrade.cli.topics import topics
 from algotrade.cli.up import up
 
@@ -57,6 +58,7 @@ app.command()(explain)
 app.command()(migrate)
 app.command()(nodes)
 app.command()(optimize)
+app.add_typer(stack)
 app.command()(topics)
 app.command()(up)
 

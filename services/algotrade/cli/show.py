@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import grpc
 from rich.live import Live
@@ -27,6 +27,15 @@ REDRAW_SECONDS: Final = 0.25
 STATUS_SECONDS: Final = 5.0
 FILLS_SHOWN: Final = 8
 _STOPPED: Final = (forward.SESSION_STATUS_STOPPING, forward.SESSION_STATUS_STOPPED)
+
+
+class Errors(Protocol):
+    """Knows how many errors were logged."""
+
+    @property
+    def count(self) -> int:
+        """How many so far."""
+        ...
 
 
 class ErrorCount(logging.Handler):
@@ -92,7 +101,7 @@ def log_to(settings: Settings, file: Path | None) -> Iterator[ErrorCount]:
 
 
 async def show_demo(
-    settings: Settings, stop: asyncio.Event, seconds: float | None, announce: Announcer, errors: ErrorCount
+    settings: Settings, stop: asyncio.Event, seconds: float | None, announce: Announcer, errors: Errors
 ) -> bool:
     """Set the demo up, show it until told to stop or time is up, and tell whether it went well."""
     password_file = settings.data_dir / "demo" / "password"
@@ -136,7 +145,7 @@ async def watch(
     return watched
 
 
-async def judge(demo: Demo, watched: Sequence[Watched], errors: ErrorCount, *, must_trade: bool) -> Verdict:
+async def judge(demo: Demo, watched: Sequence[Watched], errors: Errors, *, must_trade: bool) -> Verdict:
     """Ask once more how everything is, and say what is wrong; idle sessions are only where they had time to trade."""
     found = [await _failure(demo, one, must_tick=must_trade and one.of.live) for one in watched]
     failures = [failure for failure in found if failure]

@@ -62,6 +62,7 @@ async def make_topics(cluster: Cluster, topics: Sequence[Topic]) -> Report:
             await admin.close()
 
 
+@stamina.retry(on=BusAway, attempts=SETTLE_ATTEMPTS, wait_initial=0.1, wait_max=1.0, timeout=30.0)
 async def ensure_topics(cluster: Cluster, topics: Sequence[Topic]) -> None:
     """Make topics exist; TopicMismatch if one exists with another number of partitions."""
     for difference in (await make_topics(cluster, topics)).differences:

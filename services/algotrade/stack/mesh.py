@@ -1,0 +1,221 @@
+"""The whole mesh on this machine: Kafka, Redis and PostgreSQL, each service a process of its own, Envoy before them.
+
+Ports and passwords are chosen at the first start and kept in the directory. Servers start together, then the schema and
+the topics are brought up to date, then identity, whose keys the others read, then the others, then the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pydantic import SecretStr
+
+from algotrade.platform.background import background
+from algotrade.platform.database import open_database
+from algotrade.platform.gateway import Gateway
+from algotrade.platform.http import JWKS_PATH
+from algotrade.platform.kafka import Cluster
+from algotrade.platform.kafka_topics import ensure_topics
+from algotrade.platform.log import logger
+from algotrade.platform.mesh import PROCESSES
+from algotrade.platform.settings import Settings
+from algotrade.platform.topics import TOPICS
+from algotrade.stack.kafka import kafka
+from algotrade.stack.postgres import postgres
+from algotrade.stack.process import Server, StackError, accepts, free_ports
+from algotrade.stack.redis import redis
+
+log = logger(__name__)
+
+FIRST: Final = "identity"
+SERVICES: Final = (FIRST, *sorted(set(PROCESSES.values()) - {FIRST}))
+SERVERS: Final = ("kafka", "redis", "postgres")
+PROBE_SECONDS: Final = 3.0
+AGAIN_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """What runs, and the settings of a program that would join it."""
+
+    settings: Settings
+    parts: Mapping[str, Server]  # by name: servers and services
+    gateway: Gateway
+
+    def logs(self) -> list[Path]:
+        """Return the files that services log into."""
+        return [self.parts[name].log_path for name in SERVICES]
+
+
+@asynccontextmanager
+async def mesh(directory: Path, settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[Mesh]:
+    """Run the mesh on a directory, new or used before, while the context is open.
+
+    ``settings`` have the gateway's addresses; ``environment`` has what services are told beside where everything is.
+    Raises StackError, GatewayError.
+    """
+    directory = await asyncio.to_thread(_directory, directory)
+    ports, passwords = await asyncio.to_thread(_kept, directory)
+    async with AsyncExitStack() as stack:
+        servers, addresses = await asyncio.to_thread(_servers, directory, ports, passwords)
+        stack.push_async_callback(_stop, list(servers.values()))
+        await _start(list(servers.values()))
+        joined = _joined(settings, directory, ports, addresses)
+        async with open_database(joined):
+            pass  # its schema is the newest now
+        await ensure_topics(Cluster.of(joined), TOPICS)
+        told = _environment(joined) | dict(environment)
+        services = {name: _service(name, directory, ports, told) for name in SERVICES}
+        stack.push_async_callback(_stop, list(services.values()))
+        await _start([services[FIRST]])
+        await _start([services[name] for name in SERVICES if name != FIRST])
+        gateway = Gateway(joined)
+        stack.push_async_callback(gateway.stop)
+        await gateway.start()
+        stack.push_async_callback(gateway.drain)
+        where = {"gateway_address": gateway.address, "envoy_admin_address": gateway.admin_address}
+        yield Mesh(joined.model_copy(update=where), servers | services, gateway)
+
+
+@asynccontextmanager
+async def kept_running(parts: Mapping[str, Server]) -> AsyncIterator[None]:
+    """Start again whatever ends by itself, while the context is open."""
+    async with AsyncExitStack() as stack:
+        for server in parts.values():
+            await stack.enter_async_context(background(_keep(server), f"keep-{server.name}"))
+        yield
+
+
+async def _keep(server: Server) -> None:
+    while True:
+        try:
+            await server.ended()
+        except StackError as error:
+            log.warning("stack.ended", part=server.name, error=str(error).splitlines()[0])
+        await asyncio.sleep(AGAIN_SECONDS)
+        with suppress(StackError):  # and then it has ended again
+            await server.start()
+            log.info("stack.started_again", part=server.name)
+
+
+async def _start(servers: Sequence[Server]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for server in servers:
+            tasks.create_task(server.start())
+
+
+async def _stop(servers: Sequence[Server]) -> None:
+    await asyncio.gather(*(server.stop() for server in servers))
+
+
+def _directory(directory: Path) -> Path:
+    directory = directory.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _kept(directory: Path) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the ports and passwords of this directory, as they were the last time or new."""
+    file = directory / "kept.json"
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    names = [*SERVERS, *SERVICES, *(f"{name}-http" for name in SERVICES)]
+    ports = kept.get("ports", {})
+    if ports.keys() != set(names) or not all(map(_is_free, ports.values())):
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
+    passwords = kept.get("passwords") or {name: secrets.token_urlsafe(24) for name in ("redis", "postgres")}
+    file.touch(mode=0o600)
+    file.write_text(json.dumps({"ports": ports, "passwords": passwords}))
+    return ports, passwords
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _servers(
+    directory: Path, ports: Mapping[str, int], passwords: Mapping[str, str]
+) -> tuple[dict[str, Server], dict[str, str]]:
+    """Prepare the servers; return them, and their addresses as the settings have them."""
+    log_at, log_address = kafka(directory / "kafka", port=ports["kafka"])
+    cache, cache_url = redis(directory / "redis", port=ports["redis"], password=passwords["redis"])
+    database, dsn = postgres(directory / "postgres", port=ports["postgres"], password=passwords["postgres"])
+    servers = {"kafka": log_at, "redis": cache, "postgres": database}
+    return servers, {"kafka": log_address, "redis": cache_url, "postgres": dsn}
+
+
+def _joined(settings: Settings, directory: Path, ports: Mapping[str, int], addresses: Mapping[str, str]) -> Settings:
+    """Return the settings of a program that is part of the mesh and is none of its services."""
+    placed = {f"{name}_address": f"127.0.0.1:{ports[name]}" for name in SERVICES}
+    return settings.model_copy(
+        update={
+            "data_dir": directory,
+            "bus": "kafka",
+            "kafka_servers": addresses["kafka"],
+            "redis_url": SecretStr(addresses["redis"]),
+            "database_dsn": SecretStr(addresses["postgres"]),
+            "jwks_url": f"http://127.0.0.1:{ports[f'{FIRST}-http']}{JWKS_PATH}",
+            **placed,
+        }
+    )
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """Return the variables by which every service finds the others and the servers."""
+    told = {
+        "DATABASE_DSN": settings.database_dsn,
+        "REDIS_URL": settings.redis_url,
+        "BUS": settings.bus,
+        "KAFKA_SERVERS": settings.kafka_servers,
+        "JWKS_URL": settings.jwks_url,
+        "MIGRATE_AT_START": "false",
+        "LOG_FORMAT": "json",
+        **{f"{name.upper()}_ADDRESS": getattr(settings, f"{name}_address") for name in SERVICES},
+    }
+    return {f"ALGOTRADE_{name}": _plain(value) for name, value in told.items()}
+
+
+def _plain(value: Any) -> str:
+    return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
+def _service(name: str, directory: Path, ports: Mapping[str, int], told: Mapping[str, str]) -> Server:
+    own = directory / name
+    own.mkdir(exist_ok=True)
+    environment = dict(told) | {
+        "ALGOTRADE_DATA_DIR": str(own),
+        "ALGOTRADE_GRPC_ADDRESS": f"127.0.0.1:{ports[name]}",
+        "ALGOTRADE_HTTP_ADDRESS": f"127.0.0.1:{ports[f'{name}-http']}",
+        "GRPC_ENABLE_FORK_SUPPORT": "false",
+    }
+    if name == FIRST:
+        del environment["ALGOTRADE_JWKS_URL"]  # it has the keys
+    ready = partial(_serves, ports[name])
+    return Server(name, [sys.executable, "-m", f"algotrade.{name}"], own, ready, environment)
+
+
+async def _serves(port: int) -> bool:
+    """Ask grpc.health.v1 about the process as a whole; raises OSError while nobody listens."""
+    await accepts(port)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_SECONDS)
+        except grpc.aio.AioRpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -140,6 +140,7 @@ async def test_encrypted_and_with_a_password(data_dir: Path, database: AsyncEngi
         replace(good, authority=data_dir / "none.pem").options()
 
 
+@pytest.mark.nightly
 async def test_a_broker_that_is_killed_loses_and_repeats_nothing(data_dir: Path, database: AsyncEngine) -> None:
     """One producer tells numbers all the while; who is told that a number is not known to be there says it again."""
     server, address = kafka(data_dir / "kafka-killed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 
 from argon2 import PasswordHasher
@@ -14,6 +15,7 @@ from algotrade.identity.exchange import ApiKeys
 from algotrade.identity.passwords import Passwords
 from algotrade.identity.postgres import PostgresAccountStore
 from algotrade.identity.postgres_api_keys import PostgresApiKeyStore
+from algotrade.identity.postgres_guesses import PostgresGuesses
 from algotrade.identity.postgres_logins import PostgresLoginStore
 from algotrade.identity.servicer import IdentityServicer
 from algotrade.platform.process import Platform, run
@@ -30,6 +32,7 @@ async def build(platform: Platform) -> AsyncIterator[Mount]:
     authenticator = Authenticator(
         PostgresAccountStore(database),
         PostgresLoginStore(database),
+        PostgresGuesses(database, settings.password_guesses, timedelta(seconds=settings.password_rest_seconds)),
         await asyncio.to_thread(Passwords, PasswordHasher()),  # hashes once
         platform.signer,
         platform.clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,10 +10,10 @@ from datetime import datetime, timedelta
 
 from algotrade.identity.opaque import REFRESH_PREFIX, Secret, hash_of
 from algotrade.identity.passwords import Passwords
-from algotrade.identity.store import Account, AccountStore, LoginStore, NewLogin
+from algotrade.identity.store import Account, AccountStore, Guesses, LoginStore, NewLogin
 from algotrade.platform.caller import Principal
 from algotrade.platform.clock import Clock, utc
-from algotrade.platform.errors import AlreadyExists, InvalidArgument, NotFound, Unauthenticated
+from algotrade.platform.errors import AlreadyExists, InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
 from algotrade.platform.tokens import LOGIN_CLAIM, VERSION_CLAIM, TokenSigner
 
 
@@ -50,6 +51,7 @@ class Authenticator:
         self,
         accounts: AccountStore,
         logins: LoginStore,
+        guesses: Guesses,
         passwords: Passwords,
         signer: TokenSigner,
         clock: Clock,
@@ -59,6 +61,7 @@ class Authenticator:
         """Take the stores, the key, how long things are good, and what to await after tokens were revoked."""
         self._accounts = accounts
         self._logins = logins
+        self._guesses = guesses
         self._passwords = passwords
         self._signer = signer
         self._clock = clock
@@ -81,12 +84,18 @@ class Authenticator:
         return self._logged_in(account, login, secret)
 
     async def login(self, email: str, password: str) -> Login:
-        """Check a password. Raises Unauthenticated, the same for no account and for a wrong password."""
-        account = await self._accounts.by_email(email.lower())
+        """Check a password. Raises Unauthenticated, the same for no account and for a wrong password.
+
+        Raises ResourceExhausted after too many wrong ones for the address, and looks at none for a while.
+        """
+        address = email.lower()
+        await self._counted(address)
+        account = await self._accounts.by_email(address)
         fits = await self._passwords.fits(account.password_hash if account else None, password)
         if account is None or not fits:
             await self._logins.refused(account, self._now())
             raise Unauthenticated("CREDENTIALS_INVALID", "no such account, or not its password")
+        await self._guesses.forget(address)
         login, secret = self._new_login()
         await self._logins.open(account, login)
         if self._passwords.is_weak(account.password_hash):
@@ -117,12 +126,14 @@ class Authenticator:
     async def change_password(self, caller: Principal, current: str, new: str) -> AccessToken:
         """Set a new password and end the other logins. Raises InvalidArgument where the current one is wrong."""
         account = await self.account(caller.user_id)
+        await self._counted(account.email)
         if not await self._passwords.fits(account.password_hash, current):
             await self._logins.refused(account, self._now())
             sentence = "is not the account's password"
             raise InvalidArgument(
                 "PASSWORD_WRONG", f"current_password {sentence}", violations=[("current_password", sentence)]
             )
+        await self._guesses.forget(account.email)
         new_hash = await self._passwords.hash(new)
         version = await self._accounts.change_password(account, new_hash, caller.login_id, self._now())
         await self._revoked()
@@ -136,6 +147,17 @@ class Authenticator:
         """Change the name to show; the address when it is empty. Raises NotFound when the account is gone."""
         name = display_name.strip() or (await self.account(user_id)).email
         return _found(await self._accounts.rename(user_id, name))
+
+    async def _counted(self, address: str) -> None:
+        """Count a password before it is looked at. Raises ResourceExhausted after too many wrong ones in a row."""
+        wait = (await self._guesses.take(address, self._now())).total_seconds()
+        if wait > 0:
+            raise ResourceExhausted(
+                "TOO_MANY_GUESSES",
+                f"too many wrong passwords; try again in {math.ceil(wait)} s",
+                retry_seconds=wait,
+                retry_after_seconds=math.ceil(wait),
+            )
 
     def _logged_in(self, account: Account, login: NewLogin, secret: Secret) -> Login:
         access = self._access(account.user_id, account.token_version, login.login_id)

@@ -113,6 +113,18 @@ class LoginStore(Protocol):
         ...
 
 
+class Guesses(Protocol):
+    """Counts passwords that were tried in a row for an address."""
+
+    async def take(self, address: str, now: datetime) -> timedelta:
+        """Count a try before it is looked at; how long there is to wait where too many came before, else zero."""
+        ...
+
+    async def forget(self, address: str) -> None:
+        """Begin anew: the password was right."""
+        ...
+
+
 class ApiKeyStore(Protocol):
     """Keeps API keys."""
 

@@ -20,11 +20,12 @@ correlation id, and a BadRequest where fields are at fault. Texts help people an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -38,13 +39,23 @@ class ServiceError(Exception):
     """An error meant for the caller: a reason (a name of ErrorReason), a sentence, and facts about it."""
 
     def __init__(
-        self, reason: str, message: str, *, violations: Sequence[tuple[str, str]] = (), **metadata: object
+        self,
+        reason: str,
+        message: str,
+        *,
+        violations: Sequence[tuple[str, str]] = (),
+        retry_seconds: float = 0,
+        **metadata: object,
     ) -> None:
-        """Take field violations as (path, sentence) pairs; metadata goes into ErrorInfo as text."""
+        """Take field violations as (path, sentence) pairs, and after how long trying again may help, where it may.
+
+        Metadata goes into ErrorInfo as text.
+        """
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.violations = tuple(violations)
+        self.retry_seconds = retry_seconds
         self.metadata = {key: str(value) for key, value in metadata.items()}
 
 
@@ -129,6 +140,9 @@ def status(error: ServiceError, correlation_id: str = "") -> grpc.Status:
         packed.append(_pack(error_details_pb2.RequestInfo(request_id=correlation_id)))
     if error.violations:
         packed.append(_pack(error_details_pb2.BadRequest(field_violations=_fitting(error.violations))))
+    if error.retry_seconds:
+        delay = duration_pb2.Duration(seconds=math.ceil(error.retry_seconds))
+        packed.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
     number: int = code(error).value[0]
     message = _cut(error.message, limits.MAX_ERROR_MESSAGE_BYTES)
     written: grpc.Status = rpc_status.to_status(status_pb2.Status(code=number, message=message, details=packed))

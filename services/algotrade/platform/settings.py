@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     access_token_seconds: Annotated[int, Field(ge=30, le=limits.MAX_ACCESS_TOKEN_SECONDS)] = 600
     refresh_token_seconds: Annotated[int, Field(ge=60)] = 14 * 24 * 3600  # a login that rests for longer ends
     login_seconds: Annotated[int, Field(ge=60)] = 90 * 24 * 3600  # … and after so long in any case
+    password_guesses: Annotated[int, Field(ge=3, le=1000)] = (
+        10  # wrong ones in a row for an address; then, for so long,
+    )
+    password_rest_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] = 900  # none is looked at, wherever it comes from
     clock_skew_seconds: Annotated[int, Field(ge=0, le=limits.MAX_CLOCK_SKEW_SECONDS)] = 5
     revocation_poll_seconds: Seconds = 1.0  # a revoked token is good for no longer, in any process …
     revocation_stale_seconds: Seconds = 30.0  # … but while the database is away: after so long no token is good

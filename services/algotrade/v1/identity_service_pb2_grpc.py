@@ -113,7 +113,8 @@ class IdentityServiceServicer:
 
     def Login(self, request, context):
         """Login trades an address and a password for a token. Needs no token.
-        Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, ABORTED ACCOUNT_CHANGED.
+        Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, RESOURCE_EXHAUSTED TOO_MANY_GUESSES,
+        ABORTED ACCOUNT_CHANGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,7 +157,8 @@ class IdentityServiceServicer:
     def ChangePassword(self, request, context):
         """ChangePassword sets a new password. Every other login of the caller ends and every access token given so far stops
         being good, so the answer has a new one. API keys stay.
-        Errors: INVALID_ARGUMENT PASSWORD_WRONG, ABORTED ACCOUNT_CHANGED, PERMISSION_DENIED LOGIN_REQUIRED.
+        Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
+        PERMISSION_DENIED LOGIN_REQUIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,8 @@ class IdentityServiceStub:
     """
     Login: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LoginRequest, _identity_service_pb2.LoginResponse]
     """Login trades an address and a password for a token. Needs no token.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, ABORTED ACCOUNT_CHANGED.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, RESOURCE_EXHAUSTED TOO_MANY_GUESSES,
+    ABORTED ACCOUNT_CHANGED.
     """
     GetMe: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetMeRequest, _identity_service_pb2.GetMeResponse]
     """GetMe returns the caller.
@@ -67,7 +68,8 @@ class IdentityServiceStub:
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ChangePasswordRequest, _identity_service_pb2.ChangePasswordResponse]
     """ChangePassword sets a new password. Every other login of the caller ends and every access token given so far stops
     being good, so the answer has a new one. API keys stay.
-    Errors: INVALID_ARGUMENT PASSWORD_WRONG, ABORTED ACCOUNT_CHANGED, PERMISSION_DENIED LOGIN_REQUIRED.
+    Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
+    PERMISSION_DENIED LOGIN_REQUIRED.
     """
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.CreateApiKeyRequest, _identity_service_pb2.CreateApiKeyResponse]
     """CreateApiKey makes a key for a program. Its secret is in this answer and nowhere else.
@@ -102,7 +104,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
     Login: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LoginRequest, _identity_service_pb2.LoginResponse]  # type: ignore[assignment]
     """Login trades an address and a password for a token. Needs no token.
-    Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, ABORTED ACCOUNT_CHANGED.
+    Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, RESOURCE_EXHAUSTED TOO_MANY_GUESSES,
+    ABORTED ACCOUNT_CHANGED.
     """
     GetMe: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetMeRequest, _identity_service_pb2.GetMeResponse]  # type: ignore[assignment]
     """GetMe returns the caller.
@@ -125,7 +128,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     ChangePassword: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ChangePasswordRequest, _identity_service_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """ChangePassword sets a new password. Every other login of the caller ends and every access token given so far stops
     being good, so the answer has a new one. API keys stay.
-    Errors: INVALID_ARGUMENT PASSWORD_WRONG, ABORTED ACCOUNT_CHANGED, PERMISSION_DENIED LOGIN_REQUIRED.
+    Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
+    PERMISSION_DENIED LOGIN_REQUIRED.
     """
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.CreateApiKeyRequest, _identity_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """CreateApiKey makes a key for a program. Its secret is in this answer and nowhere else.
@@ -169,7 +173,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.LoginResponse, _abc.Awaitable[_identity_service_pb2.LoginResponse]]:
         """Login trades an address and a password for a token. Needs no token.
-        Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, ABORTED ACCOUNT_CHANGED.
+        Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, RESOURCE_EXHAUSTED TOO_MANY_GUESSES,
+        ABORTED ACCOUNT_CHANGED.
         """
 
     @_abc_1.abstractmethod
@@ -222,7 +227,8 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_service_pb2.ChangePasswordResponse, _abc.Awaitable[_identity_service_pb2.ChangePasswordResponse]]:
         """ChangePassword sets a new password. Every other login of the caller ends and every access token given so far stops
         being good, so the answer has a new one. API keys stay.
-        Errors: INVALID_ARGUMENT PASSWORD_WRONG, ABORTED ACCOUNT_CHANGED, PERMISSION_DENIED LOGIN_REQUIRED.
+        Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
+        PERMISSION_DENIED LOGIN_REQUIRED.
         """
 
     @_abc_1.abstractmethod

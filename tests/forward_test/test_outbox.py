@@ -177,6 +177,23 @@ async def test_what_was_published_and_not_forgotten_is_not_on_the_bus(
     assert [record.payload for record in records] == [b"0", b"1", b"2"]
 
 
+async def test_what_was_published_to_kafka_and_not_forgotten_is_told_again_in_the_same_order(
+    kafka_platform: Platform, database: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with database.begin() as connection:
+        await add_outgoing(connection, [message(number) for number in range(3)])
+    relay = Relay(PostgresOutbox(database), kafka_platform.bus, Metrics(), range(4), poll_seconds=0.02)
+    monkeypatch.setattr(failpoints, "_armed", failpoints.Failpoint.parse("outbox.sent:raise"))
+    with pytest.raises(failpoints.FailpointError):
+        await relay.drain()
+    async with database.begin() as connection:
+        await add_outgoing(connection, [message(3)])
+    assert await relay.drain() == 4
+    assert await relay.drain() == 0
+    records = await told(kafka_platform, topics.TRADE_EXECUTIONS, "s", 7)
+    assert [record.payload for record in records] == [b"0", b"1", b"2", b"0", b"1", b"2", b"3"]
+
+
 async def test_the_relay_publishes_in_order(platform: Platform, database: AsyncEngine) -> None:
     async with database.begin() as connection:
         await add_outgoing(connection, [message(number) for number in range(700)])

@@ -25,11 +25,13 @@ from algotrade.notification.build_realtime import build_realtime
 from algotrade.notification.hub import PLACES
 from algotrade.notification.show import CALL
 from algotrade.platform import limits, paging
+from algotrade.platform.bus import Message, partition_of
 from algotrade.platform.caller import PRINCIPAL, Principal
 from algotrade.platform.channel import open_channel
 from algotrade.platform.errors import info
 from algotrade.platform.process import Platform
 from algotrade.platform.settings import Settings
+from algotrade.platform.topics import STRATEGY_SIGNALS, TRADE_EXECUTIONS
 from algotrade.strategy.__main__ import build as build_strategy
 from algotrade.v1 import forward_test_service_pb2 as sessions_pb
 from algotrade.v1 import realtime_service_pb2 as pb
@@ -227,6 +229,33 @@ async def test_a_cut_stream_goes_on_in_another_process_without_a_hole(
     await ada.watch(seen, lambda s: len(s.notifications) >= 2, **chosen)
     assert seen.notifications == sorted(set(seen.notifications)), "each notification once and in order"
     await channel.close()
+
+
+async def test_what_a_relay_tells_again_is_shown_once(viewer: Any, feed: ManualFeed, platform: Platform) -> None:
+    """Where the log is not in the database, a relay that dies between the two has everything of a turn told again."""
+    ada = await viewer()
+    session = await ada.started()
+    seen, begun, told = Seen(), asyncio.Event(), asyncio.Event()
+
+    def all_seen(seen: Seen) -> bool:
+        begun.set()
+        if len(seen.events) >= 6:
+            told.set()
+        return len(seen.events) >= 12
+
+    watching = asyncio.create_task(ada.watch(seen, all_seen, session_ids=[session.session_id]))
+    async with asyncio.timeout(PATIENCE):
+        await begun.wait()
+        push(feed, 0, *range(10, 16))
+        await told.wait()
+    for topic in (TRADE_EXECUTIONS, STRATEGY_SIGNALS):
+        partition = partition_of(session.session_id, topic.partitions)
+        records = await platform.bus.read(topic, partition, 0, 100)
+        assert records
+        await platform.bus.publish(topic, [Message(one.key, one.payload, one.headers) for one in records])
+    push(feed, 6, *range(10, 16))
+    await watching
+    assert sorted(seen.events) == list(range(1, 13))
 
 
 async def test_a_cursor_that_is_too_old_gives_a_snapshot_that_says_so(

@@ -153,6 +153,7 @@ async def build(
                 lambda server: pb_grpc.add_ForwardTestServiceServicer_to_server(servicer, server),
                 {
                     "database": platform.database_probe,
+                    **platform.bus_probes,
                     "worker": probe_worker,
                     "strategy": serving_probe(strategies, STRATEGY),
                     "market_data": serving_probe(markets, MARKET_DATA),

@@ -131,7 +131,7 @@ async def build(
             yield Mount(
                 pb.DESCRIPTOR.services_by_name["MarketDataService"],
                 lambda server: pb_grpc.add_MarketDataServiceServicer_to_server(servicer, server),
-                {"database": platform.database_probe, "feeds": probe_feeds} | spared,
+                {"database": platform.database_probe, "feeds": probe_feeds} | platform.bus_probes | spared,
                 frozenset(spared),
             )
         finally:

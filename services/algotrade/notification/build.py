@@ -79,6 +79,7 @@ async def build(platform: Platform) -> AsyncIterator[Mount]:
                 pb.DESCRIPTOR.services_by_name["NotificationService"],
                 partial(pb_grpc.add_NotificationServiceServicer_to_server, servicer),
                 {"database": platform.database_probe, "collector": probe_collector, "deliverer": probe_deliverer}
+                | platform.bus_probes
                 | platform.aids,
                 frozenset(platform.aids),
             )

@@ -70,6 +70,7 @@ async def build_realtime(platform: Platform, upstream: grpc.aio.Channel | None =
                 "forward_test": serving_probe(sessions, FORWARD_TEST),
                 "market_data": serving_probe(markets, MARKET_DATA),
             }
+            | platform.bus_probes
             | platform.aids,
             frozenset(platform.aids),
         )

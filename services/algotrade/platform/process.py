@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from algotrade.platform import failpoints, log
 from algotrade.platform.bus import TransactionalBus
-from algotrade.platform.bus_kafka import kafka_bus
+from algotrade.platform.bus_kafka import KafkaBus, kafka_bus
 from algotrade.platform.bus_outbox import BusOutbox
 from algotrade.platform.bus_postgres import PostgresBus, trimming
 from algotrade.platform.cache import Cache, MemoryCache
@@ -98,6 +98,11 @@ class Platform:
     def jwks(self) -> dict[str, Any]:
         """The public half of the key that is here."""
         return public_keys(*([self.key] if self.key else []))
+
+    @property
+    def bus_probes(self) -> dict[str, Probe]:
+        """Raise while the bus is away, by name; none where it is the database's."""
+        return {"kafka": self.bus.ping} if isinstance(self.bus, KafkaBus) else {}
 
     @property
     def database_probe(self) -> Probe:

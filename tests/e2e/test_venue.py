@@ -132,12 +132,39 @@ async def test_a_session_trades_on_a_venue_and_outlives_its_faults(folder: Path)
             finally:
                 telling.cancel()
                 await asyncio.gather(telling, return_exceptions=True)
+        missed = [venue.happen(SYMBOL, str(price)) for price in PRICES]
+        async with up(folder, venue) as ready, httpx.AsyncClient(base_url=ready["gateway"], timeout=20) as http:
+            await log_in(http, "login")
+            await lived_through_a_restart(venue, http, past, len(missed))
+
+
+async def log_in(http: httpx.AsyncClient, how: str) -> str:
+    who = {"email": "ada@example.com", "password": "correct horse battery"}
+    token: str = (await http.post(f"/v1/identity/{how}", json=who)).json()["token"]["token"]
+    http.headers["authorization"] = f"Bearer {token}"
+    return token
+
+
+async def lived_through_a_restart(venue: FakeCoinbase, http: httpx.AsyncClient, past: int, missed: int) -> None:
+    """See that what happened while nobody listened is in the log, and that the session goes on."""
+    async with asyncio.timeout(60):
+        while (await http.get("/v1/symbols")).json()["symbols"][0]["feed_state"] != "FEED_STATE_LIVE":
+            pass
+    ticks = await traded(http)
+    assert [tick["price"] for tick in ticks] == [trade["price"] for trade in venue.trades[SYMBOL][past:]]
+    assert len(ticks) > missed
+    [session] = (await http.get("/v1/sessions")).json()["sessions"]
+    assert session["status"] == "SESSION_STATUS_RUNNING"
+
+
+async def traded(http: httpx.AsyncClient) -> list[dict[str, Any]]:
+    """Return the ticks of the window that are trades."""
+    window = (await http.get(f"/v1/symbols/{SYMBOL}/window", params={"limit": 10_000})).json()["ticks"]
+    return [tick for tick in window if not tick.get("marker")]
 
 
 async def judge(venue: FakeCoinbase, ready: dict[str, str], http: httpx.AsyncClient, past: int) -> None:
-    who = {"email": "ada@example.com", "password": "correct horse battery"}
-    token = (await http.post("/v1/identity/register", json=who)).json()["token"]["token"]
-    http.headers["authorization"] = f"Bearer {token}"
+    token = await log_in(http, "register")
     session_id = await trading(http)
     await more_trades(http, session_id)
 
@@ -154,8 +181,7 @@ async def judge(venue: FakeCoinbase, ready: dict[str, str], http: httpx.AsyncCli
     assert 'algotrade_venue_connected{venue="coinbase"} 1.0' in metrics
     assert 'algotrade_venue_events_total{event="lost"' not in metrics
 
-    window = (await http.get(f"/v1/symbols/{SYMBOL}/window", params={"limit": 10_000})).json()["ticks"]
-    ticks = [tick for tick in window if not tick.get("marker")]
+    ticks = await traded(http)
     told = venue.trades[SYMBOL][past : past + len(ticks)]
     assert [(tick["price"], tick["aggressor"]) for tick in ticks] == [
         (trade["price"], "AGGRESSOR_SELLER" if trade["side"] == "buy" else "AGGRESSOR_BUYER") for trade in told

@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     finnhub_symbols: tuple[str, ...] = ("AAPL",)  # or OURS=THEIRS, such as BTC-USDT=BINANCE:BTCUSDT
     finnhub_ws_url: str | None = None
     finnhub_silence_seconds: Seconds = 150.0  # it pings every minute or two
+    finnhub_grace_seconds: Annotated[float, Field(ge=0)] = 2.0  # its trades come so late; a bar waits for them
     price_band_percent: Annotated[float, Field(ge=0)] = 25.0  # a venue's lone price further from the last is left out
     failover_seconds: Seconds = 10.0  # so long may a symbol's first provider be away before the next stands in for it
     venue_silence_seconds: Seconds = 10.0  # a connection on which nothing arrives for so long is dead

@@ -105,8 +105,10 @@ def test_a_heartbeat_that_names_a_later_trade_shows_the_hole() -> None:
 def test_a_lost_frame_is_looked_after_at_once_and_says_nothing_where_nothing_is_missing() -> None:
     told = Told().live()
     assert told.hear(Doubt()) == []
+    assert told.hear(Beat("X", told.now)) == [], "a marker now would make what is missing late"
     assert told.fetch() == 10
     assert told.hear(Fill([], complete=True)) == []
+    assert told.hear(Beat("X", told.now)) == [("time", START - SECOND)]
     assert told.hear(Doubt()) == []
     assert told.hear(None, 0.25) == ["GAP"]
     assert told.hear(Fill(trades(11).trades, complete=True)) == [11, "LIVE"]

@@ -47,7 +47,7 @@ def finnhub_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFee
     pairs = [name.partition("=") for name in settings.finnhub_symbols]
     names = {ours: theirs or ours for ours, _, theirs in pairs}
     token = settings.finnhub_token.get_secret_value() if settings.finnhub_token else ""
-    rules = tape_rules(settings)
+    rules = replace(tape_rules(settings), grace_ns=round(settings.finnhub_grace_seconds * SECOND_NS))
     return VenueFeed(
         FINNHUB,
         _symbols(FINNHUB, settings, list(names), ()),

@@ -193,7 +193,8 @@ class Tape:
 
     def _time(self, ts: int) -> list[FeedItem]:
         """Let time pass as the venue's clock says, while nothing is missing before it."""
-        if self._state == FeedState.GAP or self._line.hole or self._line.last is None or not self._up:
+        uncertain = self._state == FeedState.GAP or self._line.hole or self._doubt
+        if uncertain or self._line.last is None or not self._up:
             return []
         step = self._rules.marker_ns
         return [FeedTime((ts - self._rules.grace_ns) // step * step)]

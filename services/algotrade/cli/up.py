@@ -23,6 +23,7 @@ T = TypeVar("T")
 class Provider(StrEnum):
     """Where ticks can come from."""
 
+    ALPACA = "alpaca"
     COINBASE = "coinbase"
     FINNHUB = "finnhub"
     REPLAY = "replay"
@@ -82,7 +83,7 @@ def _symbols(text: str, providers: list[Provider]) -> dict[str, Any]:
     names = tuple(name.strip().upper() for name in text.split(",") if name.strip())
     if not names:
         raise CommandError("bad_symbols", "--symbols: no symbol is named")
-    for venue in (Provider.COINBASE, Provider.FINNHUB):
+    for venue in (Provider.COINBASE, Provider.FINNHUB, Provider.ALPACA):
         if venue in providers:
             return {f"{venue.value}_symbols": names}
     if providers != [Provider.REPLAY]:

@@ -23,7 +23,7 @@ from algotrade.market_data.resize import WindowSizes
 from algotrade.market_data.servicer import MarketDataServicer
 from algotrade.market_data.store import SubscriptionStore
 from algotrade.market_data.synthetic import SyntheticFeed
-from algotrade.market_data.venues.build import coinbase_feed, finnhub_feed
+from algotrade.market_data.venues.build import alpaca_feed, coinbase_feed, finnhub_feed
 from algotrade.market_data.venues.feed import VenueFeed
 from algotrade.market_data.window import WindowStore
 from algotrade.platform import limits
@@ -55,6 +55,7 @@ class FeedsDown(Exception):  # noqa: N818  (a state)
 _VENUES: Final[Mapping[str, Callable[[Settings, Clock, Metrics], VenueFeed]]] = {
     "coinbase": coinbase_feed,
     "finnhub": finnhub_feed,
+    "alpaca": alpaca_feed,
 }
 
 

@@ -123,7 +123,10 @@ class Settings(BaseSettings):
     bus_trim_seconds: Seconds = 30.0
 
     # Market data
-    market_providers: tuple[Literal["synthetic", "replay", "coinbase", "finnhub"], ...] = ("synthetic", "replay")
+    market_providers: tuple[Literal["synthetic", "replay", "coinbase", "finnhub", "alpaca"], ...] = (
+        "synthetic",
+        "replay",
+    )
     coinbase_symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
     coinbase_on_demand_symbols: tuple[str, ...] = ()
     coinbase_api: Literal["exchange", "advanced"] = "exchange"
@@ -133,7 +136,12 @@ class Settings(BaseSettings):
     finnhub_symbols: tuple[str, ...] = ("AAPL",)  # or OURS=THEIRS, such as BTC-USDT=BINANCE:BTCUSDT
     finnhub_ws_url: str | None = None
     finnhub_silence_seconds: Seconds = 150.0  # it pings every minute or two
-    finnhub_grace_seconds: Annotated[float, Field(ge=0)] = 2.0  # its trades come so late; a bar waits for them
+    alpaca_key_id: SecretStr | None = None
+    alpaca_key: SecretStr | None = None
+    alpaca_symbols: tuple[str, ...] = ("AAPL",)  # or OURS=THEIRS, such as BTC-USD=BTC/USD
+    alpaca_ws_url: str | None = None  # another of its feeds: …/v2/sip, …/v1beta3/crypto/us
+    alpaca_silence_seconds: Seconds = 900.0  # it says nothing at night; a dead connection fails its pings
+    loose_grace_seconds: Annotated[float, Field(ge=0)] = 2.0  # trades of Finnhub and Alpaca come so late; bars wait
     price_band_percent: Annotated[float, Field(ge=0)] = 25.0  # a venue's lone price further from the last is left out
     failover_seconds: Seconds = 10.0  # so long may a symbol's first provider be away before the next stands in for it
     venue_silence_seconds: Seconds = 10.0  # a connection on which nothing arrives for so long is dead
@@ -216,9 +224,13 @@ class Settings(BaseSettings):
         """A venue that wants a key is not asked without one."""
         if "finnhub" in self.market_providers and self.finnhub_token is None:
             raise ValueError("ALGOTRADE_FINNHUB_TOKEN is not set: the provider finnhub wants a key")
+        if "alpaca" in self.market_providers and None in (self.alpaca_key_id, self.alpaca_key):
+            raise ValueError(
+                "ALGOTRADE_ALPACA_KEY_ID or ALGOTRADE_ALPACA_KEY is not set: the provider alpaca wants a key"
+            )
         return self
 
-    @field_validator("coinbase_ws_url", "coinbase_rest_url", "finnhub_ws_url")
+    @field_validator("coinbase_ws_url", "coinbase_rest_url", "finnhub_ws_url", "alpaca_ws_url")
     @classmethod
     def _secret_on_the_way(cls, value: str | None) -> str | None:
         """What is traded on comes encrypted, but from this machine itself."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from pydantic import SecretStr
+
 from algotrade.market_data.feed import FeedSymbol
+from algotrade.market_data.venues.alpaca import ALPACA_WS, AlpacaDialect
 from algotrade.market_data.venues.coinbase import ADVANCED_WS, EXCHANGE_WS, AdvancedDialect, ExchangeDialect
 from algotrade.market_data.venues.coinbase_rest import ADVANCED_REST, EXCHANGE_REST, AdvancedTrades, ExchangeTrades
 from algotrade.market_data.venues.connection import ConnectionRules
@@ -16,12 +19,14 @@ from algotrade.market_data.venues.finnhub import FINNHUB_WS, FinnhubDialect
 from algotrade.market_data.venues.loose_tape import LooseTape
 from algotrade.market_data.venues.rest import Rest
 from algotrade.market_data.venues.tape import Tape, TapeRules
+from algotrade.market_data.venues.venue import Dialect
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.settings import Settings
 
 COINBASE: Final = "coinbase"
 FINNHUB: Final = "finnhub"
+ALPACA: Final = "alpaca"
 
 
 def coinbase_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed:
@@ -43,21 +48,50 @@ def coinbase_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFe
 
 
 def finnhub_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed:
-    """Make the feed of Finnhub. A symbol is its own name there, or ``OURS=THEIRS``."""
-    pairs = [name.partition("=") for name in settings.finnhub_symbols]
-    names = {ours: theirs or ours for ours, _, theirs in pairs}
-    token = settings.finnhub_token.get_secret_value() if settings.finnhub_token else ""
-    rules = replace(tape_rules(settings), grace_ns=round(settings.finnhub_grace_seconds * SECOND_NS))
+    """Make the feed of Finnhub."""
+    names = _names(settings.finnhub_symbols)
+    dialect = partial(FinnhubDialect, _text(settings.finnhub_token), names, settings.finnhub_ws_url or FINNHUB_WS)
+    return _loose_feed(FINNHUB, settings, names, dialect, settings.finnhub_silence_seconds, clock, metrics)
+
+
+def alpaca_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed:
+    """Make the feed of Alpaca."""
+    names = _names(settings.alpaca_symbols)
+    key = _text(settings.alpaca_key_id), _text(settings.alpaca_key)
+    dialect = partial(AlpacaDialect, *key, names, settings.alpaca_ws_url or ALPACA_WS)
+    return _loose_feed(ALPACA, settings, names, dialect, settings.alpaca_silence_seconds, clock, metrics)
+
+
+def _loose_feed(
+    venue: str,
+    settings: Settings,
+    names: Mapping[str, str],
+    dialect: Callable[[], Dialect],
+    silence_seconds: float,
+    clock: Clock,
+    metrics: Metrics,
+) -> VenueFeed:
+    rules = replace(tape_rules(settings), grace_ns=round(settings.loose_grace_seconds * SECOND_NS))
     return VenueFeed(
-        FINNHUB,
-        _symbols(FINNHUB, settings, list(names), ()),
-        partial(FinnhubDialect, token, names, settings.finnhub_ws_url or FINNHUB_WS),
+        venue,
+        _symbols(venue, settings, list(names), ()),
+        dialect,
         None,
         clock,
         metrics,
-        connection=replace(connection_rules(settings), silence_seconds=settings.finnhub_silence_seconds),
+        connection=replace(connection_rules(settings), silence_seconds=silence_seconds),
         tape=lambda resume, now_ns: LooseTape(resume, rules, now_ns),
     )
+
+
+def _names(symbols: Sequence[str]) -> dict[str, str]:
+    """Return what a venue calls each of our symbols: a symbol is its own name there, or ``OURS=THEIRS``."""
+    pairs = [name.partition("=") for name in symbols]
+    return {ours: theirs or ours for ours, _, theirs in pairs}
+
+
+def _text(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
 
 
 def connection_rules(settings: Settings) -> ConnectionRules:

@@ -35,6 +35,7 @@ class ExchangeDialect:
     def __init__(self, url: str = EXCHANGE_WS) -> None:
         """Take where it is."""
         self.url = url
+        self.opening: Sequence[str] = ()
 
     def subscribe(self, symbols: Sequence[str]) -> Sequence[str]:
         """One frame asks for everything."""
@@ -66,6 +67,7 @@ class AdvancedDialect:
     def __init__(self, url: str = ADVANCED_WS) -> None:
         """Take where it is."""
         self.url = url
+        self.opening: Sequence[str] = ()
         self._next: int | None = None
 
     def subscribe(self, symbols: Sequence[str]) -> Sequence[str]:

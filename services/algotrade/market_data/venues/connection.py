@@ -146,6 +146,9 @@ class Connection:
         """Ask for what is wanted and not yet asked for, in as few frames as may be, at the venue's pace."""
         asked: dict[str, None] = {}
         with suppress(ConnectionClosed):
+            for frame in dialect.opening:
+                await self._pace.turn()
+                await ws.send(frame)
             while True:
                 self._changed.clear()
                 fresh = [symbol for symbol in self._wanted if symbol not in asked]

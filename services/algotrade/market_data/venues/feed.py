@@ -104,7 +104,8 @@ class VenueFeed:
             while True:
                 first = await self._next(inbox, tape)
                 now_ns = self._clock.now_ns()
-                for heard in _together([first, *_queued(inbox)]):
+                queued = [first, *_queued(inbox)]
+                for heard in _together(queued) if tape.joins else queued:
                     if isinstance(heard, _Broken):
                         if not isinstance(heard.error, VenueRefused):
                             raise heard.error

@@ -28,6 +28,7 @@ class FinnhubDialect:
 
     def __init__(self, token: str, names: Mapping[str, str], url: str = FINNHUB_WS) -> None:
         """Take the key, and what the venue calls each of our symbols."""
+        self.opening: Sequence[str] = ()
         self.url = f"{url}?{urlencode({'token': token})}"
         self._theirs = dict(names)
         self._ours = {theirs: ours for ours, theirs in names.items()}

@@ -22,6 +22,8 @@ from algotrade.platform import limits
 class LooseTape:
     """The state of one symbol at such a venue."""
 
+    joins = False  # frames tell repeats
+
     def __init__(self, resume: Resume, rules: TapeRules, now_ns: int) -> None:
         """Go on where the log stands."""
         self.counts: Counter[str] = Counter()
@@ -69,9 +71,9 @@ class LooseTape:
             return []
         self._begun, self._traded_ns = True, now_ns
         self.counts["trades"] += len(fresh)
-        _, times, prices, sizes, _, _ = zip(*fresh, strict=True)
+        _, times, prices, sizes, flags, _ = zip(*fresh, strict=True)
         ticks = np.zeros(len(fresh), TICK)
-        ticks["ts"], ticks["price"], ticks["size"] = times, prices, sizes
+        ticks["ts"], ticks["price"], ticks["size"], ticks["flags"] = times, prices, sizes, flags
         return [*self._become(FeedState.LIVE, now_ns, "trades come"), FeedTicks(ticks)]
 
     def _unseen(self, trades: Sequence[Trade]) -> list[Trade]:

@@ -42,6 +42,8 @@ class TapeRules:
 class Tape:
     """The state of one symbol at a venue."""
 
+    joins = True  # numbers tell repeats
+
     def __init__(self, resume: Resume, rules: TapeRules, now_ns: int, venue: str = "") -> None:
         """Go on where the log stands, if it was a tape of the same venue: numbers of another mean nothing here."""
         self._prefix = f"{venue}:"

@@ -35,6 +35,11 @@ class Dialect(Protocol):
         """Where to connect."""
         ...
 
+    @property
+    def opening(self) -> Sequence[str]:
+        """The frames that come before all others."""
+        ...
+
     def subscribe(self, symbols: Sequence[str]) -> Sequence[str]:
         """Return the frames that ask for symbols."""
         ...
@@ -44,7 +49,10 @@ class Dialect(Protocol):
         ...
 
     def read(self, frame: str | bytes) -> Sequence[Said]:
-        """Return what a frame says. BadFrameError for one that cannot be read."""
+        """Return what a frame says. BadFrameError for one that cannot be read.
+
+        VenueError or VenueRefused where it says that the connection is of no use, for now or for good.
+        """
         ...
 
 
@@ -52,6 +60,7 @@ class SymbolTape(Protocol):
     """What becomes of what is heard of one symbol. Pure: it is told the time."""
 
     counts: Counter[str]  # what happened since somebody last took it away
+    joins: bool  # whether trades of several frames may be handed over as if they were of one
 
     def begin(self, now_ns: int) -> list[FeedItem]:
         """Return what is to be logged before anything is heard."""

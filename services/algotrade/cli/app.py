@@ -15,6 +15,7 @@ from algotrade.cli.doctor import doctor
 from algotrade.cli.events import events
 from algotrade.cli.explain import explain
 from algotrade.cli.failure import print_failure
+from algotrade.cli.keys import keys
 from algotrade.cli.migrate import migrate
 from algotrade.cli.nodes import nodes
 from algotrade.cli.optimize import optimize
@@ -55,6 +56,7 @@ app.add_typer(data)
 app.add_typer(events)
 app.command()(doctor)
 app.command()(explain)
+app.add_typer(keys)
 app.command()(migrate)
 app.command()(nodes)
 app.command()(optimize)

@@ -44,12 +44,19 @@ class _Handler(WSGIRequestHandler):
 
 @asynccontextmanager
 async def http_server(
-    address: str, registry: CollectorRegistry, jwks: dict[str, Any], files: Mapping[str, pages.File] | None = None
+    address: str,
+    registry: CollectorRegistry,
+    jwks: dict[str, Any] | Callable[[], dict[str, Any]],
+    files: Mapping[str, pages.File] | None = None,
 ) -> AsyncIterator[int]:
-    """Serve metrics, keys and files while the context is open; yield the port. AddressError where it is taken."""
+    """Serve metrics, keys and files while the context is open; yield the port. AddressError where it is taken.
+
+    Keys that may change are asked for each time.
+    """
     host, _, port = address.rpartition(":")
+    keys = jwks if callable(jwks) else lambda: jwks
     try:
-        server = make_server(host, int(port), _app(registry, orjson.dumps(jwks), files or {}), _Server, _Handler)
+        server = make_server(host, int(port), _app(registry, keys, files or {}), _Server, _Handler)
     except OSError as error:
         raise AddressError(f"cannot listen on {address}: is it in use?") from error
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="http", daemon=True)
@@ -67,7 +74,7 @@ def _close(server: WSGIServer) -> None:
 
 
 def _app(
-    registry: CollectorRegistry, jwks: bytes, files: Mapping[str, pages.File]
+    registry: CollectorRegistry, jwks: Callable[[], dict[str, Any]], files: Mapping[str, pages.File]
 ) -> Callable[[dict[str, Any], StartResponse], Iterable[bytes]]:
     metrics = make_wsgi_app(registry)
 
@@ -78,7 +85,7 @@ def _app(
         if path == METRICS_PATH:
             return metrics(environ, start_response)  # type: ignore[no-any-return]
         if path == JWKS_PATH:
-            return _answer(start_response, "200 OK", jwks, "application/jwk-set+json")
+            return _answer(start_response, "200 OK", orjson.dumps(jwks()), "application/jwk-set+json")
         if path in files:
             return _file(start_response, files[path], environ)
         return _answer(start_response, "404 Not Found", pages.NOT_BUILT if path == pages.PAGE else b"")

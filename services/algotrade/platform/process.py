@@ -29,6 +29,7 @@ from algotrade.platform.gateway.api import services
 from algotrade.platform.health import HEALTH, Health
 from algotrade.platform.http import http_server
 from algotrade.platform.kafka import Cluster
+from algotrade.platform.key_ring import KeyRing
 from algotrade.platform.mesh import Channels, elsewhere
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.pages import read_pages
@@ -38,7 +39,7 @@ from algotrade.platform.redis import probe as probe_redis
 from algotrade.platform.revocations import Revocations
 from algotrade.platform.server import GrpcServer, Mount, Probe
 from algotrade.platform.settings import Settings
-from algotrade.platform.tokens import TokenSigner, TokenVerifier, load_or_create_key, public_keys
+from algotrade.platform.tokens import TokenSigner, TokenVerifier, public_keys
 from algotrade.platform.topics import TOPICS
 from algotrade.platform.upstream import serving_probe
 
@@ -59,13 +60,15 @@ class Platform:
     key: ECKey | None  # signs tokens; None where identity is another process
     published: PublishedKeys | None = None  # … and its public keys
     redis: RedisClient | None = None
+    ring: KeyRing | None = None  # where the key may change while it runs
 
     @property
     def signer(self) -> TokenSigner:
         """Makes access tokens; for identity."""
         if self.key is None:
             raise KeyAwayError("ALGOTRADE_JWKS_URL says that another process signs tokens: identity cannot run here")
-        return TokenSigner(self.key, self.settings.token_issuer, self.settings.token_audience, self._seconds)
+        key = self.key if self.ring is None else partial(getattr, self.ring, "current")
+        return TokenSigner(key, self.settings.token_issuer, self.settings.token_audience, self._seconds)
 
     @cached_property
     def revocations(self) -> Revocations:
@@ -86,7 +89,7 @@ class Platform:
         """Checks access tokens; for every server."""
         settings = self.settings
         return TokenVerifier(
-            self.published or partial(KeySet.import_key_set, self.jwks),  # type: ignore[arg-type]
+            self.published or self.ring or partial(KeySet.import_key_set, self.jwks),  # type: ignore[arg-type]
             settings.token_issuer,
             settings.token_audience,
             self._seconds,
@@ -96,7 +99,9 @@ class Platform:
 
     @property
     def jwks(self) -> dict[str, Any]:
-        """The public half of the key that is here."""
+        """The public halves of the keys that are here."""
+        if self.ring is not None:
+            return self.ring.jwks
         return public_keys(*([self.key] if self.key else []))
 
     @property
@@ -130,13 +135,15 @@ async def open_platform(settings: Settings, clock: Clock | None = None) -> Async
         redis = await stack.enter_async_context(open_redis(settings, metrics))
         database = await stack.enter_async_context(open_database(settings, metrics))
         bus = await stack.enter_async_context(open_bus(settings, metrics, database))
-        key, published = None, None
+        key, published, ring = None, None, None
         if settings.jwks_url:
             published = PublishedKeys(settings.jwks_url)
             await stack.enter_async_context(published.kept_fresh(settings.jwks_refresh_seconds))
         else:
-            key = await asyncio.to_thread(load_or_create_key, settings.private_keys / "access-token.pem")
-        yield Platform(settings, clock or SystemClock(), metrics, database, bus, key, published, redis)
+            ring = await asyncio.to_thread(KeyRing, settings.private_keys)
+            key = ring.current
+            await stack.enter_async_context(ring.kept_fresh(settings.jwks_refresh_seconds))
+        yield Platform(settings, clock or SystemClock(), metrics, database, bus, key, published, redis, ring)
 
 
 @asynccontextmanager
@@ -163,7 +170,7 @@ async def serving(platform: Platform, builders: Sequence[Builder]) -> AsyncItera
             http_server(
                 platform.settings.http_address,
                 platform.metrics.registry,
-                platform.jwks,
+                lambda: platform.jwks,
                 read_pages(platform.settings.pages_dir) if platform.settings.pages_dir else None,
             )
         )

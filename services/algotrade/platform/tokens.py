@@ -47,6 +47,11 @@ def load_or_create_key(path: Path) -> ECKey:
             pass
         finally:
             fresh.unlink()
+    return load_key(path)
+
+
+def load_key(path: Path) -> ECKey:
+    """Read a key. Raises OSError or JoseError."""
     key = ECKey.import_key(path.read_bytes(), {"use": "sig", "alg": ALGORITHM})
     key.ensure_kid()
     return key
@@ -59,9 +64,9 @@ def public_keys(*keys: ECKey) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TokenSigner:
-    """Makes access tokens."""
+    """Makes access tokens. The key may change: then it is asked for each time."""
 
-    key: ECKey
+    key: ECKey | Callable[[], ECKey]
     issuer: str
     audience: str
     clock: Clock = time.time
@@ -79,8 +84,9 @@ class TokenSigner:
             "iat": now,
             "exp": expires_at,
         }
-        header = {"alg": ALGORITHM, "kid": self.key.kid, "typ": ACCESS_TYPE}
-        return jwt.encode(header, body, self.key), expires_at
+        key = self.key if isinstance(self.key, ECKey) else self.key()
+        header = {"alg": ALGORITHM, "kid": key.kid, "typ": ACCESS_TYPE}
+        return jwt.encode(header, body, key), expires_at
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ async def build(
     settings, clock = platform.settings, steady(platform.clock)  # a market goes on when the machine's clock is set
     if feeds is None:
         feeds = await feeds_of(settings, clock, platform.metrics, replay_gate)
-    spared = platform.aids | {feed.venue: feed.probe for feed in feeds if isinstance(feed, VenueFeed)}
+    venues = [feed for feed in feeds if isinstance(feed, VenueFeed)]
+    spared = platform.aids | {venue.venue: venue.probe for venue in venues}
     feeds = standing_in(feeds, clock, settings.failover_seconds)
     symbols = _symbols(feeds)
     subscriptions = PostgresSubscriptions(platform.database, platform.bus)
@@ -137,6 +138,8 @@ async def build(
             )
         finally:
             await end(running)
+            for venue in venues:
+                await venue.close()
 
 
 def _ingest(platform: Platform, feeds: Sequence[Feed], windows: WindowStore, demand: Demand, clock: Clock) -> Ingest:

@@ -53,6 +53,8 @@ MAX_VENUE_FRAME_BYTES: Final = 16 * MIB
 MAX_WAITING_TRADES: Final = 20_000  # of a symbol, for those missing before them
 BARS_A_CHUNK: Final = 1_500  # of a file in the cache of history: five pages of Coinbase
 MAX_HISTORY_BARS: Final = 5_000_000  # that one download may ask for
+MAX_TRADES_AHEAD: Final = 10_000_000  # a number further ahead of the last trade is believed over REST only
+FAR_TRADES_BELIEVED: Final = 100  # in a row make one ask REST
 MAX_BACKFILL_PAGES: Final = 20  # of a thousand trades, for one hole
 MAX_RETRY_AFTER_SECONDS: Final = 300.0  # a venue that asks to be left alone for longer is asked again
 

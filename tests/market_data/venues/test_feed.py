@@ -211,6 +211,9 @@ async def test_a_refusal_ends_the_feed_and_says_so(venue: FakeCoinbase) -> None:
     assert "401" in reader.details[0]
     with pytest.raises(VenueRefused):
         await feed.probe()
+    async with reading(feed, A) as again:
+        await again.until(lambda: again.ended)
+    assert again.states == [FeedState.STALE]
     assert venue.tries == 1
 
 

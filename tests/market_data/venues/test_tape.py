@@ -201,3 +201,43 @@ def test_a_symbol_that_came_from_elsewhere_says_that_nobody_knows_what_was_misse
     assert isinstance(change, FeedChange)
     assert (change.state, change.detail) == (FeedState.LIVE, "what was missed nobody knows")
     assert not isinstance(change, FeedTime)
+
+
+def test_a_number_far_ahead_is_not_believed_and_shuts_nothing_out() -> None:
+    told = Told().live()
+    assert told.hear(trades(10**17)) == []
+    assert told.hear(Beat("X", told.now, 10**18)) == [("time", START - SECOND)]
+    assert told.hear(trades(11)) == [11]
+    assert told.tape.counts["bad_number"] == 1
+
+
+def test_a_venue_that_went_on_far_ahead_is_believed_over_rest() -> None:
+    told = Told().live()
+    first = 10**9
+    for number in range(first, first + limits.FAR_TRADES_BELIEVED + 1):
+        told.hear(trades(number))
+    assert told.hear(None, 0.25) == ["GAP"]
+    assert told.fetch() == 10
+    ahead = [first + 200, first + 201]
+    assert told.hear(Fill(trades(*ahead).trades, complete=False)) == [*ahead, "LIVE"]
+    assert told.hear(trades(first + 202)) == [first + 202]
+
+
+def test_a_venue_far_ahead_without_rest_is_begun_anew_with() -> None:
+    told = Told()
+    told.hear(Up())
+    told.fetch()
+    told.hear(FillFailed("status 503"))
+    told.hear(trades(10**9))
+    assert told.hear(None, 120) == []
+    assert told.hear(trades(10**9 + 5)) == [10**9 + 5, "LIVE"]
+
+
+def test_what_nobody_has_is_not_fetched_for_ever() -> None:
+    told = Told().live()
+    told.hear(Beat("X", told.now, 12))
+    assert told.hear(None, 0.25) == ["GAP"]
+    assert told.fetch() == 10
+    assert told.hear(Fill(trades(11).trades, complete=True)) == [11, "LIVE"], "12 was named, and is not there"
+    assert told.fetch() is None
+    assert told.hear(trades(12)) == [12]

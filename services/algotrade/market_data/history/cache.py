@@ -123,7 +123,7 @@ class CandleCache:
             os.fsync(file.fileno())
         unfinished.replace(path)
         for other in folder.glob(f"{start_ns}_*.parquet"):
-            if other != path:
+            if (match := _NAME.fullmatch(other.name)) and int(match[2]) < end_ns:
                 other.unlink(missing_ok=True)
         return Chunk(path, start_ns, end_ns)
 

@@ -95,6 +95,9 @@ class VenueFeed:
 
     async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedItem, None]:
         """Yield a symbol's ticks, times and states until the venue refuses us."""
+        if self._refused is not None:
+            yield self._stale(self._refused)
+            return
         tape = self._tape(resume, self._clock.now_ns())
         inbox = self._open(symbol)
         filling: asyncio.Task[None] | None = None
@@ -109,7 +112,7 @@ class VenueFeed:
                     if isinstance(heard, _Broken):
                         if not isinstance(heard.error, VenueRefused):
                             raise heard.error
-                        yield FeedChange(FeedState.STALE, now_ns, f"{self.venue} refuses: {heard.error}")
+                        yield self._stale(heard.error)
                         return
                     for item in tape.hear(heard, now_ns):
                         yield item
@@ -118,6 +121,14 @@ class VenueFeed:
                     filling = asyncio.create_task(self._fill(symbol, number, inbox))
         finally:
             await self._close(symbol, filling)
+
+    async def close(self) -> None:
+        """Close what is open once nothing is read any more."""
+        if self._history is not None:
+            await self._history.close()
+
+    def _stale(self, refused: VenueRefused) -> FeedChange:
+        return FeedChange(FeedState.STALE, self._clock.now_ns(), f"{self.venue} refuses: {refused}")
 
     async def _next(self, inbox: _Inbox, tape: SymbolTape) -> Heard | _Broken | None:
         """Wait for what comes next, or None when the tape has to decide something."""

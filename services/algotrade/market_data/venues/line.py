@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from algotrade.market_data.venues.said import Trade
+from algotrade.platform import limits
 
 
 class TradeLine:
@@ -14,6 +15,7 @@ class TradeLine:
         """Go on after a number; None: with the first trade that comes, or after the first number that is named."""
         self.last = last
         self.duplicates = 0
+        self.far = 0  # trades in a row whose numbers were too far ahead to be believed
         self._named = last or 0  # the greatest number that the venue has told of
         self._waiting: dict[int, Trade] = {}
 
@@ -31,13 +33,22 @@ class TradeLine:
         """Take note that the venue has come to a number."""
         if self.last is None:
             self.last = number
-        self._named = max(self._named, number)
+        if number <= self.last + limits.MAX_TRADES_AHEAD:
+            self._named = max(self._named, number)
 
-    def take(self, trades: Iterable[Trade]) -> list[Trade]:
-        """Take trades in any order; return those whose turn has come, in order."""
+    def forget_named(self) -> None:
+        """Believe only in trades that came: nobody has the others."""
+        self._named = max(self.last or 0, max(self._waiting, default=0))
+
+    def take(self, trades: Iterable[Trade], *, trusted: bool = False) -> list[Trade]:
+        """Take trades in any order; return those whose turn has come, in order. ``trusted`` ones may be far ahead."""
         for trade in sorted(trades):
             if self.last is None:
                 self.last = trade.number - 1
+            if not trusted and trade.number > self.last + limits.MAX_TRADES_AHEAD:
+                self.far += 1
+                continue
+            self.far = 0
             if trade.number <= self.last or trade.number in self._waiting:
                 self.duplicates += 1
                 continue

@@ -106,6 +106,8 @@ class Tape:
                 items = self._become(FeedState.GAP, now_ns, cause) if self._begun else []
             case Fill(trades, complete):
                 items = self._filled(trades, complete=complete)
+                if self._line.hole:  # the venue does not have them yet
+                    self._fetch_ns = now_ns + self._rules.retry_ns
             case FillFailed(reason):
                 self.counts["backfills_failed"] += 1
                 self._fetching = False
@@ -122,7 +124,10 @@ class Tape:
                 self._line.name(max(trade.number for trade in trades))
             return []
         self._traded_ns = now_ns
+        far = self._line.far
         passed = self._line.take(trades)
+        self.counts["bad_number"] += max(0, self._line.far - far)
+        self._doubt |= self._line.far > limits.FAR_TRADES_BELIEVED
         if self._state == FeedState.STALE and not self._line.hole and self._up and not self._doubt:
             return [*self._become(FeedState.LIVE, now_ns, "trades come again"), *self._ticks(passed)]
         return self._ticks(passed)
@@ -131,8 +136,9 @@ class Tape:
         self.counts["backfills"] += 1
         self._doubt = self._fetching = False
         before = self._line.duplicates
-        passed = self._line.take(trades)
+        passed = self._line.take(trades, trusted=True)
         self._line.duplicates = before  # it was asked for more than was missing
+        self._line.forget_named()
         self.counts["backfilled"] += len(passed)
         if not complete:
             passed += self._give_up(min((trade.number for trade in trades), default=None))
@@ -152,6 +158,9 @@ class Tape:
             self._unknown = self._unknown or self._doubt
             self._doubt = False
             items += self._ticks(self._give_up())
+            if self._line.far:  # the venue is somewhere else altogether: begin anew with its next trade
+                self._line, self._unknown = TradeLine(), True
+                return items
         if self._line.hole or self._doubt:
             self._hole_ns = now_ns if self._hole_ns is None else self._hole_ns
             if now_ns - self._hole_ns >= self._rules.patience_ns:

@@ -5,17 +5,24 @@ import { useHashLocation } from "wouter/use-hash-location";
 import { LoginPage } from "./account/LoginPage";
 import { useLogin } from "./api/tokens";
 import { BacktestsPage } from "./backtest/BacktestsPage";
-import { ComparePage } from "./backtest/ComparePage";
-import { NewBacktestPage } from "./backtest/NewBacktestPage";
 import { Realtime } from "./realtime/Realtime";
-import { NewSessionPage } from "./sessions/NewSessionPage";
 import { SessionsPage } from "./sessions/SessionsPage";
 import { Shell } from "./shell/Shell";
 import { StrategiesPage } from "./strategies/StrategiesPage";
 
-const EditorPage = lazy(() => import("./editor/EditorPage").then((module) => ({ default: module.EditorPage })));
-const SessionPage = lazy(() => import("./sessions/SessionPage").then((module) => ({ default: module.SessionPage })));
-const BacktestPage = lazy(() => import("./backtest/BacktestPage").then((module) => ({ default: module.BacktestPage })));
+const EditorPage = lazy(async () => ({ default: (await import("./editor/EditorPage")).EditorPage }));
+const SessionPage = lazy(async () => ({ default: (await import("./sessions/SessionPage")).SessionPage }));
+const BacktestPage = lazy(async () => ({ default: (await import("./backtest/BacktestPage")).BacktestPage }));
+const ComparePage = lazy(async () => ({ default: (await import("./backtest/ComparePage")).ComparePage }));
+const AccountPage = lazy(async () => ({ default: (await import("./account/AccountPage")).AccountPage }));
+const OptimizationPage = lazy(async () => ({
+  default: (await import("./optimise/OptimizationPage")).OptimizationPage,
+}));
+const NewBacktestPage = lazy(async () => ({ default: (await import("./backtest/NewBacktestPage")).NewBacktestPage }));
+const NewSessionPage = lazy(async () => ({ default: (await import("./sessions/NewSessionPage")).NewSessionPage }));
+const NewOptimizationPage = lazy(async () => ({
+  default: (await import("./optimise/NewOptimizationPage")).NewOptimizationPage,
+}));
 
 const waiting = (
   <Center h="60vh">
@@ -44,6 +51,9 @@ export function App() {
             <Route path="/sessions" component={SessionsPage} />
             <Route path="/sessions/new/:strategy?">{({ strategy }) => <NewSessionPage strategyId={strategy} />}</Route>
             <Route path="/sessions/:id">{({ id }) => <SessionPage key={id} sessionId={id} />}</Route>
+            <Route path="/optimizations/new/:id">{({ id }) => <NewOptimizationPage backtestId={id} />}</Route>
+            <Route path="/optimizations/:id">{({ id }) => <OptimizationPage key={id} optimizationId={id} />}</Route>
+            <Route path="/account" component={AccountPage} />
             <Route>
               <Redirect to="/strategies" replace />
             </Route>

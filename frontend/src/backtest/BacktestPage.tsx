@@ -1,4 +1,5 @@
 import { Alert, Badge, Button, Center, Group, Loader, Progress, Stack, Text, Title } from "@mantine/core";
+import { Link } from "wouter";
 import { backtests } from "../api/clients";
 import { tellFailure } from "../api/tell";
 import { type Backtest, type BacktestProgress, BacktestState } from "../generated/algotrade/v1/backtest_service_pb";
@@ -23,6 +24,11 @@ export function BacktestPage({ backtestId }: { backtestId: string }) {
           {backtest.name}
         </Title>
         {backtest.strategyVersion > 0 && <Badge variant="light">version {backtest.strategyVersion}</Badge>}
+        {backtest.strategyId && backtest.state === BacktestState.SUCCEEDED && (
+          <Button size="xs" variant="default" component={Link} href={`/optimizations/new/${backtestId}`}>
+            Optimise …
+          </Button>
+        )}
         {backtest.summary?.optimistic && <Badge color="yellow">optimistic fills</Badge>}
       </Group>
       <SettingsShown settings={backtest.settings} parameters={backtest.parameters} />

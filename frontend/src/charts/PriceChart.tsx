@@ -127,7 +127,7 @@ function draw(box: HTMLElement): Drawn {
     autoSize: true,
     layout: { background: { color: "transparent" }, textColor: "#ced4da", panes: { separatorColor: "#373a40" } },
     grid: { vertLines: { color: "#2c2e33" }, horzLines: { color: "#2c2e33" } },
-    timeScale: { timeVisible: true, secondsVisible: true, borderColor: "#373a40" },
+    timeScale: { timeVisible: true, secondsVisible: true, maxBarSpacing: 24, borderColor: "#373a40" },
     rightPriceScale: { borderColor: "#373a40" },
   });
   const candles = chart.addSeries(CandlestickSeries, {

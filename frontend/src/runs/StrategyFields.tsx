@@ -5,6 +5,8 @@ import { strategies } from "../api/clients";
 import { type Parameter, readDrawing } from "../editor/document";
 import { StrategyService } from "../generated/algotrade/v1/strategy_service_pb";
 
+const NONE: readonly Parameter[] = [];
+
 export type Values = Record<string, number>;
 
 interface Props {
@@ -50,13 +52,14 @@ export function StrategyFields({ strategyId, choose, values, change, errors = {}
   );
 }
 
-function useNamedParameters(strategyId: string): Parameter[] {
+/** The named parameters of a saved strategy's newest version. */
+export function useNamedParameters(strategyId: string): readonly Parameter[] {
   const { data } = useFetched({
     queryKey: ["strategies", strategyId, "parameters"],
     queryFn: async () => readDrawing((await strategies.getStrategy({ strategyId })).strategy?.graph ?? "").parameters,
     enabled: strategyId !== "",
   });
-  return data ?? [];
+  return data ?? NONE;
 }
 
 export const texts = (values: Values) =>

@@ -4,6 +4,7 @@ import { type ReactNode, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { logout } from "../account/login";
 import { useLogin } from "../api/tokens";
+import { Bell } from "../inbox/Inbox";
 import { Confirmation } from "./confirm";
 import { Help } from "./Help";
 import { OfflineBanner } from "./OfflineBanner";
@@ -43,6 +44,7 @@ export function Shell({ children }: { children: ReactNode }) {
                 { value: "local", label: "Local" },
               ]}
             />
+            <Bell />
             <Tooltip label="Keyboard (?)">
               <ActionIcon variant="default" aria-label="Keyboard" onClick={() => setHelp(true)}>
                 ?

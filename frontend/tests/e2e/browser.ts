@@ -1,9 +1,16 @@
+import { join } from "node:path";
 import axe from "axe-core";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { expect } from "vitest";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const PATIENCE_MS = 30_000; // the machine may be busy
+
+/** Keeps what is shown as a picture for the docs, where PICTURES names a folder for them. */
+export async function picture(page: Page, name: string): Promise<void> {
+  const folder = process.env.PICTURES;
+  if (folder) await page.screenshot({ path: join(folder, `${name}.png`), animations: "disabled" });
+}
 
 export interface Tab {
   browser: Browser;

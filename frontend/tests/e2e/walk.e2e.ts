@@ -2,7 +2,7 @@
 
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { choose, expectAccessible, openTab, register, type Tab } from "./browser";
+import { choose, expectAccessible, openTab, picture, register, type Tab } from "./browser";
 
 let tab: Tab;
 let page: Page;
@@ -19,6 +19,7 @@ test("register, and take a template", async () => {
   await register(page);
   await page.getByRole("button", { name: "Use SMA cross" }).waitFor();
   await expectAccessible(page);
+  await picture(page, "1-templates");
   await page.getByRole("button", { name: "Use SMA cross" }).click();
   await page.getByText("Compiles.").waitFor();
   await expectAccessible(page);
@@ -39,6 +40,7 @@ test("edit: a wrong value is told on its node and in the list, undone it compile
   const size = page.getByLabel("buy size", { exact: true });
   await size.fill("-1");
   await findings.getByRole("button", { name: /error buy/ }).waitFor();
+  await picture(page, "2-editor");
   await size.fill("50");
   await page.getByText("Compiles.").waitFor();
   await page.getByRole("button", { name: "Save" }).click();
@@ -69,6 +71,7 @@ test("backtest: the browser's own run has the server's hash", async () => {
   await page.getByRole("button", { name: "Run it on the server" }).waitFor();
   await expect.poll(() => hash.getAttribute("data-hash")).not.toBe(first);
   await expectAccessible(page);
+  await picture(page, "3-instant");
   await page.getByRole("button", { name: "Run it on the server" }).click();
   await page.getByLabel("Settings of the run").getByText("fast 15").waitFor();
   await page.getByRole("tab", { name: /^Trades \([1-9]/ }).waitFor();
@@ -88,6 +91,26 @@ test("explain: a bar says what every port held", async () => {
     .waitFor();
 });
 
+test("optimise: a heat map, and how much of the best may be luck", async () => {
+  await page.getByRole("link", { name: "Optimise …" }).click();
+  for (const [field, value] of [
+    ["fast from", "5"],
+    ["fast to", "25"],
+    ["fast step", "5"],
+    ["slow from", "30"],
+    ["slow to", "90"],
+    ["slow step", "15"],
+  ] as const) {
+    await page.getByLabel(field).fill(value);
+  }
+  await page.getByRole("button", { name: "Try 25 points" }).click();
+  await page.getByText(/Of 25 trials/).waitFor();
+  const cells = page.getByRole("table", { name: /sharpe by fast and slow/ }).locator("td");
+  await expect.poll(async () => (await cells.allTextContents()).filter(Boolean).length).toBe(25);
+  await expectAccessible(page);
+  await picture(page, "5-optimise");
+});
+
 test("paper session: live fills, a cut without a hole, stop", async () => {
   await page.getByRole("link", { name: "Sessions" }).click();
   await page.getByRole("button", { name: "New session" }).click();
@@ -97,8 +120,9 @@ test("paper session: live fills, a cut without a hole, stop", async () => {
   await choose(page, "Symbol", "BTC-USD (synthetic)");
   await choose(page, "Bars of", "1s");
   await page.getByRole("button", { name: "Start the session" }).click();
-  await page.locator("tr[data-kind=ENTRY]").first().waitFor();
+  await page.locator("tr[data-kind=EXIT]").first().waitFor();
   await expectAccessible(page);
+  await picture(page, "4-session");
 
   await page.context().setOffline(true);
   await page.getByText(/No line to the platform/).waitFor();
@@ -118,6 +142,22 @@ test("paper session: live fills, a cut without a hole, stop", async () => {
   await page.getByRole("link", { name: "Sessions" }).click();
   await page.getByRole("cell", { name: "stopped" }).waitFor();
   await expectAccessible(page);
+});
+
+test("what happened is in the inbox, and a key for a program is shown once", async () => {
+  await page.getByRole("button", { name: /Notifications, [1-9]/ }).click();
+  await page.getByRole("dialog").getByRole("link").first().waitFor();
+  await page.getByRole("button", { name: "Mark all as read" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Close" }).click();
+  await page.getByRole("button", { name: "Notifications, 0 not read" }).waitFor();
+  await page.getByRole("button", { name: /^Account/ }).click();
+  await page.getByRole("menuitem", { name: "Account …" }).click();
+  await page.getByLabel("What the key is for").fill("a bot");
+  await page.getByRole("button", { name: "Make a key" }).click();
+  await page.getByText("Copy the key now").waitFor();
+  await page.getByRole("cell", { name: "a bot" }).waitFor();
+  await expectAccessible(page);
+  await page.getByRole("link", { name: "Sessions" }).click();
 });
 
 test("a reload keeps the login, logging out ends it, and nothing is left in local storage", async () => {

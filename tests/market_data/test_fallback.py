@@ -194,6 +194,22 @@ async def test_what_another_log_left_in_redis_is_replaced_at_the_start(market: M
     assert (await market.windows.newest(A, 999)).tobytes() == ticks(1, 40).tobytes()
 
 
+async def test_no_reader_is_ahead_of_the_head(market: Market) -> None:
+    """A write reaches Redis a moment before the writer says so; who read it then would be ahead of the feed."""
+    await market.write(1, 150)
+    await market.stored.append(A, 1, ticks(151, 153))
+    assert (await market.windows.head(A)).sequence == 150
+    assert (await market.windows.newest(A, 4))["seq"].tolist() == [150]
+    found = await market.windows.after(A, 60, 99)
+    assert found is not None
+    assert found["seq"].tolist() == list(range(61, 151))
+    assert await market.windows.after(A, 51, 9) is None
+    assert await market.windows.after(A, 151, 9) is None
+    await market.write(151, 153, (A,))
+    assert market.counted("algotrade_window_rebuilds_total") == 0
+    await expect(market, 54, 153)
+
+
 async def test_a_feed_of_which_nothing_is_kept_anywhere_still_stands_where_it_stood(market: Market) -> None:
     await market.windows.append(A, 4, ticks(1, 50))  # the log has forgotten it
     await market.client.flushall()

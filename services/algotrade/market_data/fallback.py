@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, TypeVar
 
+import numpy as np
 import stamina
 
 from algotrade.engine.records import Records
@@ -136,12 +137,12 @@ class FallbackWindows:
         return replace(head, oldest=max(self._oldest[symbol], head.sequence - self._redis.capacities[symbol] + 1))
 
     async def newest(self, symbol: str, count: int) -> Records:
-        """Return up to ``count`` of the newest ticks, oldest first."""
+        """Return up to ``count`` of the newest ticks, oldest first, none that `head` does not know of yet."""
         found = await self._read(symbol, lambda windows: windows.newest(symbol, count))
         if (int(found["seq"][-1]) if len(found) else 0) < (await self._tail.head(symbol)).sequence:
             await self._put_back(symbol)
             found = await self._read(symbol, lambda windows: windows.newest(symbol, count))
-        return found
+        return await self._known(symbol, found)
 
     async def after(self, symbol: str, sequence: int, count: int) -> Records | None:
         """Return up to ``count`` ticks that follow a sequence; None where the next one is no longer, or not, here."""
@@ -155,13 +156,18 @@ class FallbackWindows:
         if found is None or not len(found):  # it was written, so it is lost
             await self._put_back(symbol)
             found = await self._read(symbol, lambda windows: windows.after(symbol, sequence, count))
-        return found if found is not None and len(found) else None
+        return await self._known(symbol, found) if found is not None and len(found) else None
 
     async def wait(self, symbol: str, sequence: int, seconds: float) -> bool:
         """Wait until the head is past a sequence; False if it is not after so long."""
         return await self._tail.wait(symbol, sequence, seconds)
 
     # ------------------------------------------------------------------ who answers
+
+    async def _known(self, symbol: str, ticks: Records) -> Records:
+        """Leave out what is just being written: it is in Redis a moment before this process says so."""
+        head = await self._tail.head(symbol)
+        return ticks[: np.searchsorted(ticks["seq"], head.sequence, side="right")]
 
     async def _read(self, symbol: str, act: Callable[[WindowStore], Awaitable[T]]) -> T:
         while True:
@@ -219,10 +225,17 @@ class FallbackWindows:
     # ------------------------------------------------------------------ what is put back
 
     async def _put_back(self, symbol: str) -> None:
-        """Fill a window that has lost something, unless that was just tried."""
+        """Fill a window if it has lost something, unless that was just tried."""
         async with self._moving:
             now = asyncio.get_running_loop().time()
-            if symbol not in self._away and now - self._rebuilt.get(symbol, -REBUILD_SECONDS) >= REBUILD_SECONDS:
+            if symbol in self._away or now - self._rebuilt.get(symbol, -REBUILD_SECONDS) < REBUILD_SECONDS:
+                return
+            try:
+                found = (await self._redis.head(symbol)).sequence
+            except AWAY as error:
+                self._leave(error)
+                return
+            if found < (await self._tail.head(symbol)).sequence:
                 self._rebuilt[symbol] = now
                 await self._rebuild(symbol)
 

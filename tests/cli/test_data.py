@@ -94,6 +94,8 @@ async def test_a_range_is_downloaded_listed_verified_and_backtested(
         (("data", "download", SYMBOL, "--from", hour(0), "--bar", "7m"), "invalid_bar"),
         (("data", "download", "../x", "--from", hour(0), "--to", hour(1)), "invalid_symbol"),
         (("data", "download", SYMBOL, "--from", "1971-01-01", "--bar", "1m"), "too_much"),
+        (("data", "download", SYMBOL, "--from", hour(0), "--provider", "nowhere"), "unknown_provider"),
+        (("data", "download", SYMBOL, "--from", hour(0), "--provider", "own"), "unknown_provider"),
         (("data", "import", "absent.csv", "--symbol", "X"), "not_found"),
         (("data", "import", "absent.csv", "--symbol", "X", "--column", "timestamp"), "invalid_column"),
         (("backtest", str(TEMPLATE), "--symbol", "NONE", "--provider", "own", "--from", hour(0)), "no_bars"),

@@ -18,6 +18,7 @@ from algotrade.cli.options import JsonOption
 if TYPE_CHECKING:
     from algotrade.engine.records import Records
     from algotrade.market_data.history.cache import CandleCache, Series
+    from algotrade.market_data.history.candles import CandleSource
     from algotrade.market_data.history.fetch import Fetched
     from algotrade.market_data.history.report import BarsReport
     from algotrade.platform.bars_file import BarFile
@@ -34,7 +35,12 @@ ToOption = Annotated[
     typer.Option("--to", metavar="TIME", help="ISO 8601; bars before it. [default: now]", show_default=False),
 ]
 BarOption = Annotated[str, typer.Option("--bar", metavar="LENGTH", help="Length of a bar: 1m, 5m, 15m, 1h, 6h, 1d.")]
-ProviderOption = Annotated[str, typer.Option(metavar="NAME", help="Where bars are from: coinbase, or own (imported).")]
+ProviderOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="Where bars are from: coinbase, own (imported), or with the extra ccxt ccxt.kraken …"
+    ),
+]
 
 
 @data.command()
@@ -43,13 +49,14 @@ def download(
     start: FromOption,
     end: ToOption = None,
     bar: BarOption = DEFAULT_BAR,
+    provider: ProviderOption = "coinbase",
     json: JsonOption = False,
 ) -> None:
-    """Fetch what is missing of a range from Coinbase. No key is needed; what is here already is not fetched again."""
+    """Fetch what is missing of a range. Coinbase wants no key; what is here already is not fetched again."""
     with failures_told(as_json=json):
         start_ns, end_ns = time_range(start, end)
         with progress_bar(f"{symbol} {bar}") as told:
-            series, fetched = download_range(symbol, bar, start_ns, end_ns, told)
+            series, fetched = download_range(provider, symbol, bar, start_ns, end_ns, told)
         bars = read_range(series, start_ns, end_ns)
         answer = {"symbol": symbol, "bar": bar, "bars": len(bars), **_fetched_json(fetched)}
         if json:
@@ -189,10 +196,8 @@ def bars_of(symbol: str, provider: str, bar: str, start: str, end: str | None) -
 
         series = Series(OWN, symbol, bar, _interval(bar))
     else:
-        if provider != "coinbase":
-            raise CommandError("unknown_provider", f"--provider {provider}: there are coinbase and {OWN}")
         with progress_bar(f"{symbol} {bar}") as told:
-            series, _ = download_range(symbol, bar, start_ns, end_ns, told)
+            series, _ = download_range(provider, symbol, bar, start_ns, end_ns, told)
     bars = read_range(series, start_ns, end_ns)
     if not len(bars):
         raise CommandError("no_bars", f"there are no bars of {symbol} {bar} in that range")
@@ -211,36 +216,50 @@ def read_range(series: Series, start_ns: int, end_ns: int) -> Records:
 
 
 def download_range(
-    symbol: str, bar: str, start_ns: int, end_ns: int, told: Callable[[int, int], None] | None
+    provider: str, symbol: str, bar: str, start_ns: int, end_ns: int, told: Callable[[int, int], None] | None
 ) -> tuple[Series, Fetched]:
     """Fetch what is missing of a range. Raises CommandError."""
     from algotrade.market_data.history.fetch import Downloader
-    from algotrade.market_data.venues.coinbase_rest import EXCHANGE_REST, ExchangeCandles
-    from algotrade.market_data.venues.rest import Rest
     from algotrade.market_data.venues.venue import VenueError, VenueRefused
     from algotrade.platform import limits
     from algotrade.platform.clock import SystemClock
-    from algotrade.platform.settings import Settings
-
-    if bar not in ExchangeCandles.intervals:
-        raise CommandError("invalid_bar", f"--bar {bar}: coinbase has {', '.join(ExchangeCandles.intervals)}")
-    if (end_ns - start_ns) // ExchangeCandles.intervals[bar] > limits.MAX_HISTORY_BARS:
-        raise CommandError("too_much", f"a range holds {limits.MAX_HISTORY_BARS:,} bars at most")
 
     async def fetched() -> tuple[Series, Fetched]:
-        async with Rest(Settings().coinbase_rest_url or EXCHANGE_REST) as rest:
-            downloader = Downloader(ExchangeCandles(rest), open_cache(), SystemClock())
+        source = _source(provider)
+        try:
+            if bar not in source.intervals:
+                raise CommandError("invalid_bar", f"--bar {bar}: {provider} has {', '.join(source.intervals)}")
+            if (end_ns - start_ns) // source.intervals[bar] > limits.MAX_HISTORY_BARS:
+                raise CommandError("too_much", f"a range holds {limits.MAX_HISTORY_BARS:,} bars at most")
+            downloader = Downloader(source, open_cache(), SystemClock())
             series = downloader.series(symbol, bar)
             return series, await downloader.fetch(series, start_ns, end_ns, told)
+        finally:
+            await source.close()
 
     try:
         return asyncio.run(fetched())
     except VenueRefused as error:
         raise CommandError("venue_refused", str(error)) from None
     except VenueError as error:
-        raise CommandError("venue_away", f"coinbase: {error}; what came is kept: try again") from None
+        raise CommandError("venue_away", f"{provider}: {error}; what came is kept: try again") from None
     except ValueError as error:
         raise CommandError("invalid_symbol", str(error)) from None
+
+
+def _source(provider: str) -> CandleSource:
+    """Open where bars are from. Raises CommandError or VenueRefused."""
+    from algotrade.market_data.venues.ccxt_candles import PREFIX, CcxtCandles
+    from algotrade.market_data.venues.coinbase_rest import EXCHANGE_REST, ExchangeCandles
+    from algotrade.market_data.venues.rest import Rest
+    from algotrade.platform.settings import Settings
+
+    if provider == ExchangeCandles.name:
+        return ExchangeCandles(Rest(Settings().coinbase_rest_url or EXCHANGE_REST))
+    if provider.startswith(PREFIX):
+        return CcxtCandles(provider)
+    known = f"{ExchangeCandles.name}, {OWN} (imported), {PREFIX}<exchange>"
+    raise CommandError("unknown_provider", f"--provider {provider}: there are {known}")
 
 
 @contextmanager

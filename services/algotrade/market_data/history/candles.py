@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from algotrade.engine import fixed
+from algotrade.engine.limits import MAX_AMOUNT
 from algotrade.engine.records import Records
 
 
@@ -49,3 +52,21 @@ class CandleSource(Protocol):
     async def close(self) -> None:
         """Close what is open."""
         ...
+
+
+def bar_of(
+    ts: int, prices: Sequence[Any], volume: Any, interval_ns: int
+) -> tuple[int, int, int, int, int, float] | str:
+    """Return a BAR's fields, or why it is none. ``prices``: open, high, low, close, as JSON has them."""
+    try:
+        opened, high, low, closed = (fixed.from_number(price) for price in prices)
+    except ValueError:
+        return "bad_price"
+    if ts % interval_ns:
+        return "off_grid"
+    if not 0 < low <= min(opened, closed) <= max(opened, closed) <= high <= MAX_AMOUNT:
+        return "bad_price"
+    size = float(volume)
+    if not (math.isfinite(size) and size >= 0):
+        return "bad_size"
+    return ts, opened, high, low, closed, size

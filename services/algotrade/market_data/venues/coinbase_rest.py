@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from algotrade.engine import fixed
-from algotrade.engine.limits import MAX_AMOUNT
 from algotrade.engine.records import BAR
-from algotrade.market_data.history.candles import Candles
+from algotrade.market_data.history.candles import Candles, bar_of
 from algotrade.market_data.venues.coinbase import trade
 from algotrade.market_data.venues.rest import Rest
 from algotrade.market_data.venues.said import Fill, Trade
@@ -118,7 +115,9 @@ class ExchangeCandles:
         try:
             for row in rows:
                 if start_ns <= int(row[0]) * SECOND_NS < end_ns:  # it gives more at times
-                    bar = _bar(row, interval_ns)
+                    low, high, opened, closed = row[1:5]
+                    prices = opened, high, low, closed
+                    bar = bar_of(int(row[0]) * SECOND_NS, prices, row[5], interval_ns)
                     if isinstance(bar, str):
                         left_out[bar] += 1
                     else:
@@ -130,23 +129,6 @@ class ExchangeCandles:
     async def close(self) -> None:
         """Close the API."""
         await self._rest.close()
-
-
-def _bar(row: Sequence[Any], interval_ns: int) -> tuple[int, int, int, int, int, float] | str:
-    """Read ``[time, low, high, open, close, volume]``; return a BAR's fields, or why it is none."""
-    ts = int(row[0]) * SECOND_NS
-    try:
-        low, high, opened, closed = (fixed.from_number(row[at]) for at in range(1, 5))
-    except ValueError:
-        return "bad_price"
-    volume = float(row[5])
-    if ts % interval_ns:
-        return "off_grid"
-    if not 0 < low <= min(opened, closed) <= max(opened, closed) <= high <= MAX_AMOUNT:
-        return "bad_price"
-    if not (math.isfinite(volume) and volume >= 0):
-        return "bad_size"
-    return ts, opened, high, low, closed, volume
 
 
 def _trades(page: Any) -> list[Trade]:

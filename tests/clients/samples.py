@@ -162,6 +162,7 @@ _STATIC: Final[Mapping[str, Fields]] = {
     "IdentityService.ChangePassword": {"current_password": PASSWORD, "new_password": PASSWORD[::-1]},
     "IdentityService.CreateApiKey": {"name": "bot"},
     "IdentityService.ListApiKeys": {},
+    "IdentityService.ListLogins": {},
     "MarketDataService.ListSymbols": {},
     "MarketDataService.GetWindow": {"symbol": BARS_SYMBOL, "limit": 3},
     "MarketDataService.StreamTicks": {"symbol": BARS_SYMBOL, "after_sequence": 6000},
@@ -232,6 +233,13 @@ async def _refresh_token(world: World) -> Fields:
     return {"refresh_token": world.refresh_token}
 
 
+async def _end_login(world: World) -> Fields:
+    """Name a login that is not the one the others call with."""
+    await world.do("IdentityService.Login", email=world.email, password=PASSWORD)
+    logins = (await world.do("IdentityService.ListLogins")).logins
+    return {"login_id": next(one.login_id for one in logins if not one.current)}
+
+
 async def _delete_key(world: World) -> Fields:
     return {"api_key_id": (await world.api_key())[0]}
 
@@ -295,6 +303,7 @@ _MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
     "IdentityService.Login": _login,
     "IdentityService.RefreshToken": _refresh_token,
     "IdentityService.DeleteApiKey": _delete_key,
+    "IdentityService.EndLogin": _end_login,
     "IdentityService.ExchangeApiKey": _exchange_key,
     "StrategyService.GetStrategy": _strategy,
     "StrategyService.ListStrategyVersions": _strategy,

@@ -76,7 +76,7 @@ def test_the_cases_cover_the_api() -> None:
     assert len(CASES) > 30
     assert {path.rpartition(".")[2] for _, path in CASES} >= {
         "strategy_id", "session_id", "backtest_id", "optimization_id", "api_key_id", "artefact_hash", "data_hash",
-        "channel_id", "rule_id",
+        "channel_id", "rule_id", "login_id",
     }  # fmt: skip
 
 

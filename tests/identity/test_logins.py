@@ -232,3 +232,30 @@ async def test_a_wrong_password_is_on_record_without_the_address(enter, stub, da
     assert [row.actor is None for row in rows] == [False, False, True]
     assert all("@" not in str(row) and ada.user.user_id not in str(row) for row in rows)
     assert all(row.correlation_id for row in rows)
+
+
+async def test_logins_are_seen_and_one_is_ended_from_another(enter, database):
+    laptop, phone = await enter(), await enter()
+    seen = (await laptop.stub.ListLogins(pb.ListLoginsRequest(), **laptop.as_me())).logins
+    assert [one.current for one in seen] == [False, True]  # newest first
+    assert all(one.last_use_time == one.create_time for one in seen)
+    await phone.refresh()
+    seen = (await laptop.stub.ListLogins(pb.ListLoginsRequest(), **laptop.as_me())).logins
+    assert seen[0].last_use_time.ToNanoseconds() > seen[0].create_time.ToNanoseconds()
+
+    end = pb.EndLoginRequest(login_id=seen[0].login_id)
+    await laptop.stub.EndLogin(end, **laptop.as_me())
+    assert reason(await failure(phone.me())) == ("UNAUTHENTICATED", "TOKEN_REVOKED")
+    error = await failure(phone.stub.RefreshToken(pb.RefreshTokenRequest(refresh_token=phone.refresh_token)))
+    assert reason(error) == ("UNAUTHENTICATED", "REFRESH_TOKEN_INVALID")
+    assert reason(await failure(laptop.stub.EndLogin(end, **laptop.as_me()))) == ("NOT_FOUND", "LOGIN_NOT_FOUND")
+    assert len((await laptop.stub.ListLogins(pb.ListLoginsRequest(), **laptop.as_me())).logins) == 1
+    assert (await actions(database))[-1] == "logged_out"
+
+
+async def test_nobody_ends_anothers_login(enter):
+    ada, eve = await enter(), await enter("eve@example.com")
+    [login] = (await ada.stub.ListLogins(pb.ListLoginsRequest(), **ada.as_me())).logins
+    error = await failure(eve.stub.EndLogin(pb.EndLoginRequest(login_id=login.login_id), **eve.as_me()))
+    assert reason(error) == ("NOT_FOUND", "LOGIN_NOT_FOUND")
+    assert (await ada.me()).user == ada.user

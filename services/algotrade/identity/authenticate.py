@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from algotrade.identity.opaque import REFRESH_PREFIX, Secret, hash_of
 from algotrade.identity.passwords import Passwords
-from algotrade.identity.store import Account, AccountStore, Guesses, LoginStore, NewLogin
+from algotrade.identity.store import Account, AccountStore, Guesses, LoginStore, NewLogin, OpenLogin
 from algotrade.platform.caller import Principal
 from algotrade.platform.clock import Clock, utc
 from algotrade.platform.errors import AlreadyExists, InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
@@ -121,6 +121,16 @@ class Authenticator:
             await self._logins.end_all(caller.user_id, self._now())
         else:
             await self._logins.end(caller.user_id, caller.login_id, self._now())
+        await self._revoked()
+
+    async def logins(self, caller: Principal) -> list[OpenLogin]:
+        """Return the caller's logins that have not ended, the newest first."""
+        return await self._logins.open_logins(caller.user_id, self._now())
+
+    async def end_login(self, caller: Principal, login_id: str) -> None:
+        """End one of the caller's logins. Raises NotFound where there is none, or it has ended."""
+        if not await self._logins.end(caller.user_id, login_id, self._now()):
+            raise NotFound("LOGIN_NOT_FOUND", f"no login {login_id}", login_id=login_id)
         await self._revoked()
 
     async def change_password(self, caller: Principal, current: str, new: str) -> AccessToken:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.identity.postgres_accounts import as_account, record
-from algotrade.identity.store import Account, NewLogin, Rotated
+from algotrade.identity.store import Account, NewLogin, OpenLogin, Rotated
 from algotrade.platform import limits
 from algotrade.platform.errors import Aborted, Unauthenticated
 from algotrade.platform.log import logger
@@ -38,6 +38,13 @@ _MAKE_ROOM: Final = text("""
     DELETE FROM logins WHERE user_id = :user_id AND (expire_time < :now OR login_id IN (
         SELECT login_id FROM logins WHERE user_id = :user_id ORDER BY create_time DESC OFFSET :most
     ))
+""")
+_OPEN: Final = text("""
+    SELECT l.login_id, l.create_time, l.expire_time,
+        COALESCE((SELECT max(t.use_time) FROM refresh_tokens AS t WHERE t.login_id = l.login_id), l.create_time)
+            AS last_use_time
+    FROM logins AS l WHERE user_id = :user_id AND end_time IS NULL AND expire_time > :now
+    ORDER BY create_time DESC, login_id
 """)
 _END: Final = text("""
     UPDATE logins SET end_time = :now
@@ -96,10 +103,16 @@ class PostgresLoginStore:
         log.warning("identity.refresh_token_reused", user_id=account.user_id, login_id=login_id)
         raise Unauthenticated("REFRESH_TOKEN_REUSED", "the refresh token was used before; the login has ended")
 
-    async def end(self, user_id: str, login_id: str, now: datetime) -> None:
+    async def open_logins(self, user_id: str, now: datetime) -> list[OpenLogin]:
+        """Select along the index of each user's logins."""
+        async with self._engine.connect() as connection:
+            found = await connection.execute(_OPEN, {"user_id": UUID(user_id), "now": now})
+            return [OpenLogin(str(row.login_id), row.create_time, row.last_use_time, row.expire_time) for row in found]
+
+    async def end(self, user_id: str, login_id: str, now: datetime) -> bool:
         """Update by primary key and owner."""
         async with self._engine.begin() as connection:
-            await _end(connection, user_id, login_id, now, "logged_out")
+            return await _end(connection, user_id, login_id, now, "logged_out")
 
     async def end_all(self, user_id: str, now: datetime) -> None:
         """Raise the version, which the tokens given from now on carry."""
@@ -133,11 +146,13 @@ async def end_logins(connection: AsyncConnection, user_id: str, now: datetime, b
     return (await connection.execute(_END_OTHERS, keys)).rowcount
 
 
-async def _end(connection: AsyncConnection, user_id: str, login_id: str, now: datetime, action: str) -> None:
+async def _end(connection: AsyncConnection, user_id: str, login_id: str, now: datetime, action: str) -> bool:
     keys = {"login_id": UUID(login_id), "user_id": UUID(user_id), "now": now}
-    if (await connection.execute(_END, keys)).first() is not None:
-        await revoke(connection, login_id)
-        await record(connection, now, user_id, action, login_id=login_id)
+    if (await connection.execute(_END, keys)).first() is None:
+        return False
+    await revoke(connection, login_id)
+    await record(connection, now, user_id, action, login_id=login_id)
+    return True
 
 
 async def _insert_token(connection: AsyncConnection, login_id: str, token_hash: bytes, expire_time: datetime) -> None:

@@ -59,6 +59,27 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
         await self._authenticator.logout(principal(), all_devices=request.all_devices)
         return pb.LogoutResponse()
 
+    async def ListLogins(self, request: pb.ListLoginsRequest, context: Context) -> pb.ListLoginsResponse:
+        """Return the caller's logins."""
+        caller = principal()
+        return pb.ListLoginsResponse(
+            logins=[
+                pb.LoginEntry(
+                    login_id=one.login_id,
+                    create_time=_timestamp(one.create_time),
+                    last_use_time=_timestamp(one.last_use_time),
+                    expire_time=_timestamp(one.expire_time),
+                    current=one.login_id == caller.login_id,
+                )
+                for one in await self._authenticator.logins(caller)
+            ]
+        )
+
+    async def EndLogin(self, request: pb.EndLoginRequest, context: Context) -> pb.EndLoginResponse:
+        """End one of them."""
+        await self._authenticator.end_login(principal(), request.login_id)
+        return pb.EndLoginResponse()
+
     async def GetMe(self, request: pb.GetMeRequest, context: Context) -> pb.GetMeResponse:
         """Return the caller."""
         return pb.GetMeResponse(user=_user(await self._authenticator.account(principal().user_id)))

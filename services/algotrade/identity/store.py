@@ -86,6 +86,16 @@ class AccountStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class OpenLogin:
+    """A login that has not ended."""
+
+    login_id: str
+    create_time: datetime
+    last_use_time: datetime
+    expire_time: datetime
+
+
 class LoginStore(Protocol):
     """Keeps logins: each a chain of refresh tokens, every one good for one use."""
 
@@ -104,8 +114,12 @@ class LoginStore(Protocol):
         """
         ...
 
-    async def end(self, user_id: str, login_id: str, now: datetime) -> None:
-        """End a login of the user, if it has not ended."""
+    async def open_logins(self, user_id: str, now: datetime) -> list[OpenLogin]:
+        """Return a user's logins that have not ended, the newest first."""
+        ...
+
+    async def end(self, user_id: str, login_id: str, now: datetime) -> bool:
+        """End a login of the user; False where there is none, or it has ended."""
         ...
 
     async def end_all(self, user_id: str, now: datetime) -> None:

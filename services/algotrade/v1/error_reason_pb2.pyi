@@ -80,6 +80,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: too many wrong passwords for this address, whether it has an account or not, from wherever they
     came. google.rpc.RetryInfo says when the next one is looked at; logins that exist go on. Metadata: retry_after_seconds.
     """
+    ERROR_REASON_LOGIN_NOT_FOUND: _ErrorReason.ValueType  # 35
+    """NOT_FOUND: the caller has no such login, or it has ended. Metadata: login_id."""
     ERROR_REASON_SYMBOL_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND: no such symbol is traded here. Metadata: symbol."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 41
@@ -196,6 +198,8 @@ ERROR_REASON_TOO_MANY_GUESSES: ErrorReason.ValueType  # 34
 """RESOURCE_EXHAUSTED: too many wrong passwords for this address, whether it has an account or not, from wherever they
 came. google.rpc.RetryInfo says when the next one is looked at; logins that exist go on. Metadata: retry_after_seconds.
 """
+ERROR_REASON_LOGIN_NOT_FOUND: ErrorReason.ValueType  # 35
+"""NOT_FOUND: the caller has no such login, or it has ended. Metadata: login_id."""
 ERROR_REASON_SYMBOL_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND: no such symbol is traded here. Metadata: symbol."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 41

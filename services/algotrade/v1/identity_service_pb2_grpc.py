@@ -63,6 +63,16 @@ class IdentityServiceStub:
                 request_serializer=algotrade_dot_v1_dot_identity__service__pb2.LogoutRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.LogoutResponse.FromString,
                 _registered_method=True)
+        self.ListLogins = channel.unary_unary(
+                '/algotrade.v1.IdentityService/ListLogins',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.ListLoginsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ListLoginsResponse.FromString,
+                _registered_method=True)
+        self.EndLogin = channel.unary_unary(
+                '/algotrade.v1.IdentityService/EndLogin',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.EndLoginRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.EndLoginResponse.FromString,
+                _registered_method=True)
         self.UpdateMe = channel.unary_unary(
                 '/algotrade.v1.IdentityService/UpdateMe',
                 request_serializer=algotrade_dot_v1_dot_identity__service__pb2.UpdateMeRequest.SerializeToString,
@@ -146,6 +156,21 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLogins(self, request, context):
+        """ListLogins returns the caller's logins that have not ended, newest first: at most 100, the oldest gives way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndLogin(self, request, context):
+        """EndLogin ends one of the caller's logins, from wherever: its refresh token, and the access tokens that came from it.
+        Errors: NOT_FOUND LOGIN_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateMe(self, request, context):
         """UpdateMe changes what the caller says about themselves.
         Errors: INVALID_ARGUMENT, NOT_FOUND USER_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
@@ -223,6 +248,16 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.Logout,
                     request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.LogoutRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_identity__service__pb2.LogoutResponse.SerializeToString,
+            ),
+            'ListLogins': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogins,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ListLoginsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.ListLoginsResponse.SerializeToString,
+            ),
+            'EndLogin': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndLogin,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.EndLoginRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.EndLoginResponse.SerializeToString,
             ),
             'UpdateMe': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateMe,
@@ -394,6 +429,60 @@ class IdentityService:
             '/algotrade.v1.IdentityService/Logout',
             algotrade_dot_v1_dot_identity__service__pb2.LogoutRequest.SerializeToString,
             algotrade_dot_v1_dot_identity__service__pb2.LogoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLogins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/ListLogins',
+            algotrade_dot_v1_dot_identity__service__pb2.ListLoginsRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.ListLoginsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndLogin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/EndLogin',
+            algotrade_dot_v1_dot_identity__service__pb2.EndLoginRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.EndLoginResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,12 @@ class IdentityServiceStub:
     within the seconds that a service takes to hear of it. API keys stay.
     Errors: PERMISSION_DENIED LOGIN_REQUIRED.
     """
+    ListLogins: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListLoginsRequest, _identity_service_pb2.ListLoginsResponse]
+    """ListLogins returns the caller's logins that have not ended, newest first: at most 100, the oldest gives way."""
+    EndLogin: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.EndLoginRequest, _identity_service_pb2.EndLoginResponse]
+    """EndLogin ends one of the caller's logins, from wherever: its refresh token, and the access tokens that came from it.
+    Errors: NOT_FOUND LOGIN_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
+    """
     UpdateMe: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateMeRequest, _identity_service_pb2.UpdateMeResponse]
     """UpdateMe changes what the caller says about themselves.
     Errors: INVALID_ARGUMENT, NOT_FOUND USER_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
@@ -120,6 +126,12 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Logout ends the login that the access token came from, or every login of the caller. Access tokens stop being good
     within the seconds that a service takes to hear of it. API keys stay.
     Errors: PERMISSION_DENIED LOGIN_REQUIRED.
+    """
+    ListLogins: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListLoginsRequest, _identity_service_pb2.ListLoginsResponse]  # type: ignore[assignment]
+    """ListLogins returns the caller's logins that have not ended, newest first: at most 100, the oldest gives way."""
+    EndLogin: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.EndLoginRequest, _identity_service_pb2.EndLoginResponse]  # type: ignore[assignment]
+    """EndLogin ends one of the caller's logins, from wherever: its refresh token, and the access tokens that came from it.
+    Errors: NOT_FOUND LOGIN_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
     """
     UpdateMe: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateMeRequest, _identity_service_pb2.UpdateMeResponse]  # type: ignore[assignment]
     """UpdateMe changes what the caller says about themselves.
@@ -207,6 +219,24 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Logout ends the login that the access token came from, or every login of the caller. Access tokens stop being good
         within the seconds that a service takes to hear of it. API keys stay.
         Errors: PERMISSION_DENIED LOGIN_REQUIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLogins(
+        self,
+        request: _identity_service_pb2.ListLoginsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListLoginsResponse, _abc.Awaitable[_identity_service_pb2.ListLoginsResponse]]:
+        """ListLogins returns the caller's logins that have not ended, newest first: at most 100, the oldest gives way."""
+
+    @_abc_1.abstractmethod
+    def EndLogin(
+        self,
+        request: _identity_service_pb2.EndLoginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.EndLoginResponse, _abc.Awaitable[_identity_service_pb2.EndLoginResponse]]:
+        """EndLogin ends one of the caller's logins, from wherever: its refresh token, and the access tokens that came from it.
+        Errors: NOT_FOUND LOGIN_NOT_FOUND, PERMISSION_DENIED LOGIN_REQUIRED.
         """
 
     @_abc_1.abstractmethod

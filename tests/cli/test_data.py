@@ -96,6 +96,7 @@ async def test_a_range_is_downloaded_listed_verified_and_backtested(
         (("data", "download", SYMBOL, "--from", "1971-01-01", "--bar", "1m"), "too_much"),
         (("data", "download", SYMBOL, "--from", hour(0), "--provider", "nowhere"), "unknown_provider"),
         (("data", "download", SYMBOL, "--from", hour(0), "--provider", "own"), "unknown_provider"),
+        (("data", "download", "AAPL", "--from", hour(0), "--provider", "finnhub"), "no_key"),
         (("data", "import", "absent.csv", "--symbol", "X"), "not_found"),
         (("data", "import", "absent.csv", "--symbol", "X", "--column", "timestamp"), "invalid_column"),
         (("backtest", str(TEMPLATE), "--symbol", "NONE", "--provider", "own", "--from", hour(0)), "no_bars"),

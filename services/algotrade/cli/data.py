@@ -38,7 +38,8 @@ BarOption = Annotated[str, typer.Option("--bar", metavar="LENGTH", help="Length 
 ProviderOption = Annotated[
     str,
     typer.Option(
-        metavar="NAME", help="Where bars are from: coinbase, own (imported), or with the extra ccxt ccxt.kraken …"
+        metavar="NAME",
+        help="Where bars are from: coinbase, finnhub, own (imported), or with the extra ccxt ccxt.kraken …",
     ),
 ]
 
@@ -251,14 +252,21 @@ def _source(provider: str) -> CandleSource:
     """Open where bars are from. Raises CommandError or VenueRefused."""
     from algotrade.market_data.venues.ccxt_candles import PREFIX, CcxtCandles
     from algotrade.market_data.venues.coinbase_rest import EXCHANGE_REST, ExchangeCandles
+    from algotrade.market_data.venues.finnhub_candles import FINNHUB_REST, REQUESTS_A_SECOND, FinnhubCandles
     from algotrade.market_data.venues.rest import Rest
     from algotrade.platform.settings import Settings
 
     if provider == ExchangeCandles.name:
         return ExchangeCandles(Rest(Settings().coinbase_rest_url or EXCHANGE_REST))
+    if provider == FinnhubCandles.name:
+        token = Settings().finnhub_token
+        if token is None:
+            raise CommandError("no_key", "--provider finnhub: ALGOTRADE_FINNHUB_TOKEN is not set")
+        headers = {"X-Finnhub-Token": token.get_secret_value()}
+        return FinnhubCandles(Rest(FINNHUB_REST, headers, REQUESTS_A_SECOND))
     if provider.startswith(PREFIX):
         return CcxtCandles(provider)
-    known = f"{ExchangeCandles.name}, {OWN} (imported), {PREFIX}<exchange>"
+    known = f"{ExchangeCandles.name}, {FinnhubCandles.name}, {OWN} (imported), {PREFIX}<exchange>"
     raise CommandError("unknown_provider", f"--provider {provider}: there are {known}")
 
 

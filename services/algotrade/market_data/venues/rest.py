@@ -51,7 +51,8 @@ class Rest:
         if response.status_code in _PASSING:
             raise VenueError(f"status {response.status_code}: {path}")
         if response.is_error:
-            raise VenueRefused(f"{path}: the venue answers {response.status_code} {response.text[:200]}")
+            answer = f"{path}: the venue answers {response.status_code} {response.text[:200]}"
+            raise VenueRefused(answer, response.status_code)
         try:
             return orjson.loads(response.content)
         except orjson.JSONDecodeError as error:

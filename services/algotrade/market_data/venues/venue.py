@@ -22,6 +22,11 @@ class VenueError(Exception):
 class VenueRefused(Exception):  # noqa: N818  (an outcome)
     """The venue does not want us: a wrong key, or a plan that does not include this. Trying again does not help."""
 
+    def __init__(self, cause: str, status: int | None = None) -> None:
+        """Say what it answered, and over HTTP with which status."""
+        super().__init__(cause)
+        self.status = status
+
 
 class BadFrameError(ValueError):
     """A frame is not what the venue's protocol says."""

@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # `make run SECONDS=20` stops by itself.
 RUN_ARGS := $(if $(SECONDS),--seconds $(SECONDS))
-QUESTIONS := backtest_sma backtest_stop optimize compile sessions dispatch window redis_window decision_to_trade feed stream_ticks sessions_service load
+QUESTIONS := backtest_sma backtest_stop optimize compile sessions dispatch window redis_window kafka decision_to_trade feed stream_ticks sessions_service load
 PEERS := peers vectorbt backtrader nautilus freqtrade
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"

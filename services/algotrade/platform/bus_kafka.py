@@ -121,13 +121,14 @@ class KafkaBus:
 
     async def _append(self, partition: TopicPartition, messages: Sequence[Message]) -> list[Record]:
         producer = await self._producing()
+        now_ms = time.time_ns() // 1_000_000  # the broker puts its own in its place
         futures: list[tuple[Any, Sequence[Message]]] = []
         rest = messages
         async with self._sending[partition]:  # the batches of one publish follow each other
             while rest:
                 batch = producer.create_batch()
                 count = 0
-                while count < len(rest) and _add(batch, rest[count]):
+                while count < len(rest) and _add(batch, rest[count], now_ms):
                     count += 1
                 batch.close()
                 part, rest = rest[:count], rest[count:]
@@ -274,10 +275,9 @@ async def _stop(producer: Any) -> None:
             await producer.stop()
 
 
-def _add(batch: Any, message: Message) -> bool:
+def _add(batch: Any, message: Message, now_ms: int) -> bool:
     """Add a message to a batch; tell whether it had room."""
     headers = [(name, value.encode()) for name, value in message.headers.items()]
-    now_ms = time.time_ns() // 1_000_000  # the broker puts its own in its place
     key = message.key.encode()
     return batch.append(key=key, value=message.payload, timestamp=now_ms, headers=headers) is not None
 

@@ -34,15 +34,24 @@ class Waiter:
 class Tail:
     """The newest records of a partition, without a hole, and who waits for more."""
 
-    records: deque[Record] = field(default_factory=lambda: deque(maxlen=limits.TAIL_RECORDS))
+    most_records: int = limits.TAIL_RECORDS
+    records: deque[Record] = field(default_factory=deque)
     waiters: set[Waiter] = field(default_factory=set)
+    _bytes: int = 0
 
     def append(self, record: Record) -> None:
         if self.records and record.offset != self.records[-1].offset + 1:
             if record.offset <= self.records[-1].offset:
                 return  # announced late: the tail is already past it
-            self.records.clear()
+            self.clear()
         self.records.append(record)
+        self._bytes += len(record.payload)
+        while len(self.records) > self.most_records or (self._bytes > limits.TAIL_BYTES and len(self.records) > 1):
+            self._bytes -= len(self.records.popleft().payload)
+
+    def clear(self) -> None:
+        self.records.clear()
+        self._bytes = 0
 
     def wake(self, partition: int) -> None:
         for waiter in self.waiters:

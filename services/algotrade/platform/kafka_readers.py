@@ -162,7 +162,7 @@ class Follower:
             self._task = asyncio.create_task(self._run(), name="kafka-follower")
         waiter = Waiter()
         for partition in partitions:
-            self._tails.setdefault(partition, Tail()).waiters.add(waiter)
+            self._tails.setdefault(partition, Tail(limits.KAFKA_TAIL_RECORDS)).waiters.add(waiter)
         self._changed.set()
         try:
             yield waiter
@@ -260,7 +260,7 @@ class Follower:
         for partition in partitions:
             self._positions.pop(partition, None)
             if partition in self._tails:
-                self._tails[partition].records.clear()
+                self._tails[partition].clear()
                 self._tails[partition].wake(partition.partition)
         self._changed.set()
 

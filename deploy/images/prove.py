@@ -93,7 +93,8 @@ def main() -> None:
             if sources[0].startswith("--from="):
                 origin = stages[sources.pop(0).removeprefix("--from=")].root
             for source in sources:
-                stage.copy(origin / source.lstrip("/"), target)
+                for found in sorted(origin.glob(source.lstrip("/"))):
+                    stage.copy(found, target)
         elif instruction == "RUN":
             stage.run(["/bin/sh", "-c", arguments])
         elif instruction == "USER":

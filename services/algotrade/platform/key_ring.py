@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ class KeyRing:
         self._directory = directory
         load_or_create_key(directory / CURRENT)
         self._keys = self._read()
+        self._public = _public(self._keys)
 
     @property
     def current(self) -> ECKey:
@@ -51,7 +52,7 @@ class KeyRing:
 
     def __call__(self) -> KeySet:
         """Return the keys that tokens may be signed with."""
-        return KeySet.import_key_set(self.jwks)  # type: ignore[arg-type]
+        return self._public
 
     @asynccontextmanager
     async def kept_fresh(self, every_seconds: float) -> AsyncIterator[None]:
@@ -77,7 +78,7 @@ class KeyRing:
         found = self._read()
         if [key.kid for key in found] != [key.kid for key in self._keys]:
             log.info("keys.changed", signs=found[0].kid, published=[key.kid for key in found])
-        self._keys = found
+        self._keys, self._public = found, _public(found)
 
     def _read(self) -> list[ECKey]:
         """Return the key that signs, then the others."""
@@ -85,6 +86,11 @@ class KeyRing:
             return [load_key(path) for name in (CURRENT, NEXT, PREVIOUS) if (path := self._directory / name).exists()]
         except (JoseError, TypeError) as error:
             raise ValueError(f"{self._directory}: a file holds no key: {error}") from error
+
+
+def _public(keys: Sequence[ECKey]) -> KeySet:
+    """Return the public halves: made once, since every call asks for them."""
+    return KeySet.import_key_set(public_keys(*keys))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

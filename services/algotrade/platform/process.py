@@ -39,7 +39,7 @@ from algotrade.platform.redis import probe as probe_redis
 from algotrade.platform.revocations import Revocations
 from algotrade.platform.server import GrpcServer, Mount, Probe
 from algotrade.platform.settings import Settings
-from algotrade.platform.tokens import TokenSigner, TokenVerifier, public_keys
+from algotrade.platform.tokens import KeySource, TokenSigner, TokenVerifier, public_keys
 from algotrade.platform.topics import TOPICS
 from algotrade.platform.upstream import serving_probe
 
@@ -84,12 +84,21 @@ class Platform:
             return MemoryCache(self.metrics)
         return RedisCache(self.redis, self.metrics, self.settings.redis_retry_seconds)
 
+    @cached_property
+    def _good_keys(self) -> KeySource:
+        """What tokens may be signed with. Every call asks, so a set that cannot change is made once."""
+        changing = self.published or self.ring
+        if changing is not None:
+            return changing
+        keys = KeySet.import_key_set(self.jwks)  # type: ignore[arg-type]
+        return lambda: keys
+
     @property
     def verifier(self) -> TokenVerifier:
         """Checks access tokens; for every server."""
         settings = self.settings
         return TokenVerifier(
-            self.published or self.ring or partial(KeySet.import_key_set, self.jwks),  # type: ignore[arg-type]
+            self._good_keys,
             settings.token_issuer,
             settings.token_audience,
             self._seconds,

@@ -69,8 +69,8 @@ class Losses:
             case "flushed":
                 await client.flushall()
             case "evicted":
-                names = await client.keys()
-                await client.delete(*names[::2])
+                if names := await client.keys():
+                    await client.delete(*names[: len(names) // 2 + 1])
             case "killed":
                 await server.kill()
             case "frozen":

@@ -123,6 +123,30 @@ async def test_without_a_trade_of_the_other_the_first_is_waited_for() -> None:
         await both.says("LIVE", 5)
 
 
+async def test_a_first_feed_that_never_says_anything_is_away() -> None:
+    async with two() as both:
+        await both.opened(both.first)
+        await both.wait(10)
+        await both.opened(both.other)
+        both.push(both.other, 5)
+        await both.says("GAP", "LIVE", 5)
+        both.push(both.first, 6)
+        await both.says("GAP", "LIVE", 6)
+
+
+async def test_what_the_first_feed_fetches_over_a_gap_does_not_bring_it_back() -> None:
+    async with two() as both:
+        both.become(both.first, GAP)
+        await both.says("GAP")
+        await both.wait(10)
+        await both.opened(both.other)
+        both.push(both.other, 5)
+        await both.says("GAP", "LIVE", 5)
+        both.push(both.first, 4)
+        both.push(both.other, 6)
+        await both.says(6)
+
+
 async def test_a_first_feed_that_is_refused_leaves_the_symbol_to_the_other() -> None:
     async with two(Resume(1, 5, SECOND, 4, GAP)) as both:
         both.become(both.first, STALE)

@@ -36,7 +36,8 @@ class _Source:
 
     feed: Feed
     provider: str
-    state: FeedState
+    state: FeedState = FeedState.GAP  # until it says or brings something
+    told: bool = False  # whether it has said in which state it is
     reading: asyncio.Task[None] | None = None
     ended: bool = False
 
@@ -59,8 +60,7 @@ class FailoverFeed:
     async def run(self, symbol: str, resume: Resume) -> AsyncGenerator[FeedItem, None]:
         """Yield a symbol's ticks, times and states, until no feed has any more."""
         heard: _Heard = asyncio.Queue(MOST_WAITING)
-        sources = [_Source(feed, of_feed.provider, FeedState.GAP) for feed, of_feed in self._feeds]
-        sources[0].state = resume.state
+        sources = [_Source(feed, of_feed.provider) for feed, of_feed in self._feeds]
         try:
             async with aclosing(self._merge(symbol, resume, sources, heard)) as merged:
                 async for item in merged:
@@ -91,8 +91,8 @@ class FailoverFeed:
                 continue
             was_live = source.state == FeedState.LIVE
             if isinstance(item, FeedChange):
-                source.state = item.state
-            elif isinstance(item, FeedTicks) and source is not first and not was_live:
+                source.state, source.told = item.state, True
+            elif isinstance(item, FeedTicks) and (source is not first or not source.told):
                 source.state = FeedState.LIVE  # it is where trades come from, whatever it missed before
             if source is first and was_live and first.state != FeedState.LIVE:
                 away_ns = now_ns
@@ -104,6 +104,7 @@ class FailoverFeed:
                 yield FeedChange(FeedState.LIVE, now_ns, f"from {source.provider}", source.provider)
                 if active is first:
                     await _close(sources[1:])
+                if isinstance(item, FeedChange):
                     continue
             if source is active:
                 yield replace(item, source=source.provider) if isinstance(item, FeedChange) else item
@@ -148,7 +149,7 @@ async def _read(source: _Source, symbol: str, resume: Resume, heard: _Heard) -> 
 async def _close(sources: Sequence[_Source]) -> None:
     await end(*(source.reading for source in sources if source.reading is not None))
     for source in sources:
-        source.reading, source.state = None, FeedState.GAP
+        source.reading, source.state, source.told = None, FeedState.GAP, False
 
 
 class FeedPart:

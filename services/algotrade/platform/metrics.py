@@ -61,7 +61,12 @@ class Metrics:
         self.redis_errors = self._counter(
             "algotrade_redis_errors_total", "Times that Redis was given up, by what it was used for.", "use"
         )
-        self.cache_reads = self._counter("algotrade_cache_reads_total", "Reads of the cache.", "kind", "result")
+        self.cache_reads = self._counter(
+            "algotrade_cache_reads_total",
+            "Reads of the cache: hit, miss, or error where Redis was away.",
+            "kind",
+            "result",
+        )
         self.redis_memory = self._gauge("algotrade_redis_memory_bytes", "Memory that Redis uses, all servers together.")
         self.bus_behind = self._gauge(
             "algotrade_bus_behind_records",

@@ -38,6 +38,7 @@ CASES = [
 INSTEAD = {
     ("BacktestService.StartBacktest", "saved.strategy_id"): "graph",
     ("BacktestService.StartBacktest", "data_hash"): "sample",
+    ("BacktestService.GetBars", "data_hash"): "sample",
     ("BacktestService.StartOptimization", "saved.strategy_id"): "graph",
     ("BacktestService.StartOptimization", "data_hash"): "sample",
 }

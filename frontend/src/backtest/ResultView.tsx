@@ -1,7 +1,7 @@
 // What a backtest did: the server's result, and in its place, once a parameter is moved, that of the browser.
 
 import { Alert, Button, Group, Paper, Tabs, Text } from "@mantine/core";
-import { useMemo, useState } from "react";
+import { useDeferredValue, useMemo, useState } from "react";
 import { failureOf } from "../api/errors";
 import { words } from "../api/format";
 import { drawdown, thinned } from "../charts/curve";
@@ -38,6 +38,7 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
   }, [run, drawn, backtest.settings]);
   const marks = useMemo(() => marksOf(trades, chosen?.number), [trades, chosen]);
   const focus = useMemo(() => chosen && spanOf(chosen), [chosen]);
+  const listed = useDeferredValue(trades); // the curve first, then the table
   const { summary } = backtest;
   if (error) return <Alert color="red">{failureOf(error).sentence}</Alert>;
 
@@ -75,7 +76,7 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
           <Tabs.Tab value="proof">Proof</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="trades" pt="sm">
-          <TradesTable trades={trades} chosen={chosen?.number} choose={setChosen} />
+          <TradesTable trades={listed} chosen={chosen?.number} choose={setChosen} />
           <Button
             size="compact-xs"
             variant="subtle"

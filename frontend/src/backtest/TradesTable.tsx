@@ -1,9 +1,10 @@
-import { Badge, Table, Text } from "@mantine/core";
-import { exact, momentMs, signed, tone, words } from "../api/format";
+import { Table, Text } from "@mantine/core";
+import { memo } from "react";
+import { exact, momentMs, money, signed, tone, words, type Zone } from "../api/format";
 import { usePreferences } from "../shell/preferences";
 import type { ShownTrade } from "./shownTrade";
 
-const MOST_ROWS = 500;
+const MOST_ROWS = 200;
 
 interface Props {
   trades: readonly ShownTrade[];
@@ -11,7 +12,7 @@ interface Props {
   choose?(trade: ShownTrade): void;
 }
 
-export function TradesTable({ trades, chosen, choose }: Props) {
+export const TradesTable = memo(function TradesTable({ trades, chosen, choose }: Props) {
   const zone = usePreferences((state) => state.zone);
   if (trades.length === 0) return <Text c="dimmed">No trade.</Text>;
   return (
@@ -32,38 +33,11 @@ export function TradesTable({ trades, chosen, choose }: Props) {
               <Table.Th ta="right">Profit</Table.Th>
             </Table.Tr>
           </Table.Thead>
-          <Table.Tbody>
+          <tbody>
             {trades.slice(-MOST_ROWS).map((trade) => (
-              <Table.Tr
-                key={trade.number}
-                bg={trade.number === chosen ? "blue.9" : undefined}
-                style={choose && { cursor: "pointer" }}
-                tabIndex={choose && 0}
-                onClick={() => choose?.(trade)}
-                onKeyDown={(event) => event.key === "Enter" && choose?.(trade)}
-              >
-                <Table.Td>{trade.number}</Table.Td>
-                <Table.Td>{trade.side}</Table.Td>
-                <Table.Td>{momentMs(trade.entryMs, zone)}</Table.Td>
-                <Table.Td ta="right">{exact(trade.entryPrice)}</Table.Td>
-                <Table.Td>{trade.exitMs === undefined ? "open" : momentMs(trade.exitMs, zone)}</Table.Td>
-                <Table.Td ta="right">{exact(trade.exitPrice)}</Table.Td>
-                <Table.Td>
-                  {words(trade.exitReason)}{" "}
-                  {trade.ambiguous && (
-                    <Badge size="xs" color="yellow" title="Its exit hung on the assumed path inside a bar.">
-                      ambiguous
-                    </Badge>
-                  )}
-                </Table.Td>
-                <Table.Td ta="right">{exact(trade.quantity)}</Table.Td>
-                <Table.Td ta="right">{signed(trade.fees).replace("+", "")}</Table.Td>
-                <Table.Td ta="right" c={tone(trade.pnl)}>
-                  {signed(trade.pnl)}
-                </Table.Td>
-              </Table.Tr>
+              <Row key={trade.number} trade={trade} chosen={trade.number === chosen} zone={zone} choose={choose} />
             ))}
-          </Table.Tbody>
+          </tbody>
         </Table>
       </Table.ScrollContainer>
       {trades.length > MOST_ROWS && (
@@ -72,5 +46,38 @@ export function TradesTable({ trades, chosen, choose }: Props) {
         </Text>
       )}
     </>
+  );
+});
+
+interface RowProps {
+  trade: ShownTrade;
+  chosen: boolean;
+  zone: Zone;
+  choose?(trade: ShownTrade): void;
+}
+
+// Plain cells: while a parameter is dragged there are thousands of them to draw anew.
+function Row({ trade, chosen, zone, choose }: RowProps) {
+  return (
+    <tr
+      className={chosen ? "trade chosen" : "trade"}
+      tabIndex={choose && 0}
+      onClick={() => choose?.(trade)}
+      onKeyDown={(event) => event.key === "Enter" && choose?.(trade)}
+    >
+      <td>{trade.number}</td>
+      <td>{trade.side}</td>
+      <td>{momentMs(trade.entryMs, zone)}</td>
+      <td className="right">{exact(trade.entryPrice)}</td>
+      <td>{trade.exitMs === undefined ? "open" : momentMs(trade.exitMs, zone)}</td>
+      <td className="right">{exact(trade.exitPrice)}</td>
+      <td>
+        {words(trade.exitReason)}{" "}
+        {trade.ambiguous && <em title="Its exit hung on the assumed path inside a bar.">ambiguous</em>}
+      </td>
+      <td className="right">{exact(trade.quantity)}</td>
+      <td className="right">{money(trade.fees)}</td>
+      <td className={`right ${tone(trade.pnl) ?? ""}`}>{signed(trade.pnl)}</td>
+    </tr>
   );
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,9 +31,8 @@ class Message:
     headers: Mapping[str, str] = field(default_factory=lambda: protobuf_headers())
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A message in the log."""
+class Record(NamedTuple):
+    """A message in the log. A tuple, since a hundred thousand of them are made in a second."""
 
     topic: str
     partition: int

@@ -47,6 +47,11 @@ async def test_what_was_put_is_found_until_it_is_removed(cache: Cache, metrics: 
     assert counted("algotrade_cache_reads_total", {"kind": "kind", "result": "miss"}) == 2
 
 
+async def test_many_ask_at_once(cache: Cache) -> None:
+    await cache.put("kind:a", b"1", 60)
+    assert set(await asyncio.gather(*(cache.get("kind:a") for _ in range(300)))) == {b"1"}
+
+
 async def test_a_value_ends_with_its_time(cache: Cache) -> None:
     await cache.put("kind:short", b"1", 1)
     await cache.put("kind:long", b"2", 60)

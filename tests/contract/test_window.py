@@ -75,6 +75,12 @@ async def test_reading_after_a_sequence(windows: WindowStore) -> None:
     assert await windows.after("A", 26, 99) is None
 
 
+async def test_many_read_at_once(windows: WindowStore) -> None:
+    await windows.append("A", 1, ticks(1, 25))
+    found = await asyncio.gather(*(windows.newest("A", 5) for _ in range(300)))
+    assert {each.tobytes() for each in found} == {ticks(21, 25).tobytes()}
+
+
 async def test_what_was_read_does_not_change_afterwards(windows: WindowStore) -> None:
     await windows.append("A", 1, ticks(1, 5))
     found = await windows.newest("A", 5)

@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import RunningRedis
 from pydantic import SecretStr
+from sqlalchemy.exc import OperationalError
 
 from algotrade.engine.records import TICK, Records
 from algotrade.market_data.fallback import FallbackWindows
@@ -125,6 +127,22 @@ async def test_what_redis_has_lost_is_put_back_from_the_log(market: Market, loss
     await expect(market, end - CAPACITY + 1, end, B)
     assert market.counted("algotrade_window_rebuilds_total") == (1 if loss != "emptied" else 2)
     assert not market.windows.in_memory
+
+
+async def test_a_log_that_is_away_at_that_moment_is_waited_for(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    await market.write(1, 150)
+    await market.client.flushall()
+    read, refusals = market.bus.read, iter(range(3))
+
+    async def refusing(*arguments: Any) -> Any:
+        if next(refusals, None) is not None:
+            raise OperationalError("", {}, ConnectionRefusedError())
+        return await read(*arguments)
+
+    monkeypatch.setattr(market.bus, "read", refusing)
+    await market.write(151, 160)
+    assert next(refusals, None) is None
+    await expect(market, 61, 160)
 
 
 async def test_many_readers_at_once_after_a_loss_are_all_answered(market: Market) -> None:

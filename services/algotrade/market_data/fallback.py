@@ -212,6 +212,7 @@ class FallbackWindows:
         return self._memory
 
     async def _fill(self, windows: WindowStore, symbol: str) -> None:
+        """Fill a window from the log, patiently: where that is away, nothing can be written anyway."""
         async for attempt in stamina.retry_context(on=is_away, attempts=LOG_ATTEMPTS, timeout=LOG_SECONDS):
             with attempt:
                 await fill(windows, self._bus, symbol)
@@ -242,8 +243,7 @@ class FallbackWindows:
     async def _rebuild(self, symbol: str) -> None:
         """Replace a stream by the end of the log; the lock is held."""
         try:
-            await fill(self._redis, self._bus, symbol)
-            await self._look(self._redis, symbol)
+            await self._fill(self._redis, symbol)
         except AWAY as error:
             self._leave(error)
         else:

@@ -115,6 +115,7 @@ class RedisWindows:
         self._client = client
         self._poll_seconds = poll_seconds
         self._writing = asyncio.Lock()
+        self._room = asyncio.Semaphore(limits.MAX_REDIS_CALLS)
         self._arrivals = Arrivals(symbols)
         self.capacities = {symbol: max(capacity, (larger or {}).get(symbol, 0)) for symbol in symbols}
 
@@ -223,7 +224,8 @@ class RedisWindows:
     async def _run(self, script: str, symbol: str, *arguments: Any) -> list[Any]:
         if symbol not in self.capacities:
             raise KeyError(symbol)
-        return await cast("Awaitable[list[Any]]", self._client.eval(script, 1, _key(symbol), *arguments))
+        async with self._room:
+            return await cast("Awaitable[list[Any]]", self._client.eval(script, 1, _key(symbol), *arguments))
 
 
 def _packed(number: int) -> bytes:

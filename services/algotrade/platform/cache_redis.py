@@ -30,6 +30,7 @@ class RedisCache:
         self._metrics = metrics
         self._retry_seconds = retry_seconds
         self._alone_until = 0.0
+        self._room = asyncio.Semaphore(limits.MAX_REDIS_CALLS)
         self._away = False
 
     async def get(self, key: str) -> bytes | None:
@@ -64,10 +65,11 @@ class RedisCache:
 
     async def _try(self, ask: Callable[[], Awaitable[T]]) -> tuple[bool, T | None]:
         """Return whether Redis was reached, and what it said."""
-        if time.monotonic() < self._alone_until:
-            return False, None
         try:
-            answer = await ask()
+            async with self._room:
+                if time.monotonic() < self._alone_until:
+                    return False, None
+                answer = await ask()
         except AWAY as error:
             self._alone_until = time.monotonic() + self._retry_seconds
             self._failed(error)

@@ -62,6 +62,7 @@ MAX_RETRY_AFTER_SECONDS: Final = 300.0  # a venue that asks to be left alone for
 
 # Redis and caches
 MAX_REDIS_CONNECTIONS: Final = 50  # a process, to each server
+MAX_REDIS_CALLS: Final = 20  # at once, of windows and of the cache each: a cluster's client refuses what is too many
 MAX_CACHED_VALUE_BYTES: Final = 16 * MIB
 MAX_CACHE_BYTES: Final = 64 * MIB  # a process, where the cache is in memory
 MAX_QUEUED_NEWS: Final = 1_000  # of a listener in the same process

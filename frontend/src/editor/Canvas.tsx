@@ -24,7 +24,6 @@ import { StrategyNodeView } from "./StrategyNodeView";
 import { beginDrag, endDrag, useEditor } from "./store";
 
 const NODE_TYPES = { strategy: StrategyNodeView, note: NoteView };
-const MANY_NODES = 100; // from here on only what is in view is drawn
 
 export function Canvas({ readOnly = false }: { readOnly?: boolean }) {
   const nodes = useEditor((state) => state.nodes);
@@ -84,7 +83,6 @@ export function Canvas({ readOnly = false }: { readOnly?: boolean }) {
       multiSelectionKeyCode={["Shift", "Meta", "Control"]}
       nodesDraggable={!readOnly}
       nodesConnectable={!readOnly}
-      onlyRenderVisibleElements={nodes.length > MANY_NODES}
       minZoom={0.05}
       fitView
     >

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import hypothesis
 import pytest
 from joserfc.jwk import ECKey
 from pydantic import SecretStr
@@ -43,6 +44,10 @@ from algotrade.stack.redis import redis_cluster
 
 Serve = Callable[..., Awaitable[GrpcServer]]
 Connect = Callable[..., grpc.aio.Channel]
+
+# How long an example takes says how busy the machine is: speed is measured in bench/.
+hypothesis.settings.register_profile("busy", deadline=None)
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def zone(request: pytest.FixtureRequest) -> tuple[str, ZoneInfo, Both]:
         return name, ZoneInfo.from_file(stream, key=name), both_of(name)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seconds=SECONDS)
 def test_fields_are_the_local_date_and_time(zone: tuple[str, ZoneInfo, Both], seconds: int) -> None:
     name, info, both = zone

@@ -282,7 +282,7 @@ JUNK = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_nothing_raises(data: st.DataObject) -> None:
     """Any value of a good document replaced by anything: diagnostics or an artefact, never an exception."""

@@ -44,13 +44,13 @@ def or_nan(function: Callable[..., float], *args: float) -> float:
     return value if isinstance(value, float) else math.nan  # a complex root
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @given(st.one_of(ANY, st.floats(0.4, 2.5), st.floats(1 - 1e-9, 1 + 1e-9)))
 def test_ln(both: Both, x: float) -> None:
     assert_close(both, "ln", or_nan(math.log, x), x)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @given(st.floats(1e-8, 1e12), st.one_of(st.floats(1e-3, 1e3), st.floats(0.9, 1.1), st.floats(1 - 1e-9, 1 + 1e-9)))
 def test_ln_ratio(both: Both, b: float, ratio: float) -> None:
     a = b * ratio
@@ -64,19 +64,19 @@ def test_ln_ratio_of_no_prices(both: Both, a: float, b: float) -> None:
     assert_close(both, "ln_ratio", math.nan, a, b)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @given(st.one_of(ANY, st.floats(-750, 712), st.floats(-1, 1)))
 def test_exp(both: Both, x: float) -> None:
     assert_close(both, "exp", or_nan(math.exp, x), x)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @given(st.one_of(ANY, st.floats(-3, 3)))
 def test_atan(both: Both, x: float) -> None:
     assert_close(both, "atan", math.atan(x), x)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @given(
     st.one_of(st.floats(-1e6, 1e6, allow_subnormal=False), st.floats(0.5, 2)),
     st.one_of(st.floats(-70, 70), st.integers(-70, 70).map(float), st.floats(-1000, 1000), ANY),

@@ -56,7 +56,7 @@ def same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_expressions(data: st.DataObject) -> None:
     kind: Type = data.draw(st.sampled_from([I32, I64, F64]))

@@ -131,7 +131,7 @@ def test_any_prices_and_settings_conserve_money(mode: str, size: float, portion:
     artefact = compiled(churn(mode, size, portion, both=both)).artefact
     assert artefact is not None
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(tapes(), RUNS)
     def conserve(bars: Records, run: RunSettings) -> None:
         run = replace(run, allow_short=both)

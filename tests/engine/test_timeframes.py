@@ -127,7 +127,7 @@ class Reference:
         return shown
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 300),
     st.lists(

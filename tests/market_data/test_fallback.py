@@ -129,6 +129,27 @@ async def test_what_redis_has_lost_is_put_back_from_the_log(market: Market, loss
     assert not market.windows.in_memory
 
 
+async def test_one_loss_after_the_other_is_put_back_each_time(market: Market) -> None:
+    await market.write(1, 150)
+    for _ in range(5):
+        await market.client.flushall()
+        await expect(market, 51, 150)
+    assert market.counted("algotrade_window_rebuilds_total") == 5
+
+
+async def test_who_reads_while_a_write_puts_back_what_was_lost_waits_for_it(market: Market) -> None:
+    await market.write(1, 150)
+    for first in range(151, 400, 10):
+        await market.client.flushall()
+        writing = asyncio.create_task(market.write(first, first + 9, (A,)))
+        while not writing.done():
+            found = await market.windows.newest(A, 100)
+            assert found["seq"][-1] in (first - 1, first + 9)
+            assert len(found) in (90, 100), "the ten that are new may have pushed out ten, and not be known yet"
+            assert (np.diff(found["seq"]) == 1).all()
+        await writing
+
+
 async def test_a_log_that_is_away_at_that_moment_is_waited_for(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
     await market.write(1, 150)
     await market.client.flushall()

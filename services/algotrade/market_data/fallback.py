@@ -138,11 +138,12 @@ class FallbackWindows:
 
     async def newest(self, symbol: str, count: int) -> Records:
         """Return up to ``count`` of the newest ticks, oldest first, none that `head` does not know of yet."""
-        found = await self._read(symbol, lambda windows: windows.newest(symbol, count))
-        if (int(found["seq"][-1]) if len(found) else 0) < (await self._tail.head(symbol)).sequence:
+        head = await self._tail.head(symbol)
+        found = await self._known(symbol, await self._read(symbol, lambda windows: windows.newest(symbol, count)))
+        if (int(found["seq"][-1]) if len(found) else 0) < head.sequence:  # lost, or just being put back by a write
             await self._put_back(symbol)
-            found = await self._read(symbol, lambda windows: windows.newest(symbol, count))
-        return await self._known(symbol, found)
+            found = await self._known(symbol, await self._read(symbol, lambda windows: windows.newest(symbol, count)))
+        return found
 
     async def after(self, symbol: str, sequence: int, count: int) -> Records | None:
         """Return up to ``count`` ticks that follow a sequence; None where the next one is no longer, or not, here."""
@@ -226,19 +227,22 @@ class FallbackWindows:
     # ------------------------------------------------------------------ what is put back
 
     async def _put_back(self, symbol: str) -> None:
-        """Fill a window if it has lost something, unless that was just tried."""
+        """Fill a window if it has lost something, unless the log has just been found not to hold it either."""
         async with self._moving:
             now = asyncio.get_running_loop().time()
             if symbol in self._away or now - self._rebuilt.get(symbol, -REBUILD_SECONDS) < REBUILD_SECONDS:
                 return
             try:
-                found = (await self._redis.head(symbol)).sequence
+                if await self._is_short(symbol):
+                    await self._rebuild(symbol)
+                    if symbol not in self._away and await self._is_short(symbol):
+                        self._rebuilt[symbol] = now
             except AWAY as error:
                 self._leave(error)
-                return
-            if found < (await self._tail.head(symbol)).sequence:
-                self._rebuilt[symbol] = now
-                await self._rebuild(symbol)
+
+    async def _is_short(self, symbol: str) -> bool:
+        """Tell whether Redis has less than was written."""
+        return (await self._redis.head(symbol)).sequence < (await self._tail.head(symbol)).sequence
 
     async def _rebuild(self, symbol: str) -> None:
         """Replace a stream by the end of the log; the lock is held."""

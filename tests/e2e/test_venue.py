@@ -175,8 +175,9 @@ async def judge(venue: FakeCoinbase, ready: dict[str, str], http: httpx.AsyncCli
 
     [symbol] = (await http.get("/v1/symbols")).json()["symbols"]
     assert (symbol["provider"], symbol["feed_state"]) == ("coinbase", "FEED_STATE_LIVE")
-    health = (await http.get("/health/detailed")).json()
-    assert health["status"] == "HEALTH_STATUS_HEALTHY"
+    async with asyncio.timeout(30):  # it looks once a second, and may have looked while the venue was away
+        while (await http.get("/health/detailed")).json()["status"] != "HEALTH_STATUS_HEALTHY":
+            pass
     metrics = (await http.get(ready["metrics"])).text
     assert 'algotrade_venue_connected{venue="coinbase"} 1.0' in metrics
     assert 'algotrade_venue_events_total{event="lost"' not in metrics

@@ -135,8 +135,10 @@ async def running(settings: Settings, platform: Platform) -> AsyncIterator[Mesh]
 async def session_mesh(migrated: Any, gateway_settings: Settings, signing_key: ECKey) -> AsyncIterator[Mesh]:
     metrics = Metrics()
     bus = PostgresBus(migrated, metrics, gateway_settings.bus_poll_seconds)
-    platform = Platform(gateway_settings, SystemClock(), metrics, migrated, bus, signing_key)
-    async with running(gateway_settings, platform) as mesh:
+    # A directory of its own: a gateway that begins in one ends what another has left there.
+    settings = gateway_settings.model_copy(update={"data_dir": gateway_settings.data_dir / "mesh"})
+    platform = Platform(settings, SystemClock(), metrics, migrated, bus, signing_key)
+    async with running(settings, platform) as mesh:
         yield mesh
 
 

@@ -20,7 +20,8 @@ from buf.validate import validate_pb2
 METHODS = [method for service in api.services() for method in service.methods]
 SOURCES = Path(algotrade.__file__).parent
 ERRORS = {kind.__name__ for kind in errors.CODES}
-WHOLE = {"ListNodeTypes", "ListTemplates"}  # lists of the program's own, a page each
+# Lists that are a page at the most: the program's own, and logins, of which a user has as many as devices.
+WHOLE = {"ListNodeTypes", "ListTemplates", "ListLogins"}
 
 
 def rules(message: Descriptor, field: str) -> validate_pb2.FieldRules:

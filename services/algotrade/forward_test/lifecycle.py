@@ -23,7 +23,7 @@ from algotrade.forward_test.store import Draft, SessionStore
 from algotrade.forward_test.tell import outgoing_command
 from algotrade.forward_test.upstream import Feed, Upstream
 from algotrade.platform import failpoints
-from algotrade.platform.caller import CORRELATION_ID
+from algotrade.platform.caller import CORRELATION_ID, TRACEPARENT
 from algotrade.platform.clock import Clock
 from algotrade.platform.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from algotrade.platform.once import Once
@@ -210,7 +210,7 @@ class Lifecycle:
 def _command(session: Session, kind: CommandKind, once: Once | None) -> Command:
     """Write a command. That of a request_id has an id made from it, so that who repeats it can wait for it too."""
     command_id = uuid.uuid5(uuid.UUID(session.session_id), once.request_id) if once else uuid.uuid4()
-    return Command(str(command_id), session.session_id, kind, CORRELATION_ID.get())
+    return Command(str(command_id), session.session_id, kind, CORRELATION_ID.get(), TRACEPARENT.get())
 
 
 def settings_of(given: types_pb2.RunSettings, feed: Feed, artefact: Artefact, bar_times: Sequence[int]) -> RunSettings:

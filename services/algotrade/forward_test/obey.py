@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import groupby
 from typing import Final
@@ -23,10 +24,11 @@ from algotrade.forward_test.session import (
     Status,
 )
 from algotrade.forward_test.shards import Shards
-from algotrade.platform import failpoints, limits
+from algotrade.platform import failpoints, limits, tracing
 from algotrade.platform.bus import Bus, partition_of
+from algotrade.platform.caller import TRACEPARENT_KEY
 from algotrade.platform.log import logger
-from algotrade.platform.topics import MARKET_DATA_UPDATES
+from algotrade.platform.topics import FORWARD_TEST_EVENTS, MARKET_DATA_UPDATES
 
 log = logger(__name__)
 
@@ -47,10 +49,13 @@ class Obedience:
         """
         for starting, run in groupby(commands, lambda command: command.kind is CommandKind.START):
             if starting:
-                await self._start(list(run))
+                together = list(run)
+                with _traced(together):
+                    await self._start(together)
             else:
                 for command in run:
-                    with structlog.contextvars.bound_contextvars(correlation_id=command.correlation_id):
+                    bound = structlog.contextvars.bound_contextvars(correlation_id=command.correlation_id)
+                    with bound, _traced([command]):
                         await self._steer(command)
         for command in commands:
             log.info(
@@ -108,6 +113,12 @@ class Obedience:
     async def _pass(self, command: Command) -> None:
         """Note a command that has come too late to change anything."""
         await self._shards.write(Commit(applied=(Applied(command.session_id, command.command_id),)))
+
+
+def _traced(commands: Sequence[Command]) -> AbstractContextManager[object]:
+    """Return a span in the trace of each call that gave a command."""
+    headers = ({TRACEPARENT_KEY: command.traceparent} for command in commands if command.traceparent)
+    return tracing.messages(tracing.Kind.CONSUMER, FORWARD_TEST_EVENTS.name, headers)
 
 
 # What becomes of a session that goes on, by its status; any other pair changes nothing.

@@ -139,8 +139,8 @@ class PostgresSessionStore:
                 return False
             await connection.execute(
                 text("""
-                    INSERT INTO session_commands (session_id, command_id, shard, kind, correlation_id)
-                    VALUES (:session_id, :command_id, :shard, :kind, :correlation_id)
+                    INSERT INTO session_commands (session_id, command_id, shard, kind, correlation_id, traceparent)
+                    VALUES (:session_id, :command_id, :shard, :kind, :correlation_id, :traceparent)
                 """),
                 {
                     "session_id": UUID(command.session_id),
@@ -148,6 +148,7 @@ class PostgresSessionStore:
                     "shard": session.shard,
                     "kind": command.kind,
                     "correlation_id": command.correlation_id,
+                    "traceparent": command.traceparent,
                 },
             )
             await add_outgoing(connection, [outgoing])

@@ -240,14 +240,16 @@ class PostgresLedger:
     async def waiting(self, shards: Sequence[int], count: int) -> list[Command]:
         """Select along the index of commands not applied."""
         query = text("""
-            SELECT command_id, session_id, kind, correlation_id FROM session_commands
+            SELECT command_id, session_id, kind, correlation_id, traceparent FROM session_commands
             WHERE shard = ANY(CAST(:shards AS integer[])) AND NOT applied ORDER BY position
             LIMIT :count
         """)
         async with self._engine.connect() as connection:
             found = await connection.execute(query, {"shards": list(shards), "count": count})
             return [
-                Command(str(row.command_id), str(row.session_id), CommandKind(row.kind), row.correlation_id)
+                Command(
+                    str(row.command_id), str(row.session_id), CommandKind(row.kind), row.correlation_id, row.traceparent
+                )
                 for row in found
             ]
 

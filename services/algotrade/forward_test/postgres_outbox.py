@@ -13,6 +13,7 @@ from algotrade.forward_test import rows
 from algotrade.forward_test.session import Outgoing
 from algotrade.forward_test.store import Send
 from algotrade.platform import failpoints
+from algotrade.platform.tracing import traced_headers
 
 LOCK: Final = 0x6F757462  # with the shard: one relay a shard
 _COLUMNS: Final = {"shard": "integer", "topic": "text", "key": "text", "payload": "bytea", "headers": "text"}
@@ -31,7 +32,8 @@ _OLDEST: Final = text("""
 async def add_outgoing(connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
     """Store messages, in order, in the transaction of what they tell of."""
     if messages:
-        values = [(m.shard, m.topic, m.key, m.payload, orjson.dumps(dict(m.headers)).decode()) for m in messages]
+        headers = [orjson.dumps(dict(traced_headers(m.headers))).decode() for m in messages]
+        values = [(m.shard, m.topic, m.key, m.payload, of) for m, of in zip(messages, headers, strict=True)]
         await connection.execute(_ADD, rows.arrays(_COLUMNS, values))
 
 

@@ -185,6 +185,7 @@ class Command:
     session_id: str
     kind: CommandKind
     correlation_id: str
+    traceparent: str = ""  # of the call that gave it
 
 
 @dataclass(frozen=True, slots=True)

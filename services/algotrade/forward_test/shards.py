@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from typing import Final
 
 from algotrade.forward_test.changes import Changes
@@ -11,7 +12,7 @@ from algotrade.forward_test.lanes import Lanes, Unreadable
 from algotrade.forward_test.member import unreadable
 from algotrade.forward_test.session import Applied, Command, Commit, Held, Progress, Session
 from algotrade.forward_test.store import Fenced, Ledger
-from algotrade.platform import failpoints
+from algotrade.platform import failpoints, tracing
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -131,7 +132,8 @@ class Shards:
 
     async def commit(self, progress: Sequence[Progress], applied: Sequence[Applied] = ()) -> None:
         """Store in one transaction; then, and only then, say so."""
-        with self._metrics.session_commit_seconds.time():
+        told = any(one.outgoing for one in progress)
+        with tracing.span("session.commit") if told else nullcontext(), self._metrics.session_commit_seconds.time():
             await self._ledger.commit(self._epochs, Commit(progress=tuple(progress), applied=tuple(applied)))
         for one in progress:
             session = one.session
@@ -145,5 +147,5 @@ class Shards:
                     correlation_id=session.correlation_id,
                 )
             self._changes.stored(session.session_id, session.last_sequence, session.status)
-        if any(one.outgoing for one in progress):
+        if told:
             self._stored()

@@ -19,6 +19,7 @@ from algotrade.notification.compose import TOPICS, Unreadable, notice_of
 from algotrade.notification.messages import notification_message
 from algotrade.notification.notice import Notice
 from algotrade.notification.store import Batch, Intake, Moved, Taken
+from algotrade.platform import tracing
 from algotrade.platform.bus import CORRELATION, Bus, Message, OffsetOutOfRange, Record, caused_by
 from algotrade.platform.cache import Cache
 from algotrade.platform.dead_letters import bury
@@ -67,7 +68,10 @@ class Collector:
                 self._failures.pop(topic.name, None)
                 async with aclosing(self._bus.subscribe(topic, places, RECORDS_A_TURN)) as batches:
                     async for records in batches:
-                        await self.take(topic, records)
+                        with tracing.messages(
+                            tracing.Kind.CONSUMER, topic.name, (record.headers for record in records)
+                        ):
+                            await self.take(topic, records)
             except OffsetOutOfRange as error:
                 lost = max(0, error.bounds.earliest - error.offset)
                 log.error("collect.place_lost", topic=topic.name, partition=error.partition, lost=lost)  # noqa: TRY400

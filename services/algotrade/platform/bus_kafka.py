@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from algotrade.platform import limits
+from algotrade.platform import limits, tracing
 from algotrade.platform.bus import (
     Bounds,
     BusAway,
@@ -113,7 +113,8 @@ class KafkaBus:
             )
             logged.update(zip(indexes, records, strict=True))
 
-        with self._metrics.bus_seconds.labels(topic.name).time(), kafka_errors(topic.name):
+        told = tracing.messages(tracing.Kind.PRODUCER, topic.name, (message.headers for message in messages))
+        with told, self._metrics.bus_seconds.labels(topic.name).time(), kafka_errors(topic.name):
             async with asyncio.timeout(self._cluster.seconds):
                 await asyncio.gather(*(append(partition, indexes) for partition, indexes in by_partition.items()))
         self._metrics.bus_records.labels(topic.name).inc(len(messages))

@@ -19,7 +19,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from algotrade.platform import limits
+from algotrade.platform import limits, tracing
 from algotrade.platform.background import background
 from algotrade.platform.bus import (
     Bounds,
@@ -148,7 +148,8 @@ class PostgresBus:
         transaction that publishes more than once should keep to one order of topics.
         """
         check(topic, messages)
-        with self._metrics.bus_append_seconds.labels(topic.name).time():
+        told = tracing.messages(tracing.Kind.PRODUCER, topic.name, (message.headers for message in messages))
+        with told, self._metrics.bus_append_seconds.labels(topic.name).time():
             return await self._append_all(connection, topic, messages)
 
     async def publish_ahead(

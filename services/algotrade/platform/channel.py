@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import grpc
 
-from algotrade.platform import limits
+from algotrade.platform import limits, tracing
 from algotrade.platform.caller import CORRELATION_ID, CORRELATION_KEY, PRINCIPAL, TRACEPARENT, TRACEPARENT_KEY
 
 # What is away may be back in a moment, as when it is started anew: a call is tried again for about a second. gRPC
@@ -37,7 +37,10 @@ TokenSource = Callable[[], str | None]
 def open_channel(address: str, token: TokenSource | None = None) -> grpc.aio.Channel:
     """Return a channel whose calls carry the running call's correlation id, and its token unless one is given."""
     source = token or _callers_token
-    return grpc.aio.insecure_channel(address, options=OPTIONS, interceptors=[_Unary(source), _Stream(source)])
+    spans = tracing.running()
+    traced = spans.client_interceptors if spans else []
+    interceptors = [*traced, _Unary(source), _Stream(source)]
+    return grpc.aio.insecure_channel(address, options=OPTIONS, interceptors=interceptors)
 
 
 def _callers_token() -> str | None:

@@ -1,8 +1,8 @@
 """Everything that happens around a handler, as one ordered list of layers.
 
 A layer is an asynchronous context manager around the running call, so it is written once for unary calls and for
-streams. From the outside in: correlation id, metrics and log, error mapping, deadline, authentication, field rules, and
-how many streams a user may have open.
+streams. From the outside in: correlation id, the span where there are any, metrics and log, error mapping, deadline,
+authentication, field rules, and how many streams a user may have open.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import protovalidate
 import structlog
 from google.protobuf.message import Message
 
-from algotrade.platform import errors
+from algotrade.platform import errors, tracing
 from algotrade.platform.call import Call, Layer
 from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL, Principal, carried
 from algotrade.platform.database import is_away
@@ -37,8 +37,10 @@ def layers(
     settings: Settings,
 ) -> tuple[Layer, ...]:
     """Return the layers in order, the outermost first."""
+    spans = tracing.running()
     return (
         correlated,
+        *([spans.layer] if spans else []),
         measured(metrics),
         mapped,
         capped(settings.unary_deadline_seconds),

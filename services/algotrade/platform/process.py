@@ -25,6 +25,7 @@ from algotrade.platform.cache import Cache, MemoryCache
 from algotrade.platform.cache_redis import RedisCache
 from algotrade.platform.clock import Clock, SystemClock
 from algotrade.platform.database import open_database, ping
+from algotrade.platform.error_reports import error_reports
 from algotrade.platform.gateway.api import services
 from algotrade.platform.health import HEALTH, Health
 from algotrade.platform.http import http_server
@@ -33,6 +34,7 @@ from algotrade.platform.key_ring import KeyRing
 from algotrade.platform.mesh import Channels, elsewhere
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.pages import read_pages
+from algotrade.platform.profiling import profiles
 from algotrade.platform.published_keys import PublishedKeys
 from algotrade.platform.redis import RedisClient, open_redis
 from algotrade.platform.redis import probe as probe_redis
@@ -41,6 +43,7 @@ from algotrade.platform.server import GrpcServer, Mount, Probe
 from algotrade.platform.settings import Settings
 from algotrade.platform.tokens import KeySource, TokenSigner, TokenVerifier, public_keys
 from algotrade.platform.topics import TOPICS
+from algotrade.platform.tracing import tracing
 from algotrade.platform.upstream import serving_probe
 
 
@@ -136,11 +139,18 @@ Builder = Callable[[Platform], AbstractAsyncContextManager[Mount]]
 
 
 @asynccontextmanager
-async def open_platform(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Platform]:
-    """Open Redis, the database and the bus, read or make the signing key; close all of it at the end."""
+async def open_platform(
+    settings: Settings, clock: Clock | None = None, name: str = "algotrade"
+) -> AsyncIterator[Platform]:
+    """Open Redis, the database and the bus, read or make the signing key; close all of it at the end.
+
+    ``name`` is what traces call this process.
+    """
     failpoints.arm(settings.failpoint)
     metrics = Metrics()
     async with AsyncExitStack() as stack:
+        for aid in (error_reports(settings, name), profiles(settings), tracing(settings, name)):
+            await stack.enter_async_context(aid)
         redis = await stack.enter_async_context(open_redis(settings, metrics))
         database = await stack.enter_async_context(open_database(settings, metrics))
         bus = await stack.enter_async_context(open_bus(settings, metrics, database))
@@ -209,7 +219,8 @@ async def run(settings: Settings, builders: Sequence[Builder]) -> None:
     """Serve until SIGINT or SIGTERM."""
     log.configure(settings)
     stop = stop_signal()
-    async with open_platform(settings) as platform, serving(platform, builders):
+    name = builders[0].__module__.split(".")[1]  # of the service, whose builders these are
+    async with open_platform(settings, name=name) as platform, serving(platform, builders):
         await stop.wait()
 
 

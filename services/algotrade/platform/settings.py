@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -17,6 +18,13 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 Seconds = Annotated[float, Field(gt=0)]
 # "calls/seconds": so many at once, and afterwards as they come back, evenly
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,7}/[1-9][0-9]{0,4}$")]
+
+
+def _standard_collector() -> str | None:
+    """Return what OpenTelemetry's own variables say."""
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return next((value for name in names if (value := os.environ.get(name))), None)
+
 
 Peer = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]  # "strategy:50051"
 
@@ -202,6 +210,21 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
 
+    # Traces: where a collector of OpenTelemetry takes OTLP over gRPC, https:// for TLS; without one there are none.
+    # OpenTelemetry's own OTEL_EXPORTER_OTLP_ENDPOINT says the same.
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^/:@]+:[0-9]{1,5}/?$")] | None = Field(
+        default_factory=_standard_collector, validate_default=True
+    )
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the traces that begin here, so many are kept
+
+    # Errors: the DSN of a server that speaks Sentry's protocol; without one they are in the log alone
+    sentry_dsn: SecretStr | None = None
+    sentry_environment: str = "production"
+
+    # Profiles: SIGUSR2 has a process write one into this folder
+    profiles_dir: Path | None = None
+    profile_seconds: Seconds = 30.0
+
     @field_validator("failpoint")
     @classmethod
     def _known_point(cls, value: str) -> str:
@@ -217,6 +240,16 @@ class Settings(BaseSettings):
             url = urlsplit(value.get_secret_value())
             if url.scheme not in {"redis", "rediss"} or not url.hostname:
                 raise ValueError("must be redis://:password@host:port/0, or rediss:// for TLS")
+        return value
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _sentry(cls, value: SecretStr | None) -> SecretStr | None:
+        """Its key is not repeated."""
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            if url.scheme not in {"http", "https"} or not (url.username and url.hostname and url.path.strip("/")):
+                raise ValueError("must be https://key@host/project")
         return value
 
     @model_validator(mode="after")

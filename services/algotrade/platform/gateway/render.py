@@ -60,6 +60,23 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Collector:
+    """Where traces go, and which part of those that begin at the gateway, in percent."""
+
+    address: Address
+    tls: bool
+    percent: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Collector | None:
+        """Take what the settings say; None where there are no traces."""
+        if not settings.otlp_endpoint:
+            return None
+        scheme, _, host = settings.otlp_endpoint.rstrip("/").partition("://")
+        return cls(Address.parse(host), scheme == "https", settings.trace_ratio * 100)
+
+
+@dataclass(frozen=True, slots=True)
 class Upstreams:
     """Where the gateway finds what it needs: the services, and the HTTP port with the public keys.
 
@@ -176,6 +193,7 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_l
             Bucket.parse(tier.value, getattr(settings, f"rate_{tier.value}"), by_address=tier.by_address)
             for tier in Tier
         ],
+        collector=Collector.of(settings),
         access_log=settings.access_log,
         access_log_path=str(access_log),
         request_headers_seconds=settings.request_headers_seconds,

@@ -36,9 +36,9 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"database_pool_size": 8, "heartbeat_seconds": 0.05})
 
 
-def columns(bars: Records) -> pb.BarColumns:
+def columns(bars: Records) -> types_pb2.BarColumns:
     """Write bars as a client would."""
-    return pb.BarColumns(
+    return types_pb2.BarColumns(
         times_nanos=bars["ts"].tolist(),
         opens_e8=bars["open"].tolist(),
         highs_e8=bars["high"].tolist(),
@@ -154,7 +154,7 @@ def request(graph: Mapping[str, Any] | None = None, **fields: Any) -> pb.StartBa
     """Ask for a run over the sample, unless other data is named."""
     if "settings" in fields:
         fields["settings"] = types_pb2.RunSettings(**fields["settings"])
-    if not fields.keys() & {"bars", "data_hash"}:
+    if not fields.keys() & {"bars", "data_hash", "history"}:
         fields["sample"] = "AAPL"
     if graph is not None:
         fields["graph"] = json.dumps(graph)

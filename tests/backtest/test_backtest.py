@@ -388,9 +388,9 @@ async def test_columns_are_equally_long_and_bounded(ada, sample_bars):
     bars = columns(sample_bars[:10])
     del bars.volumes[5:]
     assert "bars.volumes" in violations(await failure(ada.start(GRAPH, bars=bars)))
-    none = await failure(ada.start(GRAPH, bars=pb.BarColumns()))
+    none = await failure(ada.start(GRAPH, bars=types_pb2.BarColumns()))
     assert info(none).reason == "FIELD_INVALID"
-    many = pb.BarColumns(times_nanos=range(limits.MAX_UPLOADED_BARS + 1))
+    many = types_pb2.BarColumns(times_nanos=range(limits.MAX_UPLOADED_BARS + 1))
     assert "bars.times_nanos" in violations(await failure(ada.start(GRAPH, bars=many)))
 
 

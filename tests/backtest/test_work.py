@@ -18,6 +18,7 @@ from algotrade.engine.native import TrapError
 from algotrade.platform import limits
 from algotrade.platform.errors import info
 from algotrade.v1 import backtest_service_pb2 as pb
+from algotrade.v1 import types_pb2
 
 TOTAL = 1509  # bars of the sample
 
@@ -349,7 +350,7 @@ async def test_health_names_the_worker(server, connect):
 
 def test_requests_are_small_enough():
     """The stated bound of bars fits a message."""
-    bars = pb.BarColumns(
+    bars = types_pb2.BarColumns(
         **{field: [1] * limits.MAX_UPLOADED_BARS for field in ("times_nanos", "opens_e8", "highs_e8", "lows_e8")},
         closes_e8=[1] * limits.MAX_UPLOADED_BARS,
         volumes=[1.0] * limits.MAX_UPLOADED_BARS,

@@ -72,6 +72,9 @@ async def test_a_range_is_downloaded_listed_verified_and_backtested(
     code, answer = await algotrade("backtest", str(TEMPLATE), "--symbol", SYMBOL, *wanted, *values)
     assert (code, answer["bars"]) == (0, 98)
     assert len(answer["trades"]) > 5
+    source = {"provider": "coinbase", "symbol": SYMBOL, "bar": "1h"}
+    times = {"first": hour(0).replace("+00:00", "Z"), "last": hour(99).replace("+00:00", "Z")}
+    assert answer["source"] == source | times
     code, again = await algotrade("backtest", str(TEMPLATE), "--symbol", SYMBOL, *wanted, *values)
     assert again["data_hash"] == answer["data_hash"]
     assert len(venue.requests) == 5

@@ -26,6 +26,13 @@ OPTIMIZATION: Final[Mapping[str, Any]] = {
     "axes": {"fast": "5:15:5", "slow": "20,40"},
     "method": backtest.OPTIMIZATION_METHOD_GRID,
 }
+HISTORY: Final[Mapping[str, Any]] = {  # of the sample, for which nobody is asked
+    "symbol": "AAPL",
+    "provider": "sample",
+    "interval": "1d",
+    "start_time": Timestamp(seconds=1_577_836_800),
+    "end_time": Timestamp(seconds=1_583_020_800),
+}
 CHANNEL_URL: Final = "jsons://nowhere.invalid/hook"  # a name that cannot be, so nothing leaves the machine
 BARS_SYMBOL, TICKS_SYMBOL = "AAPL", "BTC-USD"
 
@@ -168,6 +175,8 @@ _STATIC: Final[Mapping[str, Fields]] = {
     "MarketDataService.StreamTicks": {"symbol": BARS_SYMBOL, "after_sequence": 6000},
     "MarketDataService.ListBars": {"symbol": BARS_SYMBOL, "page_size": 3},
     "MarketDataService.StreamBars": {"symbol": BARS_SYMBOL, "after_time": {"seconds": 1_700_000_000}},
+    "MarketDataService.ListHistoryProviders": {},
+    "MarketDataService.ListHistory": {"history": HISTORY},
     "MarketDataService.ConfigureWindow": {"symbol": BARS_SYMBOL, "ticks": 20_000},
     "MarketDataService.Subscribe": {"symbol": TICKS_SYMBOL},
     "MarketDataService.Unsubscribe": {"symbol": TICKS_SYMBOL},

@@ -240,7 +240,7 @@ class Network:
 CALLS = {
     "gateway": set(MESH),
     "identity": set(MESH) - {"identity"},  # GetDetailedHealth
-    "backtest": {"strategy"},
+    "backtest": {"strategy", "market-data"},
     "forward-test": {"strategy", "market-data"},
     "notification": {"forward-test", "market-data"},
     "market-data": set(),

@@ -13,7 +13,7 @@ from algotrade.engine.limits import MAX_DOCUMENT_BYTES
 from algotrade.market_data.build import SYMBOL
 from algotrade.platform import errors, limits
 from algotrade.platform.gateway import api
-from algotrade.v1 import backtest_service_pb2, market_data_service_pb2, strategy_service_pb2
+from algotrade.v1 import backtest_service_pb2, market_data_service_pb2, strategy_service_pb2, types_pb2
 from algotrade.v1.error_reason_pb2 import ErrorReason
 from buf.validate import validate_pb2
 
@@ -99,7 +99,7 @@ def test_bounds_are_those_of_the_code():
         assert rules(request.DESCRIPTOR, "graph").string.max_bytes == MAX_DOCUMENT_BYTES
     assert limits.MAX_REQUEST_BYTES > MAX_DOCUMENT_BYTES
     assert rules(backtest_service_pb2.StartBacktestRequest.DESCRIPTOR, "graph").string.max_bytes == MAX_DOCUMENT_BYTES
-    columns = backtest_service_pb2.BarColumns.DESCRIPTOR
+    columns = types_pb2.BarColumns.DESCRIPTOR
     for column in columns.fields:
         assert rules(columns, column.name).repeated.max_items == limits.MAX_UPLOADED_BARS
     for request in (market_data_service_pb2.StreamTicksRequest, market_data_service_pb2.SubscribeRequest):

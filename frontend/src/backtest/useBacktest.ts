@@ -9,8 +9,8 @@ import {
   type BacktestProgress,
   BacktestState,
   type BacktestTrade,
-  type BarColumns,
 } from "../generated/algotrade/v1/backtest_service_pb";
+import type { BarColumns } from "../generated/algotrade/v1/types_pb";
 
 const AGAIN_MS = 1000;
 

@@ -1,6 +1,6 @@
 // Bars as an artefact reads them: records of 48 bytes, little endian.
 
-import type { BarColumns } from "../generated/algotrade/v1/backtest_service_pb";
+import type { BarColumns } from "../generated/algotrade/v1/types_pb";
 
 export const BAR_BYTES = 48;
 const FIELD = 8;

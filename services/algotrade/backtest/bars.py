@@ -10,45 +10,31 @@ from typing import Final
 import numpy as np
 
 from algotrade.engine.limits import MAX_AMOUNT
-from algotrade.engine.records import BAR, Records
+from algotrade.engine.records import Records
+from algotrade.platform.bar_columns import COLUMNS, records_of
 from algotrade.platform.bars_file import read_bars
 from algotrade.platform.errors import InvalidArgument
 from algotrade.platform.samples import aapl_daily
-from algotrade.v1 import backtest_service_pb2 as pb
+from algotrade.v1 import types_pb2
 
 SAMPLES: Final = {"AAPL": aapl_daily}
-_COLUMNS: Final = {
-    "ts": "times_nanos",
-    "open": "opens_e8",
-    "high": "highs_e8",
-    "low": "lows_e8",
-    "close": "closes_e8",
-    "volume": "volumes",
-}
 _VIOLATIONS_NAMED: Final = 20
 
 
-def bars_of(columns: pb.BarColumns) -> Records:
+def bars_of(columns: types_pb2.BarColumns) -> Records:
     """Read columns as BAR records. Raises InvalidArgument naming columns and rows."""
     count = len(columns.times_nanos)
-    lengths = {name: len(getattr(columns, name)) for name in _COLUMNS.values()}
+    lengths = {name: len(getattr(columns, name)) for name in COLUMNS.values()}
     unequal = [
         (f"bars.{name}", f"{length} values for {count} times") for name, length in lengths.items() if length != count
     ]
     if unequal:
         raise _invalid("columns of unequal length", unequal)
-    bars = np.empty(count, BAR)
-    for field, name in _COLUMNS.items():
-        bars[field] = np.fromiter(getattr(columns, name), BAR[field], count)
+    bars = records_of(columns)
     bars["volume"] += 0.0  # one zero: that of -0.0 is another hash
     if found := _violations(bars):
         raise _invalid(f"{len(found)} value(s) that cannot be", found[:_VIOLATIONS_NAMED])
     return bars
-
-
-def columns_of(bars: Records) -> pb.BarColumns:
-    """Write BAR records as columns."""
-    return pb.BarColumns(**{name: bars[field].tolist() for field, name in _COLUMNS.items()})
 
 
 def hash_of(bars: Records) -> str:
@@ -73,11 +59,11 @@ def _violations(bars: Records) -> list[tuple[str, str]]:
     check(np.concatenate([[False], bars["ts"][1:] <= bars["ts"][:-1]]), "times_nanos", "is not after the one before")
     for field in ("open", "high", "low", "close"):
         wrong = (bars[field] <= 0) | (bars[field] > MAX_AMOUNT)
-        check(wrong, _COLUMNS[field], f"is outside 1 to {MAX_AMOUNT}")
+        check(wrong, COLUMNS[field], f"is outside 1 to {MAX_AMOUNT}")
     check(bars["high"] < bars["low"], "highs_e8", "is below low")
     for field in ("open", "close"):
         wrong = (bars[field] > bars["high"]) | (bars[field] < bars["low"])
-        check(wrong, _COLUMNS[field], "is outside low to high")
+        check(wrong, COLUMNS[field], "is outside low to high")
     check(~np.isfinite(bars["volume"]) | (bars["volume"] < 0), "volumes", "is not a finite number of at least 0")
     return [(f"bars.{column}[{row}]", sentence) for row, column, sentence in sorted(found)]
 

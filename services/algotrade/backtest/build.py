@@ -13,6 +13,7 @@ import grpc
 
 from algotrade.backtest.explain import Explainer
 from algotrade.backtest.given import Given
+from algotrade.backtest.history import History
 from algotrade.backtest.news import News
 from algotrade.backtest.optimise.judge import Judge, Task
 from algotrade.backtest.postgres import PostgresBacktestStore
@@ -57,7 +58,8 @@ async def build(
     store, news = PostgresBacktestStore(platform.database), News()
     channels = Channels(settings, upstream)
     channel = channels.to("algotrade.v1.StrategyService")
-    given = Given(store, SavedStrategies(channel), settings.data_dir / "samples")
+    history = History(channels.to("algotrade.v1.MarketDataService"))
+    given = Given(store, SavedStrategies(channel), history, settings.data_dir / "samples")
     # Runs and trials take their turns in these threads.
     with (
         ThreadPoolExecutor(settings.backtest_threads, thread_name_prefix="backtest") as threads,

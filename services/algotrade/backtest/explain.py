@@ -27,11 +27,11 @@ class Explainer:
         """Explain the bar that holds a time. Raises NotFound, InvalidArgument or FailedPrecondition."""
         backtest = await self._store.get(user_id, backtest_id)
         graph = await self._store.graph(user_id, backtest_id)
-        bars = None if backtest is None else await self._store.data(user_id, backtest.data_hash)
-        if backtest is None or graph is None or bars is None:
+        data = None if backtest is None else await self._store.data(user_id, backtest.data_hash)
+        if backtest is None or graph is None or data is None:
             raise no_backtest(backtest_id)
         async with self._running:
-            return await asyncio.to_thread(_explain, backtest, graph, bars, at_ns)
+            return await asyncio.to_thread(_explain, backtest, graph, data[0], at_ns)
 
 
 def _explain(backtest: Backtest, graph: str, bars: Records, at_ns: int) -> Explanation:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from algotrade.backtest.bars import bars_of, sample
+from algotrade.backtest.history import History
 from algotrade.backtest.run import parameters_of
+from algotrade.backtest.source import DataSource
 from algotrade.backtest.store import BacktestStore
 from algotrade.engine.backtest import fitting
 from algotrade.engine.compile import Artefact, compile_strategy
@@ -40,29 +42,43 @@ class Strategy:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What to run over (BAR records), where it is from, where that is known, and what to call it."""
+
+    bars: Records
+    source: DataSource | None
+    label: str
+
+
 class Given:
     """Finds what requests name."""
 
-    def __init__(self, store: BacktestStore, strategies: SavedStrategies, samples: Path) -> None:
-        """Take where data and strategies are, and where samples are written."""
+    def __init__(self, store: BacktestStore, strategies: SavedStrategies, history: History, samples: Path) -> None:
+        """Take where data, strategies and the past are, and where samples are written."""
         self._store = store
+        self._history = history
         self._strategies = strategies
         self._samples = samples
         self._compiling = asyncio.Semaphore(CONCURRENT_COMPILES)
 
-    async def data(self, user_id: str, request: DataRequest) -> tuple[Records, str]:
-        """Return the bars, and what to call them. Raises InvalidArgument, NotFound."""
+    async def data(self, user_id: str, request: DataRequest) -> Data:
+        """Return the bars and where they are from. Raises InvalidArgument, NotFound; of the past also as `History`."""
         if request.HasField("sample"):
-            return await asyncio.to_thread(sample, request.sample, self._samples), f"{request.sample} daily"
+            bars = await asyncio.to_thread(sample, request.sample, self._samples)
+            return Data(bars, DataSource("sample", request.sample, interval="1d"), f"{request.sample} daily")
+        if request.HasField("history"):
+            bars, source = await self._history.bars(request.history)
+            return Data(bars, source, source.label)
         if not isinstance(request, pb.GetBarsRequest) and request.HasField("bars"):
             bars = await asyncio.to_thread(bars_of, request.bars)
-        else:
-            stored = await self._store.data(user_id, request.data_hash)
-            if stored is None:
-                sentence = "nothing of yours ran over data of that hash"
-                raise NotFound("DATA_NOT_FOUND", sentence, data_hash=request.data_hash)
-            bars = stored
-        return bars, f"{len(bars)} bars"
+            return Data(bars, DataSource("uploaded"), f"{len(bars)} bars")
+        stored = await self._store.data(user_id, request.data_hash)
+        if stored is None:
+            sentence = "nothing of yours ran over data of that hash"
+            raise NotFound("DATA_NOT_FOUND", sentence, data_hash=request.data_hash)
+        bars, kept = stored
+        return Data(bars, kept, kept.label if kept and kept.origin == "history" else f"{len(bars)} bars")
 
     async def strategy(self, request: Request) -> Strategy:
         """Return the strategy, or what the compiler finds. Raises NotFound, FailedPrecondition, InvalidArgument."""

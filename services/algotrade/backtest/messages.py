@@ -8,6 +8,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from algotrade.backtest.run import decimal_text
+from algotrade.backtest.source import source_message
 from algotrade.backtest.store import Backtest, State, Summary
 from algotrade.engine import fixed
 from algotrade.engine.explain import Explanation
@@ -53,6 +54,7 @@ def backtest_message(backtest: Backtest) -> pb.Backtest:
         create_time=moment(backtest.create_time),
         start_time=moment(backtest.start_time),
         end_time=moment(backtest.end_time),
+        source=source_message(backtest.source),
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.backtest import rows
 from algotrade.backtest.postgres_inputs import bars_of_user, bound, drop_inputs, insert_inputs
+from algotrade.backtest.source import DataSource, source_json
 from algotrade.backtest.store import Backtest, Draft, Floats, no_backtest
 from algotrade.engine.records import BAR, Records
 from algotrade.engine.trades import Trade
@@ -23,10 +24,11 @@ from algotrade.platform.once import Once, earlier_answer, lock_user
 _INSERT: Final = text("""
     INSERT INTO backtest_results (
         backtest_id, user_id, name, strategy_id, strategy_version, graph, artefact_hash, data_hash, settings,
-        parameters, rerun_of, total_bars, create_time
+        parameters, rerun_of, total_bars, create_time, source
     ) VALUES (
         :backtest_id, :user_id, :name, :strategy_id, :strategy_version, :graph, :artefact_hash, :data_hash,
-        CAST(:settings AS json), CAST(:parameters AS json), :rerun_of, :total_bars, :create_time
+        CAST(:settings AS json), CAST(:parameters AS json), :rerun_of, :total_bars, :create_time,
+        CAST(:source AS json)
     )
 """)
 _KEPT: Final = text("""
@@ -116,7 +118,7 @@ class PostgresBacktestStore:
         equity = np.frombuffer(row.equity, "<f8")
         return np.frombuffer(row.bars, BAR)[: len(equity)], equity
 
-    async def data(self, user_id: str, data_hash: str) -> Records | None:
+    async def data(self, user_id: str, data_hash: str) -> tuple[Records, DataSource | None] | None:
         """Select by hash, where something of the user's names it."""
         return await bars_of_user(self._engine, user_id, data_hash)
 
@@ -165,6 +167,7 @@ async def _insert(connection: AsyncConnection, draft: Draft) -> None:
             "rerun_of": UUID(backtest.rerun_of) if backtest.rerun_of else None,
             "total_bars": backtest.total_bars,
             "create_time": backtest.create_time,
+            "source": json.dumps(source_json(backtest.source)),
         },
     )
 

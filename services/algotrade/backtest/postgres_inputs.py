@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from algotrade.backtest.source import DataSource, source_of
 from algotrade.backtest.store import Inputs
 from algotrade.engine.records import BAR, Records
 from algotrade.platform import limits
@@ -46,10 +47,11 @@ _KEPT_BARS: Final = text("""
     )
 """)
 _DATA: Final = text("""
-    SELECT bars FROM backtest_data WHERE data_hash = :data_hash AND (
-        EXISTS (SELECT 1 FROM backtest_results AS b WHERE b.data_hash = :data_hash AND b.user_id = :user_id)
-        OR EXISTS (SELECT 1 FROM optimizations AS o WHERE o.data_hash = :data_hash AND o.user_id = :user_id)
-    )
+    SELECT d.bars, r.source FROM backtest_data AS d JOIN (
+        SELECT data_hash, source, create_time FROM backtest_results WHERE data_hash = :data_hash AND user_id = :user_id
+        UNION ALL
+        SELECT data_hash, source, create_time FROM optimizations WHERE data_hash = :data_hash AND user_id = :user_id
+    ) AS r USING (data_hash) ORDER BY r.create_time LIMIT 1
 """)
 
 
@@ -75,11 +77,11 @@ async def drop_inputs(engine: AsyncEngine, artefact_hash: str, data_hash: str) -
                 await connection.execute(unused, key)
 
 
-async def bars_of_user(engine: AsyncEngine, user_id: str, data_hash: str) -> Records | None:
-    """Select by hash, where something of the user's names it."""
+async def bars_of_user(engine: AsyncEngine, user_id: str, data_hash: str) -> tuple[Records, DataSource | None] | None:
+    """Select by hash, where something of the user's names it: the first that did says where they are from."""
     async with engine.connect() as connection:
         row = (await connection.execute(_DATA, {"data_hash": data_hash, "user_id": UUID(user_id)})).first()
-    return None if row is None else np.frombuffer(row.bars, BAR)
+    return None if row is None else (np.frombuffer(row.bars, BAR), source_of(row.source))
 
 
 def bound(limit: str, wanted: int, most: int) -> None:

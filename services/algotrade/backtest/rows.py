@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row
 
+from algotrade.backtest.source import source_of
 from algotrade.backtest.store import Backtest, State, Summary
 from algotrade.engine import fixed
 from algotrade.engine.metrics import Metric
@@ -17,7 +18,7 @@ from algotrade.engine.trades import Trade
 BACKTEST: Final = """
     b.backtest_id, b.user_id, b.name, b.strategy_id, b.strategy_version, b.artefact_hash, b.data_hash, b.settings,
     b.parameters, b.rerun_of, CAST(b.state AS text) AS state, b.failure, b.attempt, b.done_bars, b.total_bars,
-    b.create_time, b.start_time, b.end_time, b.summary
+    b.create_time, b.start_time, b.end_time, b.summary, b.source
     """
 TRADE: Final = {
     "side": "text",
@@ -48,6 +49,7 @@ def backtest(row: Row[Any]) -> Backtest:
         parameters=row.parameters,
         total_bars=row.total_bars,
         create_time=row.create_time,
+        source=source_of(row.source),
         rerun_of=str(row.rerun_of) if row.rerun_of else "",
         state=State(row.state),
         failure=row.failure,

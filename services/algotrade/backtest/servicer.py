@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from grpc.aio import ServicerContext
 
-from algotrade.backtest.bars import columns_of, hash_of
+from algotrade.backtest.bars import hash_of
 from algotrade.backtest.explain import Explainer
 from algotrade.backtest.given import Given
 from algotrade.backtest.messages import (
@@ -21,6 +21,7 @@ from algotrade.backtest.messages import (
     trade_message,
 )
 from algotrade.backtest.news import News
+from algotrade.backtest.source import source_message
 from algotrade.backtest.start import Starter
 from algotrade.backtest.store import Backtest, BacktestStore, Claim, Outcome, no_backtest
 from algotrade.backtest.studies.servicer import OptimizationServicer, Studies
@@ -29,6 +30,7 @@ from algotrade.backtest.watch import Item, Watcher
 from algotrade.backtest.work import Worker
 from algotrade.engine.metrics import benchmark, drawdowns
 from algotrade.platform import paging
+from algotrade.platform.bar_columns import columns_of
 from algotrade.platform.caller import principal
 from algotrade.platform.clock import Clock
 from algotrade.platform.thinning import thinned
@@ -149,9 +151,9 @@ class BacktestServicer(OptimizationServicer):
 
     async def GetBars(self, request: pb.GetBarsRequest, context: Context) -> pb.GetBarsResponse:
         """Return bars that a run may name."""
-        bars, _ = await self._given.data(principal().user_id, request)
-        columns, data_hash = await asyncio.to_thread(lambda: (columns_of(bars), hash_of(bars)))
-        return pb.GetBarsResponse(bars=columns, data_hash=data_hash)
+        data = await self._given.data(principal().user_id, request)
+        columns, data_hash = await asyncio.to_thread(lambda: (columns_of(data.bars), hash_of(data.bars)))
+        return pb.GetBarsResponse(bars=columns, data_hash=data_hash, source=source_message(data.source))
 
     async def ExplainBar(self, request: pb.ExplainBarRequest, context: Context) -> pb.ExplainBarResponse:
         """Tell what every port held at a bar, and why each action did what it did."""

@@ -28,7 +28,8 @@ class Starter:
 
     async def start(self, user_id: str, request: pb.StartBacktestRequest) -> pb.StartBacktestResponse:
         """Start a backtest, or say what the compiler finds. Raises InvalidArgument naming what is wrong."""
-        bars, label = await self._given.data(user_id, request)
+        data = await self._given.data(user_id, request)
+        bars = data.bars
         strategy = await self._given.strategy(request)
         found = [diagnostic_message(one) for one in strategy.diagnostics]
         artefact = strategy.artefact
@@ -37,7 +38,7 @@ class Starter:
         backtest = Backtest(
             backtest_id=str(uuid.uuid4()),
             user_id=user_id,
-            name=request.name.strip() or f"{strategy.name} · {label}",
+            name=request.name.strip() or f"{strategy.name} · {data.label}",
             strategy_id=strategy.strategy_id,
             strategy_version=strategy.version,
             artefact_hash=artefact.hash,
@@ -46,6 +47,7 @@ class Starter:
             parameters=fixed_parameters(request.parameters, artefact),
             total_bars=len(bars),
             create_time=self._now(),
+            source=data.source,
         )
         answer = pb.StartBacktestResponse(backtest=backtest_message(backtest), diagnostics=found)
         once = Once.of(user_id, "StartBacktest", request, answer)

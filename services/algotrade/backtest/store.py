@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from algotrade.backtest.source import DataSource
 from algotrade.engine.metrics import Metric
 from algotrade.engine.records import Records
 from algotrade.engine.settings import RunSettings
@@ -78,6 +79,7 @@ class Backtest:
     parameters: Mapping[str, str]
     total_bars: int
     create_time: datetime
+    source: DataSource | None = None  # of the bars; None where it was not kept
     rerun_of: str = ""
     state: State = State.QUEUED
     failure: str = ""
@@ -178,8 +180,8 @@ class BacktestStore(Protocol):
         """Return bars (BAR records) and the equity at their closes, of equal length; None where there is none."""
         ...
 
-    async def data(self, user_id: str, data_hash: str) -> Records | None:
-        """Return bars (BAR records) that a backtest of the user ran over."""
+    async def data(self, user_id: str, data_hash: str) -> tuple[Records, DataSource | None] | None:
+        """Return bars (BAR records) that something of the user's ran over, and where they are from."""
         ...
 
     async def cancel(self, user_id: str, backtest_id: str) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from algotrade.engine.backtest import BacktestResult
     from algotrade.engine.compile import Artefact, Compilation
     from algotrade.engine.metrics import Metric
+    from algotrade.engine.records import Records
     from algotrade.engine.settings import RunSettings
     from algotrade.engine.trades import Trade
     from algotrade.platform.bars_file import BarFile
@@ -132,11 +133,18 @@ def backtest(
         outcome = run(graph, read, given, assignments or ())
         _write_files(outcome, plot, trades, equity)
         if json:
-            print_json(outcome_json(outcome, skip_bad=skip_bad))
+            past = {"source": _source(symbol, provider, bar, outcome.file.bars)} if symbol else {}
+            print_json(outcome_json(outcome, skip_bad=skip_bad) | past)
         else:
             from algotrade.cli.render import show_outcome
 
             show_outcome(outcome, [path for path in (plot, trades, equity) if path is not None])
+
+
+def _source(symbol: str, provider: str, bar: str, bars: Records) -> dict[str, str]:
+    """Return where bars of a symbol are from, and which first and last came of it."""
+    first, last = inputs.time_text(bars["ts"][0]), inputs.time_text(bars["ts"][-1])
+    return {"provider": provider, "symbol": symbol, "bar": bar, "first": first, "last": last}
 
 
 def _check_paths(plot: Path | None, trades: Path | None, equity: Path | None) -> None:

@@ -18,14 +18,13 @@ from algotrade.cli.options import JsonOption
 if TYPE_CHECKING:
     from algotrade.engine.records import Records
     from algotrade.market_data.history.cache import CandleCache, Series
-    from algotrade.market_data.history.candles import CandleSource
     from algotrade.market_data.history.fetch import Fetched
     from algotrade.market_data.history.report import BarsReport
     from algotrade.platform.bars_file import BarFile
 
 data = typer.Typer(name="data", help="Bars of the past: download, list, verify, import.", no_args_is_help=True)
 
-OWN: Final = "own"  # the provider under which people's own bars are kept
+OWN: Final = "own"  # the provider of bars that people brought; as the cache has it, which is slow to import
 DEFAULT_BAR: Final = "1h"
 
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTC-USD.")]
@@ -39,7 +38,7 @@ ProviderOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Where bars are from: coinbase, finnhub, own (imported), or with the extra ccxt ccxt.kraken …",
+        help="Where bars are from: coinbase, finnhub, sample, own (imported), or with the extra ccxt ccxt.kraken …",
     ),
 ]
 
@@ -221,12 +220,14 @@ def download_range(
 ) -> tuple[Series, Fetched]:
     """Fetch what is missing of a range. Raises CommandError."""
     from algotrade.market_data.history.fetch import Downloader
+    from algotrade.market_data.venues.candles import MissingKey, UnknownProviderError, candle_source
     from algotrade.market_data.venues.venue import VenueError, VenueRefused
     from algotrade.platform import limits
     from algotrade.platform.clock import SystemClock
+    from algotrade.platform.settings import Settings
 
     async def fetched() -> tuple[Series, Fetched]:
-        source = _source(provider)
+        source = candle_source(provider, Settings())
         try:
             if bar not in source.intervals:
                 raise CommandError("invalid_bar", f"--bar {bar}: {provider} has {', '.join(source.intervals)}")
@@ -240,34 +241,16 @@ def download_range(
 
     try:
         return asyncio.run(fetched())
+    except UnknownProviderError as error:
+        raise CommandError("unknown_provider", f"--provider {error}; {OWN} (imported)") from None
+    except MissingKey as error:
+        raise CommandError("no_key", str(error)) from None
     except VenueRefused as error:
         raise CommandError("venue_refused", str(error)) from None
     except VenueError as error:
         raise CommandError("venue_away", f"{provider}: {error}; what came is kept: try again") from None
     except ValueError as error:
         raise CommandError("invalid_symbol", str(error)) from None
-
-
-def _source(provider: str) -> CandleSource:
-    """Open where bars are from. Raises CommandError or VenueRefused."""
-    from algotrade.market_data.venues.ccxt_candles import PREFIX, CcxtCandles
-    from algotrade.market_data.venues.coinbase_rest import EXCHANGE_REST, ExchangeCandles
-    from algotrade.market_data.venues.finnhub_candles import FINNHUB_REST, REQUESTS_A_SECOND, FinnhubCandles
-    from algotrade.market_data.venues.rest import Rest
-    from algotrade.platform.settings import Settings
-
-    if provider == ExchangeCandles.name:
-        return ExchangeCandles(Rest(Settings().coinbase_rest_url or EXCHANGE_REST))
-    if provider == FinnhubCandles.name:
-        token = Settings().finnhub_token
-        if token is None:
-            raise CommandError("no_key", "--provider finnhub: ALGOTRADE_FINNHUB_TOKEN is not set")
-        headers = {"X-Finnhub-Token": token.get_secret_value()}
-        return FinnhubCandles(Rest(FINNHUB_REST, headers, REQUESTS_A_SECOND))
-    if provider.startswith(PREFIX):
-        return CcxtCandles(provider)
-    known = f"{ExchangeCandles.name}, {FinnhubCandles.name}, {OWN} (imported), {PREFIX}<exchange>"
-    raise CommandError("unknown_provider", f"--provider {provider}: there are {known}")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,7 +15,11 @@ from algotrade.market_data.failover import standing_in
 from algotrade.market_data.fallback import open_windows
 from algotrade.market_data.feed import Feed, FeedSymbol
 from algotrade.market_data.follow import Follower
+from algotrade.market_data.history.cache import CandleCache
+from algotrade.market_data.history.sample import SAMPLE
 from algotrade.market_data.ingest import Ingest
+from algotrade.market_data.past import Past
+from algotrade.market_data.past_pages import PastPages
 from algotrade.market_data.postgres import PostgresLeases
 from algotrade.market_data.postgres_subscriptions import PostgresSubscriptions
 from algotrade.market_data.replay import Gate, ReplayFeed, read_ticks
@@ -24,6 +28,7 @@ from algotrade.market_data.servicer import MarketDataServicer
 from algotrade.market_data.store import SubscriptionStore
 from algotrade.market_data.synthetic import SyntheticFeed
 from algotrade.market_data.venues.build import alpaca_feed, coinbase_feed, finnhub_feed
+from algotrade.market_data.venues.candles import candle_sources
 from algotrade.market_data.venues.feed import VenueFeed
 from algotrade.market_data.window import WindowStore
 from algotrade.platform import limits
@@ -98,6 +103,13 @@ async def build(
     spared = platform.aids | {venue.venue: venue.probe for venue in venues}
     feeds = standing_in(feeds, clock, settings.failover_seconds)
     symbols = _symbols(feeds)
+    past = Past(
+        candle_sources(settings),
+        CandleCache(settings.data_dir / "history"),
+        clock,
+        most_bytes=settings.history_bytes,
+        seconds=settings.history_seconds,
+    )
     subscriptions = PostgresSubscriptions(platform.database, platform.bus)
     demand = Demand(name for name, symbol in symbols.items() if symbol.on_demand)
     async with open_windows(platform, list(symbols), await subscriptions.sizes()) as windows:
@@ -118,6 +130,7 @@ async def build(
             BarSource(windows, follower, clock, heartbeat_seconds=settings.heartbeat_seconds),
             WindowSizes(list(symbols), windows, subscriptions, platform.bus),
             subscriptions,
+            PastPages(past, _pasts(symbols.values(), past, settings)),
             ingest.state,
             clock,
         )
@@ -138,6 +151,7 @@ async def build(
             )
         finally:
             await end(running)
+            await past.close()
             for venue in venues:
                 await venue.close()
 
@@ -176,6 +190,18 @@ def _symbols(feeds: Sequence[Feed]) -> dict[str, FeedSymbol]:
     if len(symbols) > limits.MAX_SYMBOLS:
         raise FeedsError(f"{len(symbols)} symbols are more than {limits.MAX_SYMBOLS}")
     return symbols
+
+
+def _pasts(symbols: Iterable[FeedSymbol], past: Past, settings: Settings) -> dict[str, str]:
+    """Return whose bars of the past are those of each symbol's feed."""
+    found = {}
+    for symbol in symbols:
+        sampled = symbol.provider == "replay" and settings.replay_path is None
+        provider = SAMPLE if sampled else symbol.provider
+        source = past.sources.get(provider)
+        if source is not None and (not source.symbols or symbol.name in source.symbols):
+            found[symbol.name] = provider
+    return found
 
 
 def _repeated(symbols: Sequence[FeedSymbol]) -> list[str]:

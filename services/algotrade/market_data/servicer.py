@@ -17,6 +17,7 @@ from algotrade.engine.settings import INTERVALS
 from algotrade.market_data.bars import BarSource
 from algotrade.market_data.feed import FeedState, FeedSymbol
 from algotrade.market_data.follow import Follower, Heartbeat
+from algotrade.market_data.past_pages import PastPages
 from algotrade.market_data.resize import WindowSizes
 from algotrade.market_data.store import Subscription, SubscriptionStore
 from algotrade.market_data.window import Head, WindowStore
@@ -49,16 +50,18 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         bars: BarSource,
         sizes: WindowSizes,
         subscriptions: SubscriptionStore,
+        past: PastPages,
         state: Callable[[str], FeedState],
         clock: Clock,
     ) -> None:
-        """Take the symbols by name, where their ticks and bars are, and what a symbol's feed is worth now."""
+        """Take the symbols by name, where their ticks, bars and past are, and what a symbol's feed is worth now."""
         self._symbols = symbols
         self._windows = windows
         self._follower = follower
         self._bars = bars
         self._sizes = sizes
         self._subscriptions = subscriptions
+        self._past = past
         self._state_of = state
         self._clock = clock
 
@@ -145,6 +148,16 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
                     bars = [_bar(*row, complete=True) for row in item.tolist()]
                     yield pb.StreamBarsResponse(cursor=cursor, bars=pb.BarBatch(bars=bars))
 
+    async def ListHistoryProviders(
+        self, request: pb.ListHistoryProvidersRequest, context: Context
+    ) -> pb.ListHistoryProvidersResponse:
+        """Return the providers of bars of the past by name."""
+        return self._past.providers(request)
+
+    async def ListHistory(self, request: pb.ListHistoryRequest, context: Context) -> pb.ListHistoryResponse:
+        """Return bars of the past, page by page."""
+        return await self._past.page(request)
+
     async def ConfigureWindow(self, request: pb.ConfigureWindowRequest, context: Context) -> pb.ConfigureWindowResponse:
         """Make a symbol's window longer."""
         self._known(request.symbol)
@@ -205,6 +218,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             bars=symbol.bars,
             on_demand=symbol.on_demand,
             window_ticks=await self._windows.capacity(name),
+            history_provider=self._past.provider_of(name),
         )
 
 

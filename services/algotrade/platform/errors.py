@@ -33,6 +33,7 @@ from grpc_status import rpc_status
 from algotrade.platform import limits
 
 DOMAIN: Final = "algotrade"
+NO_RETRY: Final = ("grpc-retry-pushback-ms", "-1")  # what a server says to a channel that would call again
 
 
 class ServiceError(Exception):
@@ -45,17 +46,20 @@ class ServiceError(Exception):
         *,
         violations: Sequence[tuple[str, str]] = (),
         retry_seconds: float = 0,
+        tried: bool = False,
         **metadata: object,
     ) -> None:
         """Take field violations as (path, sentence) pairs, and after how long trying again may help, where it may.
 
-        Metadata goes into ErrorInfo as text.
+        ``tried``: it was tried again already, so that channels are not to repeat the call by themselves. Metadata goes
+        into ErrorInfo as text.
         """
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.violations = tuple(violations)
         self.retry_seconds = retry_seconds
+        self.tried = tried
         self.metadata = {key: str(value) for key, value in metadata.items()}
 
 
@@ -145,8 +149,11 @@ def status(error: ServiceError, correlation_id: str = "") -> grpc.Status:
         packed.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
     number: int = code(error).value[0]
     message = _cut(error.message, limits.MAX_ERROR_MESSAGE_BYTES)
-    written: grpc.Status = rpc_status.to_status(status_pb2.Status(code=number, message=message, details=packed))
-    return written
+    written: Any = rpc_status.to_status(status_pb2.Status(code=number, message=message, details=packed))
+    if error.tried:
+        written = written._replace(trailing_metadata=(*written.trailing_metadata, NO_RETRY))
+    status: grpc.Status = written
+    return status
 
 
 def _fitting(violations: Sequence[tuple[str, str]]) -> list[error_details_pb2.BadRequest.FieldViolation]:

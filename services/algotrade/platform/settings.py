@@ -143,6 +143,7 @@ class Settings(BaseSettings):
     finnhub_token: SecretStr | None = None
     finnhub_symbols: tuple[str, ...] = ("AAPL",)  # or OURS=THEIRS, such as BTC-USDT=BINANCE:BTCUSDT
     finnhub_ws_url: str | None = None
+    finnhub_rest_url: str | None = None
     finnhub_silence_seconds: Seconds = 150.0  # it pings every minute or two
     alpaca_key_id: SecretStr | None = None
     alpaca_key: SecretStr | None = None
@@ -166,6 +167,9 @@ class Settings(BaseSettings):
     replay_path: Path | None = None  # bars or trades, CSV or Parquet; without one, daily bars of AAPL
     replay_symbol: str = "AAPL"
     replay_speed: Annotated[float, Field(ge=0)] = 0.0  # 1 is the speed of life; 0 is as fast as possible
+    history_providers: tuple[str, ...] = ("coinbase",)  # of bars of the past; also finnhub, ccxt.kraken …
+    history_bytes: Annotated[int, Field(ge=0)] = 4 * 1024**3  # fetched bars kept on disk; the oldest files give way
+    history_seconds: Seconds = 15.0  # a call fetches what is missing for no longer
     window_ticks: Annotated[int, Field(ge=1, le=limits.MAX_TICKS_A_WINDOW)] = 10_000
     marker_interval_seconds: Seconds = 1.0
     marker_grace_seconds: Annotated[float, Field(ge=0)] = 0.5
@@ -255,15 +259,16 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _key_at_hand(self) -> Self:
         """A venue that wants a key is not asked without one."""
-        if "finnhub" in self.market_providers and self.finnhub_token is None:
+        named = {*self.market_providers, *self.history_providers}
+        if "finnhub" in named and self.finnhub_token is None:
             raise ValueError("ALGOTRADE_FINNHUB_TOKEN is not set: the provider finnhub wants a key")
-        if "alpaca" in self.market_providers and None in (self.alpaca_key_id, self.alpaca_key):
+        if "alpaca" in named and None in (self.alpaca_key_id, self.alpaca_key):
             raise ValueError(
                 "ALGOTRADE_ALPACA_KEY_ID or ALGOTRADE_ALPACA_KEY is not set: the provider alpaca wants a key"
             )
         return self
 
-    @field_validator("coinbase_ws_url", "coinbase_rest_url", "finnhub_ws_url", "alpaca_ws_url")
+    @field_validator("coinbase_ws_url", "coinbase_rest_url", "finnhub_ws_url", "finnhub_rest_url", "alpaca_ws_url")
     @classmethod
     def _secret_on_the_way(cls, value: str | None) -> str | None:
         """What is traded on comes encrypted, but from this machine itself."""

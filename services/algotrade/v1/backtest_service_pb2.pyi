@@ -122,6 +122,34 @@ OPTIMIZATION_STATE_CANCELLED: OptimizationState.ValueType  # 5
 """Ended by the user. The outcome is that of the trials made until then; absent where none was begun."""
 Global___OptimizationState: _TypeAlias = OptimizationState  # noqa: Y015
 
+class _DataOrigin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DataOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataOrigin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DATA_ORIGIN_UNSPECIFIED: _DataOrigin.ValueType  # 0
+    """Not set."""
+    DATA_ORIGIN_UPLOADED: _DataOrigin.ValueType  # 1
+    """The user brought them."""
+    DATA_ORIGIN_SAMPLE: _DataOrigin.ValueType  # 2
+    """They come with the platform."""
+    DATA_ORIGIN_HISTORY: _DataOrigin.ValueType  # 3
+    """They are the past of a symbol, as a provider tells it."""
+
+class DataOrigin(_DataOrigin, metaclass=_DataOriginEnumTypeWrapper):
+    """DataOrigin says how bars came to be run over."""
+
+DATA_ORIGIN_UNSPECIFIED: DataOrigin.ValueType  # 0
+"""Not set."""
+DATA_ORIGIN_UPLOADED: DataOrigin.ValueType  # 1
+"""The user brought them."""
+DATA_ORIGIN_SAMPLE: DataOrigin.ValueType  # 2
+"""They come with the platform."""
+DATA_ORIGIN_HISTORY: DataOrigin.ValueType  # 3
+"""They are the past of a symbol, as a provider tells it."""
+Global___DataOrigin: _TypeAlias = DataOrigin  # noqa: Y015
+
 @_typing.final
 class StartBacktestRequest(_message.Message):
     """StartBacktestRequest is the argument of StartBacktest."""
@@ -155,6 +183,7 @@ class StartBacktestRequest(_message.Message):
     BARS_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     DATA_HASH_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
@@ -174,8 +203,14 @@ class StartBacktestRequest(_message.Message):
         """A saved version."""
 
     @_builtins.property
-    def bars(self) -> Global___BarColumns:
+    def bars(self) -> _types_pb2.BarColumns:
         """The bars themselves."""
+
+    @_builtins.property
+    def history(self) -> _types_pb2.HistoryRange:
+        """Bars of the past of a symbol, as MarketDataService.ListHistory has them. What is missing is fetched first: of a
+        long range that nobody has asked for yet, ListHistory does it page by page.
+        """
 
     @_builtins.property
     def settings(self) -> _types_pb2.RunSettings:
@@ -192,17 +227,18 @@ class StartBacktestRequest(_message.Message):
         name: _builtins.str = ...,
         saved: Global___StrategyVersion | None = ...,
         graph: _builtins.str = ...,
-        bars: Global___BarColumns | None = ...,
+        bars: _types_pb2.BarColumns | None = ...,
         sample: _builtins.str = ...,
         data_hash: _builtins.str = ...,
+        history: _types_pb2.HistoryRange | None = ...,
         settings: _types_pb2.RunSettings | None = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data", b"data", "data_hash", b"data_hash", "graph", b"graph", "sample", b"sample", "saved", b"saved", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data", b"data", "data_hash", b"data_hash", "graph", b"graph", "history", b"history", "sample", b"sample", "saved", b"saved", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data", b"data", "data_hash", b"data_hash", "graph", b"graph", "name", b"name", "parameters", b"parameters", "request_id", b"request_id", "sample", b"sample", "saved", b"saved", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data", b"data", "data_hash", b"data_hash", "graph", b"graph", "history", b"history", "name", b"name", "parameters", b"parameters", "request_id", b"request_id", "sample", b"sample", "saved", b"saved", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["bars", "sample", "data_hash"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["bars", "sample", "data_hash", "history"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["saved", "graph"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
@@ -238,62 +274,6 @@ class StrategyVersion(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StrategyVersion: _TypeAlias = StrategyVersion  # noqa: Y015
-
-@_typing.final
-class BarColumns(_message.Message):
-    """BarColumns are bars by time in columns of equal length: at most 40000, and no more than fit a message of 2 MiB.
-    Times rise strictly; low <= open, close <= high.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TIMES_NANOS_FIELD_NUMBER: _builtins.int
-    OPENS_E8_FIELD_NUMBER: _builtins.int
-    HIGHS_E8_FIELD_NUMBER: _builtins.int
-    LOWS_E8_FIELD_NUMBER: _builtins.int
-    CLOSES_E8_FIELD_NUMBER: _builtins.int
-    VOLUMES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def times_nanos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Start of each bar in nanoseconds since 1970-01-01T00:00:00Z."""
-
-    @_builtins.property
-    def opens_e8(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Opening prices in units of 1e-8, exact."""
-
-    @_builtins.property
-    def highs_e8(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Highest prices in units of 1e-8."""
-
-    @_builtins.property
-    def lows_e8(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Lowest prices in units of 1e-8."""
-
-    @_builtins.property
-    def closes_e8(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Closing prices in units of 1e-8."""
-
-    @_builtins.property
-    def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Traded volumes as the venue reports them: statistics, not amounts of the ledger."""
-
-    def __init__(
-        self,
-        *,
-        times_nanos: _abc.Iterable[_builtins.int] | None = ...,
-        opens_e8: _abc.Iterable[_builtins.int] | None = ...,
-        highs_e8: _abc.Iterable[_builtins.int] | None = ...,
-        lows_e8: _abc.Iterable[_builtins.int] | None = ...,
-        closes_e8: _abc.Iterable[_builtins.int] | None = ...,
-        volumes: _abc.Iterable[_builtins.float] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes_e8", b"closes_e8", "highs_e8", b"highs_e8", "lows_e8", b"lows_e8", "opens_e8", b"opens_e8", "times_nanos", b"times_nanos", "volumes", b"volumes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___BarColumns: _TypeAlias = BarColumns  # noqa: Y015
 
 @_typing.final
 class StartBacktestResponse(_message.Message):
@@ -739,21 +719,27 @@ class GetBarsRequest(_message.Message):
 
     SAMPLE_FIELD_NUMBER: _builtins.int
     DATA_HASH_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     sample: _builtins.str
     """Bars that come with the platform: AAPL, daily, 2019 to 2024."""
     data_hash: _builtins.str
     """Bars of an earlier backtest or optimisation of the caller, by the hash it names."""
+    @_builtins.property
+    def history(self) -> _types_pb2.HistoryRange:
+        """Bars of the past of a symbol."""
+
     def __init__(
         self,
         *,
         sample: _builtins.str = ...,
         data_hash: _builtins.str = ...,
+        history: _types_pb2.HistoryRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "data_hash", b"data_hash", "sample", b"sample"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "data_hash", b"data_hash", "history", b"history", "sample", b"sample"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "data_hash", b"data_hash", "sample", b"sample"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "data_hash", b"data_hash", "history", b"history", "sample", b"sample"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["sample", "data_hash"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["sample", "data_hash", "history"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 
@@ -767,21 +753,27 @@ class GetBarsResponse(_message.Message):
 
     BARS_FIELD_NUMBER: _builtins.int
     DATA_HASH_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     data_hash: _builtins.str
     """SHA-256 of the bars, as a backtest over them names it."""
     @_builtins.property
-    def bars(self) -> Global___BarColumns:
+    def bars(self) -> _types_pb2.BarColumns:
         """The bars, by time."""
+
+    @_builtins.property
+    def source(self) -> Global___DataSource:
+        """Where they are from; absent where that was not kept."""
 
     def __init__(
         self,
         *,
-        bars: Global___BarColumns | None = ...,
+        bars: _types_pb2.BarColumns | None = ...,
         data_hash: _builtins.str = ...,
+        source: Global___DataSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data_hash", b"data_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data_hash", b"data_hash", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -974,6 +966,7 @@ class Backtest(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     backtest_id: _builtins.str
     """Id of the backtest, made by the server."""
     name: _builtins.str
@@ -1020,6 +1013,10 @@ class Backtest(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def source(self) -> Global___DataSource:
+        """Where the bars are from; absent where that was not kept."""
+
     def __init__(
         self,
         *,
@@ -1039,10 +1036,11 @@ class Backtest(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        source: Global___DataSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "progress", b"progress", "settings", b"settings", "start_time", b"start_time", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "progress", b"progress", "settings", b"settings", "source", b"source", "start_time", b"start_time", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "backtest_id", b"backtest_id", "create_time", b"create_time", "data_hash", b"data_hash", "end_time", b"end_time", "failure", b"failure", "name", b"name", "parameters", b"parameters", "progress", b"progress", "rerun_of", b"rerun_of", "settings", b"settings", "start_time", b"start_time", "state", b"state", "strategy_id", b"strategy_id", "strategy_version", b"strategy_version", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "backtest_id", b"backtest_id", "create_time", b"create_time", "data_hash", b"data_hash", "end_time", b"end_time", "failure", b"failure", "name", b"name", "parameters", b"parameters", "progress", b"progress", "rerun_of", b"rerun_of", "settings", b"settings", "source", b"source", "start_time", b"start_time", "state", b"state", "strategy_id", b"strategy_id", "strategy_version", b"strategy_version", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1349,6 +1347,7 @@ class StartOptimizationRequest(_message.Message):
     BARS_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     DATA_HASH_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     AXES_FIELD_NUMBER: _builtins.int
@@ -1392,8 +1391,14 @@ class StartOptimizationRequest(_message.Message):
         """A saved version."""
 
     @_builtins.property
-    def bars(self) -> Global___BarColumns:
+    def bars(self) -> _types_pb2.BarColumns:
         """The bars themselves."""
+
+    @_builtins.property
+    def history(self) -> _types_pb2.HistoryRange:
+        """Bars of the past of a symbol, as MarketDataService.ListHistory has them. What is missing is fetched first: of a
+        long range that nobody has asked for yet, ListHistory does it page by page.
+        """
 
     @_builtins.property
     def settings(self) -> _types_pb2.RunSettings:
@@ -1416,9 +1421,10 @@ class StartOptimizationRequest(_message.Message):
         name: _builtins.str = ...,
         saved: Global___StrategyVersion | None = ...,
         graph: _builtins.str = ...,
-        bars: Global___BarColumns | None = ...,
+        bars: _types_pb2.BarColumns | None = ...,
         sample: _builtins.str = ...,
         data_hash: _builtins.str = ...,
+        history: _types_pb2.HistoryRange | None = ...,
         settings: _types_pb2.RunSettings | None = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         axes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
@@ -1430,15 +1436,15 @@ class StartOptimizationRequest(_message.Message):
         folds: _builtins.int | None = ...,
         test_share: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "folds", b"folds", "graph", b"graph", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "folds", b"folds", "graph", b"graph", "history", b"history", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "axes", b"axes", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "folds", b"folds", "graph", b"graph", "method", b"method", "minimize", b"minimize", "name", b"name", "objective", b"objective", "parameters", b"parameters", "request_id", b"request_id", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy", "test_share", b"test_share", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "axes", b"axes", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "folds", b"folds", "graph", b"graph", "history", b"history", "method", b"method", "minimize", b"minimize", "name", b"name", "objective", b"objective", "parameters", b"parameters", "request_id", b"request_id", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy", "test_share", b"test_share", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__folds: _TypeAlias = _typing.Literal["folds"]  # noqa: Y015
     _WhichOneofArgType__folds: _TypeAlias = _typing.Literal["_folds", b"_folds"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["bars", "sample", "data_hash"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["bars", "sample", "data_hash", "history"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["saved", "graph"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
@@ -1899,6 +1905,7 @@ class Optimization(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     optimization_id: _builtins.str
     """Id of the optimisation, made by the server."""
     name: _builtins.str
@@ -1961,6 +1968,10 @@ class Optimization(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def source(self) -> Global___DataSource:
+        """Where the bars are from; absent where that was not kept."""
+
     def __init__(
         self,
         *,
@@ -1987,10 +1998,11 @@ class Optimization(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        source: Global___DataSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "settings", b"settings", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "progress", b"progress", "settings", b"settings", "source", b"source", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "axes", b"axes", "create_time", b"create_time", "data_hash", b"data_hash", "end_time", b"end_time", "failure", b"failure", "folds", b"folds", "method", b"method", "minimize", b"minimize", "name", b"name", "objective", b"objective", "optimization_id", b"optimization_id", "outcome", b"outcome", "parameters", b"parameters", "points", b"points", "progress", b"progress", "seed", b"seed", "settings", b"settings", "start_time", b"start_time", "state", b"state", "strategy_id", b"strategy_id", "strategy_version", b"strategy_version", "test_share", b"test_share"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "axes", b"axes", "create_time", b"create_time", "data_hash", b"data_hash", "end_time", b"end_time", "failure", b"failure", "folds", b"folds", "method", b"method", "minimize", b"minimize", "name", b"name", "objective", b"objective", "optimization_id", b"optimization_id", "outcome", b"outcome", "parameters", b"parameters", "points", b"points", "progress", b"progress", "seed", b"seed", "settings", b"settings", "source", b"source", "start_time", b"start_time", "state", b"state", "strategy_id", b"strategy_id", "strategy_version", b"strategy_version", "test_share", b"test_share"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2263,3 +2275,31 @@ class ResampledTrades(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResampledTrades: _TypeAlias = ResampledTrades  # noqa: Y015
+
+@_typing.final
+class DataSource(_message.Message):
+    """DataSource is where bars are from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    origin: Global___DataOrigin.ValueType
+    """How they came."""
+    @_builtins.property
+    def history(self) -> _types_pb2.HistoryRange:
+        """The range, where they are HISTORY; of a sample, its symbol, provider and interval."""
+
+    def __init__(
+        self,
+        *,
+        origin: Global___DataOrigin.ValueType = ...,
+        history: _types_pb2.HistoryRange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "origin", b"origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DataSource: _TypeAlias = DataSource  # noqa: Y015

@@ -136,7 +136,8 @@ class BacktestServiceServicer:
         A graph with errors starts nothing: the findings are in the answer.
         Errors: INVALID_ARGUMENT SETTINGS_INVALID or BARS_INVALID, NOT_FOUND STRATEGY_NOT_FOUND,
         STRATEGY_VERSION_NOT_FOUND or DATA_NOT_FOUND, FAILED_PRECONDITION STRATEGY_NOT_COMPILABLE, ALREADY_EXISTS
-        REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED or MESSAGE_TOO_LARGE.
+        REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED or MESSAGE_TOO_LARGE; of bars of the past those of
+        MarketDataService.ListHistory, and UNAVAILABLE HISTORY_INCOMPLETE: what came is kept, so ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,9 +204,9 @@ class BacktestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBars(self, request, context):
-        """GetBars returns bars that a run of the caller's may name: those of a sample, or those that an earlier backtest or
-        optimisation ran over.
-        Errors: NOT_FOUND DATA_NOT_FOUND.
+        """GetBars returns bars that a run of the caller's may name: those of a sample, those of the past of a symbol, or those
+        that an earlier backtest or optimisation ran over.
+        Errors: NOT_FOUND DATA_NOT_FOUND; of bars of the past those of StartBacktest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

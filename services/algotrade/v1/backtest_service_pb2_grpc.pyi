@@ -38,7 +38,8 @@ class BacktestServiceStub:
     A graph with errors starts nothing: the findings are in the answer.
     Errors: INVALID_ARGUMENT SETTINGS_INVALID or BARS_INVALID, NOT_FOUND STRATEGY_NOT_FOUND,
     STRATEGY_VERSION_NOT_FOUND or DATA_NOT_FOUND, FAILED_PRECONDITION STRATEGY_NOT_COMPILABLE, ALREADY_EXISTS
-    REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED or MESSAGE_TOO_LARGE.
+    REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED or MESSAGE_TOO_LARGE; of bars of the past those of
+    MarketDataService.ListHistory, and UNAVAILABLE HISTORY_INCOMPLETE: what came is kept, so ask again.
     """
     RerunBacktest: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.RerunBacktestRequest, _backtest_service_pb2.RerunBacktestResponse]
     """RerunBacktest runs a stored backtest once more, from the very module, bars, settings and parameters that it kept.
@@ -73,9 +74,9 @@ class BacktestServiceStub:
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
     """
     GetBars: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.GetBarsRequest, _backtest_service_pb2.GetBarsResponse]
-    """GetBars returns bars that a run of the caller's may name: those of a sample, or those that an earlier backtest or
-    optimisation ran over.
-    Errors: NOT_FOUND DATA_NOT_FOUND.
+    """GetBars returns bars that a run of the caller's may name: those of a sample, those of the past of a symbol, or those
+    that an earlier backtest or optimisation ran over.
+    Errors: NOT_FOUND DATA_NOT_FOUND; of bars of the past those of StartBacktest.
     """
     ExplainBar: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.ExplainBarRequest, _backtest_service_pb2.ExplainBarResponse]
     """ExplainBar tells what every port of the strategy held when a bar closed, and for each action why it did what it did:
@@ -131,7 +132,8 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     A graph with errors starts nothing: the findings are in the answer.
     Errors: INVALID_ARGUMENT SETTINGS_INVALID or BARS_INVALID, NOT_FOUND STRATEGY_NOT_FOUND,
     STRATEGY_VERSION_NOT_FOUND or DATA_NOT_FOUND, FAILED_PRECONDITION STRATEGY_NOT_COMPILABLE, ALREADY_EXISTS
-    REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED or MESSAGE_TOO_LARGE.
+    REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED or MESSAGE_TOO_LARGE; of bars of the past those of
+    MarketDataService.ListHistory, and UNAVAILABLE HISTORY_INCOMPLETE: what came is kept, so ask again.
     """
     RerunBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.RerunBacktestRequest, _backtest_service_pb2.RerunBacktestResponse]  # type: ignore[assignment]
     """RerunBacktest runs a stored backtest once more, from the very module, bars, settings and parameters that it kept.
@@ -166,9 +168,9 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
     """
     GetBars: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.GetBarsRequest, _backtest_service_pb2.GetBarsResponse]  # type: ignore[assignment]
-    """GetBars returns bars that a run of the caller's may name: those of a sample, or those that an earlier backtest or
-    optimisation ran over.
-    Errors: NOT_FOUND DATA_NOT_FOUND.
+    """GetBars returns bars that a run of the caller's may name: those of a sample, those of the past of a symbol, or those
+    that an earlier backtest or optimisation ran over.
+    Errors: NOT_FOUND DATA_NOT_FOUND; of bars of the past those of StartBacktest.
     """
     ExplainBar: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.ExplainBarRequest, _backtest_service_pb2.ExplainBarResponse]  # type: ignore[assignment]
     """ExplainBar tells what every port of the strategy held when a bar closed, and for each action why it did what it did:
@@ -227,7 +229,8 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         A graph with errors starts nothing: the findings are in the answer.
         Errors: INVALID_ARGUMENT SETTINGS_INVALID or BARS_INVALID, NOT_FOUND STRATEGY_NOT_FOUND,
         STRATEGY_VERSION_NOT_FOUND or DATA_NOT_FOUND, FAILED_PRECONDITION STRATEGY_NOT_COMPILABLE, ALREADY_EXISTS
-        REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED or MESSAGE_TOO_LARGE.
+        REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED or MESSAGE_TOO_LARGE; of bars of the past those of
+        MarketDataService.ListHistory, and UNAVAILABLE HISTORY_INCOMPLETE: what came is kept, so ask again.
         """
 
     @_abc_1.abstractmethod
@@ -310,9 +313,9 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _backtest_service_pb2.GetBarsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_backtest_service_pb2.GetBarsResponse, _abc.Awaitable[_backtest_service_pb2.GetBarsResponse]]:
-        """GetBars returns bars that a run of the caller's may name: those of a sample, or those that an earlier backtest or
-        optimisation ran over.
-        Errors: NOT_FOUND DATA_NOT_FOUND.
+        """GetBars returns bars that a run of the caller's may name: those of a sample, those of the past of a symbol, or those
+        that an earlier backtest or optimisation ran over.
+        Errors: NOT_FOUND DATA_NOT_FOUND; of bars of the past those of StartBacktest.
         """
 
     @_abc_1.abstractmethod

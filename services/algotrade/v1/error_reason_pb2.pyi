@@ -90,6 +90,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE: the cursor lies after the newest. Metadata: last_sequence."""
     ERROR_REASON_CONSUMER_TOO_SLOW: _ErrorReason.ValueType  # 43
     """RESOURCE_EXHAUSTED: the client reads slower than events come; connect again and go on from the cursor."""
+    ERROR_REASON_HISTORY_REFUSED: _ErrorReason.ValueType  # 44
+    """FAILED_PRECONDITION: the provider does not give these bars of the past: a plan that does not include them, or a wrong
+    key. Asking again does not help. Metadata: provider.
+    """
+    ERROR_REASON_HISTORY_UNAVAILABLE: _ErrorReason.ValueType  # 45
+    """UNAVAILABLE: the provider of bars of the past is away or too slow. What came is kept. Metadata: provider."""
+    ERROR_REASON_HISTORY_INCOMPLETE: _ErrorReason.ValueType  # 46
+    """UNAVAILABLE: more is missing of the range than one call fetches. What came is kept: ask again. Metadata: provider,
+    covered_time, until which the range is here.
+    """
     ERROR_REASON_STRATEGY_NOT_FOUND: _ErrorReason.ValueType  # 60
     """NOT_FOUND: the caller has no such strategy. Metadata: strategy_id."""
     ERROR_REASON_STRATEGY_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 61
@@ -113,7 +123,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_BARS_INVALID: _ErrorReason.ValueType  # 101
     """INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
     ERROR_REASON_DATA_NOT_FOUND: _ErrorReason.ValueType  # 102
-    """NOT_FOUND: no backtest or optimisation of the caller has data of that hash. Metadata: data_hash."""
+    """NOT_FOUND: no backtest or optimisation of the caller has data of that hash (metadata: data_hash), or there are no bars
+    in a range of the past (metadata: provider, symbol).
+    """
     ERROR_REASON_ARTEFACT_OUTDATED: _ErrorReason.ValueType  # 103
     """FAILED_PRECONDITION: the compiler makes another module of the graph than the one that was run; start it anew.
     Metadata: artefact_hash, the one that was run.
@@ -208,6 +220,16 @@ ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 42
 """OUT_OF_RANGE: the cursor lies after the newest. Metadata: last_sequence."""
 ERROR_REASON_CONSUMER_TOO_SLOW: ErrorReason.ValueType  # 43
 """RESOURCE_EXHAUSTED: the client reads slower than events come; connect again and go on from the cursor."""
+ERROR_REASON_HISTORY_REFUSED: ErrorReason.ValueType  # 44
+"""FAILED_PRECONDITION: the provider does not give these bars of the past: a plan that does not include them, or a wrong
+key. Asking again does not help. Metadata: provider.
+"""
+ERROR_REASON_HISTORY_UNAVAILABLE: ErrorReason.ValueType  # 45
+"""UNAVAILABLE: the provider of bars of the past is away or too slow. What came is kept. Metadata: provider."""
+ERROR_REASON_HISTORY_INCOMPLETE: ErrorReason.ValueType  # 46
+"""UNAVAILABLE: more is missing of the range than one call fetches. What came is kept: ask again. Metadata: provider,
+covered_time, until which the range is here.
+"""
 ERROR_REASON_STRATEGY_NOT_FOUND: ErrorReason.ValueType  # 60
 """NOT_FOUND: the caller has no such strategy. Metadata: strategy_id."""
 ERROR_REASON_STRATEGY_VERSION_NOT_FOUND: ErrorReason.ValueType  # 61
@@ -231,7 +253,9 @@ ERROR_REASON_BACKTEST_NOT_FOUND: ErrorReason.ValueType  # 100
 ERROR_REASON_BARS_INVALID: ErrorReason.ValueType  # 101
 """INVALID_ARGUMENT: bars that cannot be. google.rpc.BadRequest names the column and the row."""
 ERROR_REASON_DATA_NOT_FOUND: ErrorReason.ValueType  # 102
-"""NOT_FOUND: no backtest or optimisation of the caller has data of that hash. Metadata: data_hash."""
+"""NOT_FOUND: no backtest or optimisation of the caller has data of that hash (metadata: data_hash), or there are no bars
+in a range of the past (metadata: provider, symbol).
+"""
 ERROR_REASON_ARTEFACT_OUTDATED: ErrorReason.ValueType  # 103
 """FAILED_PRECONDITION: the compiler makes another module of the graph than the one that was run; start it anew.
 Metadata: artefact_hash, the one that was run.

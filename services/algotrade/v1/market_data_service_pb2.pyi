@@ -427,6 +427,176 @@ class Bar(_message.Message):
 Global___Bar: _TypeAlias = Bar  # noqa: Y015
 
 @_typing.final
+class ListHistoryProvidersRequest(_message.Message):
+    """ListHistoryProvidersRequest is the argument of ListHistoryProviders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most providers to return; 0 means 100, more than 1000 means 1000."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHistoryProvidersRequest: _TypeAlias = ListHistoryProvidersRequest  # noqa: Y015
+
+@_typing.final
+class ListHistoryProvidersResponse(_message.Message):
+    """ListHistoryProvidersResponse is the answer of ListHistoryProviders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryProvider]:
+        """The providers of this page."""
+
+    def __init__(
+        self,
+        *,
+        providers: _abc.Iterable[Global___HistoryProvider] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "providers", b"providers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHistoryProvidersResponse: _TypeAlias = ListHistoryProvidersResponse  # noqa: Y015
+
+@_typing.final
+class HistoryProvider(_message.Message):
+    """HistoryProvider is where bars of the past are from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """Its name, such as coinbase."""
+    @_builtins.property
+    def intervals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The lengths of bars it has, shortest first."""
+
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The symbols it has, where that is known; empty: those that the venue knows."""
+
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        intervals: _abc.Iterable[_builtins.str] | None = ...,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["intervals", b"intervals", "provider", b"provider", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryProvider: _TypeAlias = HistoryProvider  # noqa: Y015
+
+@_typing.final
+class ListHistoryRequest(_message.Message):
+    """ListHistoryRequest is the argument of ListHistory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HISTORY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OMIT_BARS_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most lengths of a bar that a page spans; 0 means 1500, more than 6000 means 6000."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first."""
+    omit_bars: _builtins.bool
+    """Leave the bars out of the answer: for somebody who only wants them to be here."""
+    @_builtins.property
+    def history(self) -> _types_pb2.HistoryRange:
+        """Which bars."""
+
+    def __init__(
+        self,
+        *,
+        history: _types_pb2.HistoryRange | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        omit_bars: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "omit_bars", b"omit_bars", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHistoryRequest: _TypeAlias = ListHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ListHistoryResponse(_message.Message):
+    """ListHistoryResponse is the answer of ListHistory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BARS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    BAR_COUNT_FIELD_NUMBER: _builtins.int
+    FETCHED_COUNT_FIELD_NUMBER: _builtins.int
+    COVERED_TIME_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    bar_count: _builtins.int
+    """How many bars the page holds."""
+    fetched_count: _builtins.int
+    """How many of them were fetched just now."""
+    provider: _builtins.str
+    """Where the bars are from."""
+    @_builtins.property
+    def bars(self) -> _types_pb2.BarColumns:
+        """The bars of this page; absent where they were to be left out."""
+
+    @_builtins.property
+    def covered_time(self) -> _timestamp_pb2.Timestamp:
+        """What the page covers ends here: of the range, how far it is."""
+
+    def __init__(
+        self,
+        *,
+        bars: _types_pb2.BarColumns | None = ...,
+        next_page_token: _builtins.str = ...,
+        bar_count: _builtins.int = ...,
+        fetched_count: _builtins.int = ...,
+        covered_time: _timestamp_pb2.Timestamp | None = ...,
+        provider: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "covered_time", b"covered_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bar_count", b"bar_count", "bars", b"bars", "covered_time", b"covered_time", "fetched_count", b"fetched_count", "next_page_token", b"next_page_token", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHistoryResponse: _TypeAlias = ListHistoryResponse  # noqa: Y015
+
+@_typing.final
 class ConfigureWindowRequest(_message.Message):
     """ConfigureWindowRequest is the argument of ConfigureWindow."""
 
@@ -660,6 +830,7 @@ class Symbol(_message.Message):
     BARS_FIELD_NUMBER: _builtins.int
     ON_DEMAND_FIELD_NUMBER: _builtins.int
     WINDOW_TICKS_FIELD_NUMBER: _builtins.int
+    HISTORY_PROVIDER_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     """Its name, such as BTC-USD."""
     provider: _builtins.str
@@ -676,6 +847,8 @@ class Symbol(_message.Message):
     """Whether the feed runs only while somebody is subscribed."""
     window_ticks: _builtins.int
     """Ticks that its window can hold."""
+    history_provider: _builtins.str
+    """Where bars of its past are from, as ListHistoryProviders names it; empty where its provider has none."""
     @_builtins.property
     def last_event_time(self) -> _timestamp_pb2.Timestamp:
         """Event time of the newest tick."""
@@ -692,10 +865,11 @@ class Symbol(_message.Message):
         bars: _builtins.bool = ...,
         on_demand: _builtins.bool = ...,
         window_ticks: _builtins.int = ...,
+        history_provider: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_event_time", b"last_event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "feed_state", b"feed_state", "last_event_time", b"last_event_time", "last_price", b"last_price", "last_sequence", b"last_sequence", "on_demand", b"on_demand", "provider", b"provider", "symbol", b"symbol", "window_ticks", b"window_ticks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "feed_state", b"feed_state", "history_provider", b"history_provider", "last_event_time", b"last_event_time", "last_price", b"last_price", "last_sequence", b"last_sequence", "on_demand", b"on_demand", "provider", b"provider", "symbol", b"symbol", "window_ticks", b"window_ticks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,6 +60,16 @@ class MarketDataServiceStub:
                 request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsResponse.FromString,
                 _registered_method=True)
+        self.ListHistoryProviders = channel.unary_unary(
+                '/algotrade.v1.MarketDataService/ListHistoryProviders',
+                request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryProvidersRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryProvidersResponse.FromString,
+                _registered_method=True)
+        self.ListHistory = channel.unary_unary(
+                '/algotrade.v1.MarketDataService/ListHistory',
+                request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryResponse.FromString,
+                _registered_method=True)
         self.ConfigureWindow = channel.unary_unary(
                 '/algotrade.v1.MarketDataService/ConfigureWindow',
                 request_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ConfigureWindowRequest.SerializeToString,
@@ -131,6 +141,26 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListHistoryProviders(self, request, context):
+        """ListHistoryProviders returns where bars of the past are from, ordered by name.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHistory(self, request, context):
+        """ListHistory returns bars of the past, oldest first, of any symbol that a provider knows. Each page fetches what is
+        missing of it and keeps it, so that nothing is fetched twice; a page may hold fewer bars than asked for, or none:
+        where nobody traded there is no bar, and a hole stays a hole. Only bars that are over are returned.
+        Errors: INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID, NOT_FOUND SYMBOL_NOT_FOUND, FAILED_PRECONDITION
+        HISTORY_REFUSED (the provider does not give them: a wrong key, or a plan that does not include this),
+        UNAVAILABLE HISTORY_UNAVAILABLE (the provider is away; what came is kept).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ConfigureWindow(self, request, context):
         """ConfigureWindow makes a symbol's window hold at least so many ticks, for everyone and for good. Anyone may make it
         larger, up to 100000 ticks; nobody can make it smaller than others have it. What the log still holds fills it.
@@ -191,6 +221,16 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.StreamBars,
                     request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsResponse.SerializeToString,
+            ),
+            'ListHistoryProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHistoryProviders,
+                    request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryProvidersRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryProvidersResponse.SerializeToString,
+            ),
+            'ListHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHistory,
+                    request_deserializer=algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryResponse.SerializeToString,
             ),
             'ConfigureWindow': grpc.unary_unary_rpc_method_handler(
                     servicer.ConfigureWindow,
@@ -349,6 +389,60 @@ class MarketDataService:
             '/algotrade.v1.MarketDataService/StreamBars',
             algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsRequest.SerializeToString,
             algotrade_dot_v1_dot_market__data__service__pb2.StreamBarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHistoryProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.MarketDataService/ListHistoryProviders',
+            algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryProvidersRequest.SerializeToString,
+            algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.MarketDataService/ListHistory',
+            algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryRequest.SerializeToString,
+            algotrade_dot_v1_dot_market__data__service__pb2.ListHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

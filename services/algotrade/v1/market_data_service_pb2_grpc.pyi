@@ -58,6 +58,18 @@ class MarketDataServiceStub:
     first_time: bars from then on are known) or CURSOR_AHEAD (metadata last_time), RESOURCE_EXHAUSTED
     CONSUMER_TOO_SLOW.
     """
+    ListHistoryProviders: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHistoryProvidersRequest, _market_data_service_pb2.ListHistoryProvidersResponse]
+    """ListHistoryProviders returns where bars of the past are from, ordered by name.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListHistory: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHistoryRequest, _market_data_service_pb2.ListHistoryResponse]
+    """ListHistory returns bars of the past, oldest first, of any symbol that a provider knows. Each page fetches what is
+    missing of it and keeps it, so that nothing is fetched twice; a page may hold fewer bars than asked for, or none:
+    where nobody traded there is no bar, and a hole stays a hole. Only bars that are over are returned.
+    Errors: INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID, NOT_FOUND SYMBOL_NOT_FOUND, FAILED_PRECONDITION
+    HISTORY_REFUSED (the provider does not give them: a wrong key, or a plan that does not include this),
+    UNAVAILABLE HISTORY_UNAVAILABLE (the provider is away; what came is kept).
+    """
     ConfigureWindow: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ConfigureWindowRequest, _market_data_service_pb2.ConfigureWindowResponse]
     """ConfigureWindow makes a symbol's window hold at least so many ticks, for everyone and for good. Anyone may make it
     larger, up to 100000 ticks; nobody can make it smaller than others have it. What the log still holds fills it.
@@ -104,6 +116,18 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID, OUT_OF_RANGE CURSOR_EXPIRED (metadata
     first_time: bars from then on are known) or CURSOR_AHEAD (metadata last_time), RESOURCE_EXHAUSTED
     CONSUMER_TOO_SLOW.
+    """
+    ListHistoryProviders: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHistoryProvidersRequest, _market_data_service_pb2.ListHistoryProvidersResponse]  # type: ignore[assignment]
+    """ListHistoryProviders returns where bars of the past are from, ordered by name.
+    Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+    """
+    ListHistory: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListHistoryRequest, _market_data_service_pb2.ListHistoryResponse]  # type: ignore[assignment]
+    """ListHistory returns bars of the past, oldest first, of any symbol that a provider knows. Each page fetches what is
+    missing of it and keeps it, so that nothing is fetched twice; a page may hold fewer bars than asked for, or none:
+    where nobody traded there is no bar, and a hole stays a hole. Only bars that are over are returned.
+    Errors: INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID, NOT_FOUND SYMBOL_NOT_FOUND, FAILED_PRECONDITION
+    HISTORY_REFUSED (the provider does not give them: a wrong key, or a plan that does not include this),
+    UNAVAILABLE HISTORY_UNAVAILABLE (the provider is away; what came is kept).
     """
     ConfigureWindow: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ConfigureWindowRequest, _market_data_service_pb2.ConfigureWindowResponse]  # type: ignore[assignment]
     """ConfigureWindow makes a symbol's window hold at least so many ticks, for everyone and for good. Anyone may make it
@@ -178,6 +202,30 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID, OUT_OF_RANGE CURSOR_EXPIRED (metadata
         first_time: bars from then on are known) or CURSOR_AHEAD (metadata last_time), RESOURCE_EXHAUSTED
         CONSUMER_TOO_SLOW.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHistoryProviders(
+        self,
+        request: _market_data_service_pb2.ListHistoryProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.ListHistoryProvidersResponse, _abc.Awaitable[_market_data_service_pb2.ListHistoryProvidersResponse]]:
+        """ListHistoryProviders returns where bars of the past are from, ordered by name.
+        Errors: INVALID_ARGUMENT PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def ListHistory(
+        self,
+        request: _market_data_service_pb2.ListHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_service_pb2.ListHistoryResponse, _abc.Awaitable[_market_data_service_pb2.ListHistoryResponse]]:
+        """ListHistory returns bars of the past, oldest first, of any symbol that a provider knows. Each page fetches what is
+        missing of it and keeps it, so that nothing is fetched twice; a page may hold fewer bars than asked for, or none:
+        where nobody traded there is no bar, and a hole stays a hole. Only bars that are over are returned.
+        Errors: INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID, NOT_FOUND SYMBOL_NOT_FOUND, FAILED_PRECONDITION
+        HISTORY_REFUSED (the provider does not give them: a wrong key, or a plan that does not include this),
+        UNAVAILABLE HISTORY_UNAVAILABLE (the provider is away; what came is kept).
         """
 
     @_abc_1.abstractmethod

@@ -243,6 +243,104 @@ class TickBatch(_message.Message):
 Global___TickBatch: _TypeAlias = TickBatch  # noqa: Y015
 
 @_typing.final
+class BarColumns(_message.Message):
+    """BarColumns are bars by time in columns of equal length: at most 40000, and no more than fit a message of 2 MiB.
+    Times rise strictly; low <= open, close <= high.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMES_NANOS_FIELD_NUMBER: _builtins.int
+    OPENS_E8_FIELD_NUMBER: _builtins.int
+    HIGHS_E8_FIELD_NUMBER: _builtins.int
+    LOWS_E8_FIELD_NUMBER: _builtins.int
+    CLOSES_E8_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def times_nanos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Start of each bar in nanoseconds since 1970-01-01T00:00:00Z."""
+
+    @_builtins.property
+    def opens_e8(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Opening prices in units of 1e-8, exact."""
+
+    @_builtins.property
+    def highs_e8(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Highest prices in units of 1e-8."""
+
+    @_builtins.property
+    def lows_e8(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Lowest prices in units of 1e-8."""
+
+    @_builtins.property
+    def closes_e8(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Closing prices in units of 1e-8."""
+
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Traded volumes as the venue reports them: statistics, not amounts of the ledger."""
+
+    def __init__(
+        self,
+        *,
+        times_nanos: _abc.Iterable[_builtins.int] | None = ...,
+        opens_e8: _abc.Iterable[_builtins.int] | None = ...,
+        highs_e8: _abc.Iterable[_builtins.int] | None = ...,
+        lows_e8: _abc.Iterable[_builtins.int] | None = ...,
+        closes_e8: _abc.Iterable[_builtins.int] | None = ...,
+        volumes: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes_e8", b"closes_e8", "highs_e8", b"highs_e8", "lows_e8", b"lows_e8", "opens_e8", b"opens_e8", "times_nanos", b"times_nanos", "volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BarColumns: _TypeAlias = BarColumns  # noqa: Y015
+
+@_typing.final
+class HistoryRange(_message.Message):
+    """HistoryRange names bars of the past of a symbol."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """Symbol, as its provider's feed spells it here: BTC-USD, AAPL."""
+    provider: _builtins.str
+    """Whose bars, as ListHistoryProviders names it. Empty: those of the symbol's feed."""
+    interval: _builtins.str
+    """Length of a bar, one of the provider's: 1m, 5m, 15m, 1h, 6h, 1d."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """The first bar starts at this or after it."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Every bar starts before this. Absent: up to the newest that is over. A range holds at most 300000 lengths of a bar."""
+
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        interval: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "interval", b"interval", "provider", b"provider", "start_time", b"start_time", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryRange: _TypeAlias = HistoryRange  # noqa: Y015
+
+@_typing.final
 class RunSettings(_message.Message):
     """RunSettings are the rules a strategy is executed under. Every field has a default; percentages and basis points are
     decimal strings too.

@@ -10,6 +10,7 @@ from algotrade.backtest.optimise.outcome import Choice, Outcome
 from algotrade.backtest.optimise.selection import Resampled
 from algotrade.backtest.optimise.space import Number, Point
 from algotrade.backtest.run import decimal_text
+from algotrade.backtest.source import source_message
 from algotrade.backtest.store import State
 from algotrade.backtest.studies.store import Optimization
 from algotrade.v1 import backtest_service_pb2 as pb
@@ -56,6 +57,7 @@ def optimization_message(one: Optimization) -> pb.Optimization:
         create_time=moment(one.create_time),
         start_time=moment(one.start_time),
         end_time=moment(one.end_time),
+        source=source_message(one.source),
     )
 
 

@@ -20,11 +20,12 @@ _INSERT: Final = text("""
     INSERT INTO optimizations (
         optimization_id, user_id, name, strategy_id, strategy_version, graph, artefact_hash, data_hash, settings,
         parameters, axes, method, asked_trials, seed, objective, minimize, folds, test_share, points, total_trials,
-        create_time
+        create_time, source
     ) VALUES (
         :optimization_id, :user_id, :name, :strategy_id, :strategy_version, :graph, :artefact_hash, :data_hash,
         CAST(:settings AS json), CAST(:parameters AS json), CAST(:axes AS json), :method, :asked_trials, :seed,
-        :objective, :minimize, :folds, :test_share, :points, :total_trials, :create_time
+        :objective, :minimize, :folds, :test_share, :points, :total_trials, :create_time,
+        CAST(:source AS json)
     )
 """)
 _KEPT: Final = text("""

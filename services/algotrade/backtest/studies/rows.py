@@ -16,6 +16,7 @@ from algotrade.backtest.optimise.outcome import Choice, Outcome
 from algotrade.backtest.optimise.plan import Plan
 from algotrade.backtest.optimise.selection import Resampled
 from algotrade.backtest.optimise.study import trial_of
+from algotrade.backtest.source import source_json, source_of
 from algotrade.backtest.store import State
 from algotrade.backtest.studies.store import Optimization
 from algotrade.engine.settings import RunSettings
@@ -25,7 +26,7 @@ OPTIMIZATION: Final = """
     b.optimization_id, b.user_id, b.name, b.strategy_id, b.strategy_version, b.artefact_hash, b.data_hash, b.settings,
     b.parameters, b.axes, b.method, b.asked_trials, b.seed, b.objective, b.minimize, b.folds, b.test_share, b.points,
     CAST(b.state AS text) AS state, b.failure, b.attempt, b.cancel_requested, b.done_trials, b.total_trials, b.best,
-    b.create_time, b.start_time, b.end_time
+    b.create_time, b.start_time, b.end_time, b.source
     """
 _TRIALS: Final = text("""
     SELECT number, point, in_sample, out_of_sample FROM optimization_trials
@@ -52,6 +53,7 @@ def optimization(row: Row[Any]) -> Optimization:
         points=row.points,
         total_trials=row.total_trials,
         create_time=row.create_time,
+        source=source_of(row.source),
         state=State(row.state),
         failure=row.failure,
         attempt=row.attempt,
@@ -87,6 +89,7 @@ def values(one: Optimization) -> dict[str, Any]:
         "points": one.points,
         "total_trials": one.total_trials,
         "create_time": one.create_time,
+        "source": json.dumps(source_json(one.source)),
     }
 
 

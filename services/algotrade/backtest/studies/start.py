@@ -42,7 +42,8 @@ class StudyStarter:
 
     async def start(self, user_id: str, request: pb.StartOptimizationRequest) -> pb.StartOptimizationResponse:
         """Start an optimisation, or say what the compiler finds. Raises InvalidArgument naming what is wrong."""
-        bars, label = await self._given.data(user_id, request)
+        data = await self._given.data(user_id, request)
+        bars = data.bars
         strategy = await self._given.strategy(request)
         found = [diagnostic_message(one) for one in strategy.diagnostics]
         artefact = strategy.artefact
@@ -61,7 +62,7 @@ class StudyStarter:
         one = Optimization(
             optimization_id=str(uuid.uuid4()),
             user_id=user_id,
-            name=request.name.strip() or f"{strategy.name} · {plan.method} · {label}",
+            name=request.name.strip() or f"{strategy.name} · {plan.method} · {data.label}",
             strategy_id=strategy.strategy_id,
             strategy_version=strategy.version,
             artefact_hash=artefact.hash,
@@ -73,6 +74,7 @@ class StudyStarter:
             points=space.size,
             total_trials=plan.count(space),
             create_time=datetime.fromtimestamp(self._clock.now_ns() // 1000 / 1e6, UTC),
+            source=data.source,
         )
         answer = pb.StartOptimizationResponse(optimization=optimization_message(one), diagnostics=found)
         once = Once.of(user_id, "StartOptimization", request, answer)

@@ -14,6 +14,7 @@ from typing import Protocol
 from algotrade.backtest.optimise.judge import Trial
 from algotrade.backtest.optimise.outcome import Outcome
 from algotrade.backtest.optimise.plan import Plan
+from algotrade.backtest.source import DataSource
 from algotrade.backtest.store import Inputs, Key, Queue, State
 from algotrade.engine.settings import RunSettings
 from algotrade.platform.errors import NotFound
@@ -41,6 +42,7 @@ class Optimization:
     points: int
     total_trials: int
     create_time: datetime
+    source: DataSource | None = None  # of the bars; None where it was not kept
     state: State = State.QUEUED
     failure: str = ""
     attempt: int = 0

@@ -24,6 +24,7 @@ from algotrade.platform import limits
 
 _NAME: Final = re.compile(r"(\d{1,19})_(\d{1,19})\.parquet")
 _PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+OWN: Final = "own"  # the provider under which people's own bars are kept
 _COLUMNS: Final = ("timestamp", "open", "high", "low", "close", "volume")
 
 
@@ -130,6 +131,21 @@ class CandleCache:
     def remove(self, chunk: Chunk) -> None:
         """Forget a file: it is fetched again when it is wanted."""
         chunk.path.unlink(missing_ok=True)
+
+    def shrink(self, most_bytes: int) -> int:
+        """Remove what was fetched longest ago until no more than so many bytes are left; return how many files went.
+
+        Bars that people brought are not among it: nobody could fetch them again.
+        """
+        fetched = [path for path in self.root.glob("*/*/*/*.parquet") if path.relative_to(self.root).parts[0] != OWN]
+        known = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in fetched)
+        left, gone = sum(size for _, size, _ in known), 0
+        for _, size, path in known:
+            if left <= most_bytes:
+                break
+            path.unlink(missing_ok=True)
+            left, gone = left - size, gone + 1
+        return gone
 
     def clear(self, series: Series) -> None:
         """Forget a series."""

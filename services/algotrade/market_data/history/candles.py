@@ -38,6 +38,11 @@ class CandleSource(Protocol):
         ...
 
     @property
+    def symbols(self) -> Sequence[str]:
+        """Its symbols, where it has few; empty: those that the venue knows."""
+        ...
+
+    @property
     def page(self) -> int:
         """How many bars it gives at once."""
         ...

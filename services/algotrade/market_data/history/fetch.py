@@ -6,6 +6,7 @@ else of it, the chunk is fetched anew. Only bars that have ended are kept.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -48,14 +49,24 @@ class Downloader:
         """Name a series of the source. KeyError for an interval that it does not have."""
         return Series(self._source.name, symbol, interval, self._source.intervals[interval])
 
+    def whole(self, series: Series, start_ns: int, end_ns: int) -> bool:
+        """Whether a range is in the cache, as far as its bars have ended."""
+        covered = {chunk.start_ns: chunk.end_ns for chunk in self._cache.chunks(series)}
+        spans = _chunks(series, start_ns, min(end_ns, self._newest_ns(series)))
+        return all(covered.get(begin_ns, 0) >= until_ns for begin_ns, until_ns in spans)
+
+    def _newest_ns(self, series: Series) -> int:
+        """Bars that start at this or later may still change."""
+        return (self._clock.now_ns() - SETTLED_NS) // series.interval_ns * series.interval_ns
+
     async def fetch(self, series: Series, start_ns: int, end_ns: int, progress: Progress | None = None) -> Fetched:
         """See that a range is in the cache, as far as its bars have ended. VenueError or VenueRefused.
 
         What was fetched before an error is kept.
         """
-        newest_ns = (self._clock.now_ns() - SETTLED_NS) // series.interval_ns * series.interval_ns
+        newest_ns = self._newest_ns(series)
         spans = list(_chunks(series, start_ns, min(end_ns, newest_ns)))
-        there = {chunk.start_ns: chunk for chunk in self._cache.chunks(series)}
+        there = {chunk.start_ns: chunk for chunk in await asyncio.to_thread(self._cache.chunks, series)}
         outcome = Fetched()
         for done, (begin_ns, until_ns) in enumerate(spans):
             if progress is not None:
@@ -74,7 +85,7 @@ class Downloader:
         kept = np.zeros(0, BAR)
         if chunk is not None:
             try:
-                kept = self._cache.load(series, chunk)
+                kept = await asyncio.to_thread(self._cache.load, series, chunk)
             except DamagedError:
                 outcome.damaged += 1
         overlap_ns = int(kept["ts"][-1]) if len(kept) else begin_ns
@@ -85,7 +96,7 @@ class Downloader:
             else:
                 outcome.revised += 1
                 fresh = await self._pages(series, begin_ns, end_ns, outcome)
-        self._cache.write(series, begin_ns, end_ns, fresh)
+        await asyncio.to_thread(self._cache.write, series, begin_ns, end_ns, fresh)
         outcome.bars += len(fresh) - len(kept)
 
     async def _pages(self, series: Series, start_ns: int, end_ns: int, outcome: Fetched) -> Records:

@@ -6,7 +6,7 @@ A symbol of ours is ccxt's with a dash: BTC-USD is BTC/USD.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ class CcxtCandles:
     """The port `CandleSource` over one exchange of ccxt."""
 
     page: Final = PAGE
+    symbols: Final[Sequence[str]] = ()
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         """Open an exchange by the provider's name. VenueRefused where ccxt, or in it the exchange, is missing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -86,6 +86,7 @@ class ExchangeCandles:
 
     name: Final = "coinbase"
     page: Final = 300
+    symbols: Final[Sequence[str]] = ()
     intervals: Final[Mapping[str, int]] = {
         "1m": 60 * SECOND_NS,
         "5m": 300 * SECOND_NS,

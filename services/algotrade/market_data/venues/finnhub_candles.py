@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ class FinnhubCandles:
 
     name: Final = "finnhub"
     page: Final = 1_500  # of bars of a minute: about a day
+    symbols: Final[Sequence[str]] = ()
     intervals: Final[Mapping[str, int]] = {name: length for name, length in INTERVALS.items() if length in _RESOLUTIONS}
 
     def __init__(self, rest: Rest) -> None:

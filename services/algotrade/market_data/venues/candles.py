@@ -1,0 +1,48 @@
+"""Where bars of the past are from, by a provider's name and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from algotrade.market_data.history.candles import CandleSource
+from algotrade.market_data.history.sample import SAMPLE, SampleCandles
+from algotrade.market_data.venues.ccxt_candles import PREFIX, CcxtCandles
+from algotrade.market_data.venues.coinbase_rest import EXCHANGE_REST, ExchangeCandles
+from algotrade.market_data.venues.finnhub_candles import FINNHUB_REST, REQUESTS_A_SECOND, FinnhubCandles
+from algotrade.market_data.venues.rest import Rest
+from algotrade.market_data.venues.venue import VenueRefused
+from algotrade.platform.settings import Settings
+
+KNOWN: Final = (ExchangeCandles.name, FinnhubCandles.name, SAMPLE, f"{PREFIX}<exchange>")
+
+
+class MissingKey(VenueRefused):
+    """A provider wants a key that the settings do not have."""
+
+
+class UnknownProviderError(ValueError):
+    """No provider of bars of the past has that name."""
+
+
+def candle_source(provider: str, settings: Settings) -> CandleSource:
+    """Open a provider. UnknownProviderError; MissingKey; VenueRefused where ccxt is missing."""
+    if provider == ExchangeCandles.name:
+        return ExchangeCandles(Rest(settings.coinbase_rest_url or EXCHANGE_REST))
+    if provider == FinnhubCandles.name:
+        if settings.finnhub_token is None:
+            raise MissingKey("finnhub wants a key: ALGOTRADE_FINNHUB_TOKEN is not set")
+        headers = {"X-Finnhub-Token": settings.finnhub_token.get_secret_value()}
+        return FinnhubCandles(Rest(settings.finnhub_rest_url or FINNHUB_REST, headers, REQUESTS_A_SECOND))
+    if provider == SAMPLE:
+        return SampleCandles(settings.data_dir / "samples")
+    if provider.startswith(PREFIX):
+        return CcxtCandles(provider)
+    raise UnknownProviderError(f"{provider}: there are {', '.join(KNOWN)}")
+
+
+def candle_sources(settings: Settings) -> Mapping[str, CandleSource]:
+    """Open those that the settings name, and those whose feeds they name, by name."""
+    feeds = (name for name in settings.market_providers if name in KNOWN)
+    names = dict.fromkeys((SAMPLE, *settings.history_providers, *feeds))
+    return {name: candle_source(name, settings) for name in names}

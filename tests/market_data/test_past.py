@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from market_data.feeds import ManualFeed
+from market_data.feeds import ManualFeed, made
 from market_data.venues.fake_coinbase import FakeCoinbase
 
+from algotrade.engine.records import Records
 from algotrade.market_data.build import build
+from algotrade.market_data.feed import FeedChange, FeedState
 from algotrade.platform import limits
 from algotrade.platform.bar_columns import records_of
 from algotrade.platform.errors import info, violations
@@ -121,7 +124,7 @@ async def test_the_feed_names_the_provider_and_the_sample_asks_nobody(open_stub:
     assert venue.requests == []
     listed = (await stub.ListHistoryProviders(pb.ListHistoryProvidersRequest())).providers
     assert [(one.provider, list(one.symbols)) for one in listed] == [("coinbase", []), ("sample", ["AAPL"])]
-    assert list(listed[0].intervals) == ["1m", "5m", "15m", "1h", "6h", "1d"]
+    assert list(listed[0].intervals) == ["1m", "5m", "15m", "30m", "1h", "4h", "6h", "1d"]
     page = await stub.ListHistoryProviders(pb.ListHistoryProvidersRequest(page_size=1))
     rest = await stub.ListHistoryProviders(pb.ListHistoryProvidersRequest(page_token=page.next_page_token))
     assert [one.provider for one in (*page.providers, *rest.providers)] == ["coinbase", "sample"]
@@ -191,3 +194,116 @@ async def test_a_damaged_file_is_fetched_again_and_the_cache_is_bounded(
     assert len(kept) == 2
     assert file.name not in kept, "what was fetched longest ago"
     assert imported.name in kept, "nobody could fetch it again"
+
+
+async def test_longer_bars_are_made_of_the_providers_own(open_stub: Open, venue: FakeCoinbase) -> None:
+    stub = await open_stub()
+    venue.candles[SYMBOL] = [
+        [START + at * 900, 90 + at, 200 + at, 100 + at, 101 + at, 1] for at in range(20) if at != 7
+    ]
+    quarters = asked(interval="15m", end_time=at(20 * 15))
+    half = asked(30, interval="30m", end_time=at(20 * 15))
+    [whole] = await pages(stub, history=quarters)
+    [halves] = await pages(stub, history=half)
+    made = records_of(halves.bars)
+    assert minutes([halves]) == list(range(30, 300, 30))
+    own = {(bar["ts"] // 10**9 - START) // 900: bar for bar in records_of(whole.bars)}
+    for bar in made:
+        first = int((bar["ts"] // 10**9 - START) // 900)
+        parts = [own[one] for one in (first, first + 1) if one in own]
+        assert (bar["open"], bar["close"]) == (parts[0]["open"], parts[-1]["close"])
+        assert (bar["high"], bar["low"]) == (max(p["high"] for p in parts), min(p["low"] for p in parts))
+        assert bar["volume"] == sum(p["volume"] for p in parts)
+
+
+async def settled(stub: Any, symbol: str, sequence: int) -> None:
+    async with asyncio.timeout(20):
+        while (await stub.GetWindow(pb.GetWindowRequest(symbol=symbol, limit=1))).last_sequence < sequence:
+            pass
+
+
+def trade(minute: float, price: int = 100) -> Records:
+    return made(((START + round(minute * MINUTE)) * 10**9, price * 10**8))
+
+
+async def bars_of(stub: Any, **fields: Any) -> list[pb.Bar]:
+    found, token = [], ""
+    while True:
+        request = pb.ListBarsRequest(symbol=SYMBOL, interval="1m", page_token=token, **fields)
+        page = await stub.ListBars(request)
+        assert len(page.bars) <= (fields.get("page_size") or 500)
+        found += page.bars
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+def places(bars: list[pb.Bar]) -> list[int]:
+    return [(bar.start_time.seconds - START) // MINUTE for bar in bars]
+
+
+async def test_bars_before_the_window_are_those_of_the_past(open_stub: Open, venue: FakeCoinbase) -> None:
+    feed = ManualFeed(SYMBOL, live=False)
+    feed.symbols = tuple(replace(symbol, provider="coinbase") for symbol in feed.symbols)
+    stub = await open_stub(feed)
+    for minute in (2000, 2001.5, 2002, 2003.25):
+        feed.push(SYMBOL, trade(minute))
+    await settled(stub, SYMBOL, 4)
+    plain = await bars_of(stub)
+    assert places(plain) == [2000, 2001, 2002, 2003]
+    assert venue.requests == [], "without a time nothing of the past is asked for"
+    for size in (0, 7, 5000):
+        found = await bars_of(stub, after_time=at(1400), page_size=size)
+        assert places(found) == [minute for minute in range(1401, 2004) if minute not in HOLES]
+        assert [bar.past for bar in found] == [minute < 2000 for minute in places(found)]
+        assert {bar.source for bar in found} == {"coinbase"}
+        assert [bar for bar in found if not bar.past] == plain
+        assert found[0].volume == 1401.5
+    cut = await bars_of(stub, after_time=at(1990), before_time=at(2002))
+    assert places(cut) == list(range(1991, 2002))
+    assert places(await bars_of(stub, after_time=at(100), before_time=at(103))) == [101, 102]
+    far = pb.ListBarsRequest(symbol=SYMBOL, interval="1m", after_time=Timestamp(seconds=1))
+    code, reason, found, _ = await failure(stub.ListBars(far))
+    assert (code, reason, list(found)) == ("INVALID_ARGUMENT", "FIELD_INVALID", ["after_time"])
+    venue.answers += [403]
+    refused = pb.ListBarsRequest(symbol=SYMBOL, interval="5m", after_time=at(0))
+    assert (await failure(stub.ListBars(refused)))[:2] == ("FAILED_PRECONDITION", "HISTORY_REFUSED")
+    seconds = await stub.ListBars(pb.ListBarsRequest(symbol=SYMBOL, interval="1s", after_time=at(0)))
+    assert len(seconds.bars) == 4, "of which the provider has none"
+
+
+async def test_bars_tell_gaps_that_were_not_filled_and_whose_trades_they_are(open_stub: Open) -> None:
+    feed = ManualFeed(SYMBOL, tells=True, live=False)
+    stub = await open_stub(feed)
+
+    def turn(state: FeedState, minute: float, **more: Any) -> None:
+        feed.say(SYMBOL, FeedChange(state, (START + round(minute * MINUTE)) * 10**9, **more))
+
+    feed.push(SYMBOL, trade(0))
+    feed.push(SYMBOL, trade(1.5))
+    turn(FeedState.GAP, 1.6)
+    feed.push(SYMBOL, trade(2.5))
+    turn(FeedState.LIVE, 2.6, filled=True)
+    feed.push(SYMBOL, trade(3.5))
+    turn(FeedState.GAP, 4.1)
+    turn(FeedState.LIVE, 5.5, source="other")
+    feed.push(SYMBOL, trade(6.5))
+    feed.push(SYMBOL, trade(7.5))
+    turn(FeedState.GAP, 8.5)
+    feed.push(SYMBOL, trade(8.6))
+    await settled(stub, SYMBOL, 7)
+    again = await open_stub(ManualFeed(SYMBOL, tells=True, live=False))  # which reads it off the log
+    for reader in (stub, again):
+        async with asyncio.timeout(20):
+            while not (found := await bars_of(reader))[-1].gapped:
+                pass
+        told = {place: (bar.gapped, bar.source) for place, bar in zip(places(found), found, strict=True)}
+        assert told == {
+            0: (False, "manual"),
+            1: (False, "manual"),
+            2: (False, "manual"),
+            3: (True, "manual"),
+            6: (False, "other"),
+            7: (True, "other"),
+            8: (True, "other"),
+        }

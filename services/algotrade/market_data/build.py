@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from algotrade.market_data.bar_pages import BarPages
 from algotrade.market_data.bars import BarSource
 from algotrade.market_data.demand import Demand
 from algotrade.market_data.failover import standing_in
@@ -123,14 +124,17 @@ async def build(
             lag_ticks=settings.stream_lag_ticks,
             lag_seconds=settings.stream_lag_seconds,
         )
+        bars = BarSource(windows, follower, clock, heartbeat_seconds=settings.heartbeat_seconds)
+        pages = PastPages(past, _pasts(symbols.values(), past, settings))
         servicer = MarketDataServicer(
             symbols,
             windows,
             follower,
-            BarSource(windows, follower, clock, heartbeat_seconds=settings.heartbeat_seconds),
+            bars,
+            BarPages(bars, past, pages.provider_of, ingest.spells),
             WindowSizes(list(symbols), windows, subscriptions, platform.bus),
             subscriptions,
-            PastPages(past, _pasts(symbols.values(), past, settings)),
+            pages,
             ingest.state,
             clock,
         )

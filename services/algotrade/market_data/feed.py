@@ -48,12 +48,16 @@ class FeedTime:
 
 @dataclass(frozen=True, slots=True)
 class FeedChange:
-    """The feed is in a state from here on: noticed when (ns), why in words, and whose ticks follow if that changes."""
+    """The feed is in a state from here on: noticed when (ns), why in words, and whose ticks follow if that changes.
+
+    ``filled``: of one that ends a gap, that nothing of it is missing any more.
+    """
 
     state: FeedState
     event_ns: int
     detail: str = ""
     source: str = ""
+    filled: bool = False
 
 
 FeedItem = FeedTicks | FeedTime | FeedChange

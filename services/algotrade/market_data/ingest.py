@@ -22,9 +22,10 @@ from algotrade.engine.records import MARKER, Records
 from algotrade.market_data.aggregate import SymbolAggregate
 from algotrade.market_data.demand import Demand
 from algotrade.market_data.feed import Feed, FeedChange, FeedItem, FeedState, FeedSymbol, FeedTicks, FeedTime, Resume
+from algotrade.market_data.spells import Part, Spells, spells_of
 from algotrade.market_data.store import Advance, LeaseStore
 from algotrade.market_data.takeover import TRADE_ID, agree
-from algotrade.market_data.tick_log import LoggedTicks
+from algotrade.market_data.tick_log import LoggedTicks, newest_updates
 from algotrade.market_data.window import WindowStore, fill
 from algotrade.platform import failpoints, limits
 from algotrade.platform.bus import Message, Receipt, TransactionalBus
@@ -64,9 +65,6 @@ class _Source:
         return Resume(self.resume.epoch, now.sequence, now.event_ns, now.price, self.state, now.trade_id)
 
 
-Part = Records | FeedStateChange
-
-
 class Ingest:
     """The writer of every symbol of some feeds."""
 
@@ -96,6 +94,7 @@ class Ingest:
         self._marker_ns = round(marker_seconds * SECOND_NS)
         self._grace_ns = round(marker_grace_seconds * SECOND_NS)
         self._sources: dict[str, _Source] = {}
+        self._spells: dict[str, Spells] = {}
         self._queued_ticks = 0
         self._queued = asyncio.Event()
         self._room = asyncio.Event()
@@ -109,6 +108,10 @@ class Ingest:
         """Return what the log says that a symbol's feed is worth; STALE where it does not deliver."""
         return self._sources[symbol].logged_state if self.running(symbol) else FeedState.STALE
 
+    def spells(self, symbol: str) -> Spells:
+        """Return what is known of a symbol's gaps and sources."""
+        return self._spells[symbol]
+
     async def open(self) -> None:
         """Take the leases and fill the windows from the end of the log. Call before `run`."""
         owners = {symbol.name: (symbol, feed) for feed in self._feeds for symbol in feed.symbols}
@@ -118,6 +121,8 @@ class Ingest:
         for name, (symbol, feed) in owners.items():
             resume = resumes[name]
             await fill(self._windows, self._bus, name)
+            known = await newest_updates(self._bus, name, await self._windows.capacity(name))
+            self._spells[name] = spells_of(known, symbol.provider)
             source = _Source(symbol, feed, SymbolAggregate(resume, symbol.band), resume, resume.state, resume.state)
             self._sources[name] = source
             if not symbol.tells:  # the feed before it may have left it in another state
@@ -245,6 +250,7 @@ class Ingest:
             after_sequence=source.aggregate.sequence,
             detail=change.detail,
             source=change.source,
+            filled=change.filled,
         )
         told.event_time.FromNanoseconds(change.event_ns)
         return told
@@ -265,6 +271,8 @@ class Ingest:
         batches: dict[str, LoggedTicks] = {}
         for name, parts in numbered.items():
             self._sources[name].logged_state = advances[name].after.state
+            for part in parts:
+                self._spells[name].take(part)
             if ticks := [part for part in parts if not isinstance(part, FeedStateChange)]:
                 batches[name] = LoggedTicks(advances[name].after.epoch, np.concatenate(ticks))
         await self._windows.append_all(batches)

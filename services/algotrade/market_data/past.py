@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final, NoReturn
 
 from algotrade.engine.records import Records
+from algotrade.engine.settings import INTERVALS
 from algotrade.market_data.history.cache import CandleCache, DamagedError, Series
 from algotrade.market_data.history.candles import CandleSource
-from algotrade.market_data.history.fetch import Downloader
+from algotrade.market_data.history.fetch import SETTLED_NS, Downloader
+from algotrade.market_data.history.grouped import grouped
 from algotrade.market_data.venues.venue import VenueError, VenueRefused
 from algotrade.platform import limits
 from algotrade.platform.clock import Clock
@@ -25,11 +27,16 @@ DAMAGED_TRIES: Final = 3  # files of a range that are found damaged, one after t
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range of a series: bars that start from one time to before another (ns)."""
+    """A range: bars of a length that start from one time to before another (ns), made of those of a series."""
 
     series: Series
+    length_ns: int
     start_ns: int
     end_ns: int
+
+    def part(self, start_ns: int, end_ns: int) -> Span:
+        """Return another range of the same bars."""
+        return replace(self, start_ns=start_ns, end_ns=end_ns)
 
 
 class Past:
@@ -46,35 +53,61 @@ class Past:
         self._seconds = seconds
         self._fetching = {name: asyncio.Lock() for name in sources}
 
-    def span(self, provider: str, symbol: str, interval: str, start_ns: int, end_ns: int | None) -> Span:
-        """Name a range. InvalidArgument for one that cannot be, by its path below ``history``."""
+    def now_ns(self) -> int:
+        """Return what time it is: behind it there is no past."""
+        return self._clock.now_ns()
+
+    def span(
+        self,
+        provider: str,
+        symbol: str,
+        interval: str,
+        start_ns: int,
+        end_ns: int | None,
+        field: str = "history.end_time",
+    ) -> Span:
+        """Name a range. InvalidArgument for one that cannot be: ``field`` is what makes it so long."""
         source = self.sources.get(provider)
         if source is None:
             known = ", ".join(sorted(self.sources))
             raise _invalid(
-                "provider",
+                "history.provider",
                 f"no provider {provider}: there are {known}"
                 if provider
                 else f"{symbol} has no provider of bars of the past; name one of {known}",
             )
-        length = source.intervals.get(interval)
-        if length is None:
-            raise _invalid("interval", f"{provider} has {', '.join(source.intervals)}")
+        made = self.lengths(provider).get(interval)
+        if made is None:
+            raise _invalid("history.interval", f"{provider} has {', '.join(self.lengths(provider))}")
+        length_ns, own = made
         newest_ns = self._clock.now_ns()
         end_ns = newest_ns if end_ns is None else min(end_ns, newest_ns)
         if end_ns <= start_ns:
-            raise _invalid("end_time", "is not after start_time, or start_time is in the future")
-        if (end_ns - start_ns) // length > limits.MAX_RANGE_BARS:
-            raise _invalid("end_time", f"a range holds at most {limits.MAX_RANGE_BARS} lengths of a bar")
-        return Span(Series(provider, symbol, interval, length), start_ns, end_ns)
+            raise _invalid(field, "is not after start_time, or start_time is in the future")
+        if (end_ns - start_ns) // source.intervals[own] > limits.MAX_RANGE_BARS:
+            raise _invalid(field, f"a range holds at most {limits.MAX_RANGE_BARS} bars of {own}")
+        return Span(Series(provider, symbol, own, source.intervals[own]), length_ns, start_ns, end_ns)
+
+    def lengths(self, provider: str) -> dict[str, tuple[int, str]]:
+        """Return the lengths of bars to be had, shortest first: nanoseconds, and which of the provider's own they are
+        made of."""
+        own = self.sources[provider].intervals
+        found = {name: (length, name) for name, length in own.items()}
+        for name, length in INTERVALS.items():
+            parts = [part for part in own if length and length % own[part] == 0]
+            if name not in own and parts:
+                found[name] = length, max(parts, key=lambda part: own[part])
+        return dict(sorted(found.items(), key=lambda item: item[1][0]))
 
     async def bars(self, span: Span) -> tuple[Records, int]:
-        """Return the bars of a range, and how many of its chunks' were fetched just now.
+        """Return the bars of a range that are over, and how many of the provider's were fetched for it just now.
 
         NotFound for a symbol that the provider does not know, FailedPrecondition where it refuses, Unavailable where it
         is away. What came before an error is kept.
         """
         series, provider = span.series, span.series.provider
+        if span.length_ns != series.interval_ns:
+            return await self._grouped(span)
         downloader, fetched = Downloader(self.sources[provider], self._cache, self._clock), 0
         for _ in range(DAMAGED_TRIES):
             if not await asyncio.to_thread(downloader.whole, series, span.start_ns, span.end_ns):
@@ -97,14 +130,22 @@ class Past:
                 await asyncio.to_thread(error.path.unlink, missing_ok=True)
         raise Unavailable("HISTORY_UNAVAILABLE", f"{provider}: files of the cache are damaged", provider=provider)
 
+    async def _grouped(self, span: Span) -> tuple[Records, int]:
+        """Make bars of shorter ones: all that belong to those that start in the range, and to none that goes on."""
+        length_ns = span.length_ns
+        first_ns, last_ns = (-(-ns // length_ns) * length_ns for ns in (span.start_ns, span.end_ns))
+        bars, fetched = await self.bars(Span(span.series, span.series.interval_ns, first_ns, last_ns))
+        over_ns = self._clock.now_ns() - SETTLED_NS
+        joined = await asyncio.to_thread(grouped, bars, length_ns)
+        return joined[joined["ts"] + length_ns <= over_ns], fetched
+
     async def close(self) -> None:
         """Close the providers."""
         for source in self.sources.values():
             await source.close()
 
 
-def _invalid(field: str, sentence: str) -> InvalidArgument:
-    path = f"history.{field}"
+def _invalid(path: str, sentence: str) -> InvalidArgument:
     return InvalidArgument("FIELD_INVALID", f"{path}: {sentence}", violations=[(path, sentence)])
 
 

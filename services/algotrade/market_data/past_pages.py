@@ -47,8 +47,8 @@ class PastPages:
             raise paging.bad_token()
         span = self._span(asked) if keys is None else self._span(asked, int(keys[1]), int(keys[2]))
         size = paging.page_size(request.page_size, limits.BARS_A_CHUNK, limits.MAX_HISTORY_PAGE)
-        until_ns = _page_end(span, size)
-        bars, fetched = await self._past.bars(Span(span.series, span.start_ns, until_ns))
+        until_ns = page_end(span, size)
+        bars, fetched = await self._past.bars(span.part(span.start_ns, until_ns))
         more = until_ns < span.end_ns
         return pb.ListHistoryResponse(
             bars=None if request.omit_bars else columns_of(bars),
@@ -68,14 +68,17 @@ class PastPages:
         return self._past.span(provider, asked.symbol, asked.interval, start_ns, end_ns)
 
     def _provider(self, name: str) -> pb.HistoryProvider:
-        source = self._past.sources[name]
-        lengths = sorted(source.intervals, key=lambda interval: source.intervals[interval])
-        return pb.HistoryProvider(provider=name, intervals=lengths, symbols=source.symbols)
+        symbols = self._past.sources[name].symbols
+        return pb.HistoryProvider(provider=name, intervals=self._past.lengths(name), symbols=symbols)
 
 
-def _page_end(span: Span, size: int) -> int:
-    """Return where a page of so many lengths of a bar ends: with a file of the cache where it reaches one's end."""
+def page_end(span: Span, size: int) -> int:
+    """Return where a page of so many lengths of a bar ends: with a file of the cache where it reaches one's end.
+
+    A page of long bars spans no more of the provider's own than one of those does.
+    """
     series = span.series
-    end_ns = span.start_ns + size * series.interval_ns
+    spanned = min(size * span.length_ns, limits.MAX_HISTORY_PAGE * series.interval_ns)
+    end_ns = span.start_ns + max(spanned, span.length_ns)
     with_file_ns = end_ns // series.chunk_ns * series.chunk_ns
     return min(with_file_ns if with_file_ns > span.start_ns else end_ns, span.end_ns)

@@ -7,13 +7,13 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc.aio import ServicerContext
 
 from algotrade.engine import fixed
 from algotrade.engine.records import CLOSES_BAR, INTERPOLATED, MARKER
 from algotrade.engine.settings import INTERVALS
+from algotrade.market_data.bar_pages import BarPages, nanoseconds
 from algotrade.market_data.bars import BarSource
 from algotrade.market_data.feed import FeedState, FeedSymbol
 from algotrade.market_data.follow import Follower, Heartbeat
@@ -33,9 +33,7 @@ from algotrade.v1 import types_pb2
 Context = ServicerContext[Any, Any]
 
 DEFAULT_WINDOW: Final = 100
-DEFAULT_BARS: Final = 500
 LIST_SYMBOLS: Final = "ListSymbols"
-LIST_BARS: Final = "ListBars"
 LIST_SUBSCRIPTIONS: Final = "ListSubscriptions"
 
 
@@ -48,6 +46,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         windows: WindowStore,
         follower: Follower,
         bars: BarSource,
+        bar_pages: BarPages,
         sizes: WindowSizes,
         subscriptions: SubscriptionStore,
         past: PastPages,
@@ -59,6 +58,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
         self._windows = windows
         self._follower = follower
         self._bars = bars
+        self._bar_pages = bar_pages
         self._sizes = sizes
         self._subscriptions = subscriptions
         self._past = past
@@ -111,32 +111,15 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
                     yield pb.StreamTicksResponse(sequence=sequence, epoch=item.epoch, feed_state=changed)
 
     async def ListBars(self, request: pb.ListBarsRequest, context: Context) -> pb.ListBarsResponse:
-        """Return the bars of a symbol's window, page by page."""
-        interval = self._interval(request)
-        keys = paging.read_token(LIST_BARS, request.page_token, 3)
-        if keys is not None and (keys[:2] != [request.symbol, request.interval] or not isinstance(keys[2], int)):
-            raise paging.bad_token()
-        kept = await self._bars.kept(request.symbol, interval)
-        bars = np.concatenate([kept.closed, kept.builder.open])
-        after = _nanoseconds(request.after_time) if request.HasField("after_time") else -1
-        after = max(after, int(keys[2]) if keys else -1)
-        rest = bars[bars["ts"] > after] if after <= fixed.MAX else bars[:0]
-        page = rest[: paging.page_size(request.page_size, DEFAULT_BARS, limits.MAX_BARS_A_PAGE)]
-        token = ""
-        if len(page) < len(rest):
-            token = paging.write_token(LIST_BARS, request.symbol, request.interval, int(page["ts"][-1]))
-        closed = len(kept.closed) - (len(bars) - len(rest))  # of the rest, how many are closed
-        rows = enumerate(page.tolist())
-        return pb.ListBarsResponse(
-            bars=[_bar(*row, complete=number < closed) for number, row in rows], next_page_token=token
-        )
+        """Return bars of a symbol, page by page."""
+        return await self._bar_pages.page(request, self._interval(request))
 
     async def StreamBars(
         self, request: pb.StreamBarsRequest, context: Context
     ) -> AsyncGenerator[pb.StreamBarsResponse, None]:
         """Send a symbol's closed bars after a cursor, and a heartbeat when there are none."""
         interval = self._interval(request)
-        after = _nanoseconds(request.after_time) if request.HasField("after_time") else None
+        after = nanoseconds(request.after_time) if request.HasField("after_time") else None
         cursor = request.after_time if after is not None else None
         async with aclosing(self._bars.follow(request.symbol, interval, after)) as followed:
             async for item in followed:
@@ -145,7 +128,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
                     yield pb.StreamBarsResponse(cursor=cursor, heartbeat=beat)
                 else:
                     cursor = _timestamp(int(item["ts"][-1]))
-                    bars = [_bar(*row, complete=True) for row in item.tolist()]
+                    bars = self._bar_pages.messages(request.symbol, interval, item)
                     yield pb.StreamBarsResponse(cursor=cursor, bars=pb.BarBatch(bars=bars))
 
     async def ListHistoryProviders(
@@ -235,26 +218,10 @@ def _set_tick(tick: types_pb2.Tick, ts: int, price: int, size: float, sequence: 
         tick.aggressor = types_pb2.Aggressor.ValueType(flags >> 3 & 3)  # BUYER and SELLER are neighbours
 
 
-def _bar(ts: int, open_price: int, high: int, low: int, close: int, volume: float, *, complete: bool) -> pb.Bar:
-    return pb.Bar(
-        start_time=_timestamp(ts),
-        open=fixed.text(open_price),
-        high=fixed.text(high),
-        low=fixed.text(low),
-        close=fixed.text(close),
-        volume=volume,
-        complete=complete,
-    )
-
-
 def _subscription(subscription: Subscription) -> pb.Subscription:
     create_time = Timestamp()
     create_time.FromDatetime(subscription.create_time)
     return pb.Subscription(symbol=subscription.symbol, create_time=create_time, subscribers=subscription.subscribers)
-
-
-def _nanoseconds(time: Timestamp) -> int:
-    return max(time.seconds * SECOND_NS + time.nanos, 0)
 
 
 def _timestamp(ns: int) -> Timestamp:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from math import inf
@@ -58,6 +58,13 @@ async def records_after(bus: Bus, symbol: str, reader: FeedReader) -> AsyncGener
 
 async def newest_ticks(bus: Bus, symbol: str, count: int) -> list[LoggedTicks]:
     """Return the end of a symbol's log, oldest first: ``count`` ticks or a little more, or all there are."""
+    found = await newest_updates(bus, symbol, count)
+    reader = FeedReader(found[0].ticks.first_sequence - 1 if found else 0)
+    return [LoggedTicks(update.epoch, ticks) for update in found if len(ticks := reader.take(update))]
+
+
+async def newest_updates(bus: Bus, symbol: str, count: int) -> Sequence[MarketDataUpdate]:
+    """Return the records at the end of a symbol's log, oldest first, that hold so many ticks, or all there are."""
     partition = partition_of(symbol, TOPIC.partitions)
     bounds = await bus.bounds(TOPIC, partition)
     found: deque[MarketDataUpdate] = deque()
@@ -73,8 +80,7 @@ async def newest_ticks(bus: Bus, symbol: str, count: int) -> list[LoggedTicks]:
                 found.appendleft(MarketDataUpdate.FromString(record.payload))
                 held += len(found[0].ticks.times_nanos)
         end = start
-    reader = FeedReader(found[0].ticks.first_sequence - 1 if found else 0)
-    return [LoggedTicks(update.epoch, ticks) for update in found if len(ticks := reader.take(update))]
+    return found
 
 
 async def _locate(bus: Bus, partition: int, symbol: str, sequence: int) -> int:

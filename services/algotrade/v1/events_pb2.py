@@ -28,7 +28,7 @@ from algotrade.v1 import types_pb2 as algotrade_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lgotrade/v1/events.proto\x12\x0c\x61lgotrade.v1\x1a\'algotrade/v1/forward_test_service.proto\x1a\'algotrade/v1/notification_service.proto\x1a\x18\x61lgotrade/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\x10MarketDataUpdate\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12(\n\x05ticks\x18\x03 \x01(\x0b\x32\x17.algotrade.v1.TickBatchH\x00\x12\x33\n\nfeed_state\x18\x04 \x01(\x0b\x32\x1d.algotrade.v1.FeedStateChangeH\x00\x42\t\n\x07payload\"\xa1\x01\n\x0f\x46\x65\x65\x64StateChange\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.algotrade.v1.FeedState\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\"\xa9\x01\n\x18SymbolSubscriptionChange\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nsubscribed\x18\x03 \x01(\x08\x12\x13\n\x0bsubscribers\x18\x04 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsession_id\x18\x06 \x01(\t\"\xb2\x01\n\x0eStrategySignal\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x15\n\rartefact_hash\x18\x04 \x01(\t\x12)\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x1a.algotrade.v1.SessionEvent\x12\x13\n\x0bstrategy_id\x18\x06 \x01(\t\x12\x14\n\x0csession_name\x18\x07 \x01(\t\"\xd6\x01\n\x0eTradeExecution\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x15\n\rartefact_hash\x18\x04 \x01(\t\x12)\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x1a.algotrade.v1.SessionEvent\x12\"\n\x05trade\x18\x06 \x01(\x0b\x32\x13.algotrade.v1.Trade\x12\x13\n\x0bstrategy_id\x18\x07 \x01(\t\x12\x14\n\x0csession_name\x18\x08 \x01(\t\"\xe5\x01\n\x0fPortfolioUpdate\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x63\x61sh\x18\x06 \x01(\t\x12\x10\n\x08quantity\x18\x07 \x01(\t\x12\x15\n\raverage_price\x18\x08 \x01(\t\x12\x0e\n\x06\x65quity\x18\t \x01(\t\x12\x14\n\x0crealized_pnl\x18\n \x01(\t\"\xdb\x03\n\x10\x46orwardTestEvent\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\r\n\x05shard\x18\x04 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05start\x18\x06 \x01(\x0b\x32\x1a.algotrade.v1.StartCommandH\x00\x12)\n\x04stop\x18\x07 \x01(\x0b\x32\x19.algotrade.v1.StopCommandH\x00\x12+\n\x05pause\x18\x08 \x01(\x0b\x32\x1a.algotrade.v1.PauseCommandH\x00\x12-\n\x06resume\x18\t \x01(\x0b\x32\x1b.algotrade.v1.ResumeCommandH\x00\x12/\n\x07\x66latten\x18\n \x01(\x0b\x32\x1c.algotrade.v1.FlattenCommandH\x00\x12\x33\n\x06status\x18\x0b \x01(\x0b\x32!.algotrade.v1.SessionStatusChangeH\x00\x12)\n\x04halt\x18\x0c \x01(\x0b\x32\x19.algotrade.v1.HaltCommandH\x00\x42\t\n\x07\x63ommand\"\r\n\x0bHaltCommand\"\xd9\x01\n\x13SessionStatusChange\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.algotrade.v1.SessionStatus\x12\x13\n\x0bhalt_reason\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bstrategy_id\x18\x05 \x01(\t\x12\x14\n\x0csession_name\x18\x06 \x01(\t\x12\x0e\n\x06symbol\x18\x07 \x01(\t\"\x0e\n\x0cStartCommand\"\x0e\n\x0cPauseCommand\"\x0f\n\rResumeCommand\"\x10\n\x0e\x46lattenCommand\"3\n\x0bStopCommand\x12$\n\x04mode\x18\x01 \x01(\x0e\x32\x16.algotrade.v1.StopMode\"\xe4\x01\n\x13StrategyCompilation\x12\x13\n\x0bstrategy_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x15\n\rstrategy_name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x15\n\rartefact_hash\x18\x05 \x01(\t\x12\x0e\n\x06\x65rrors\x18\x06 \x01(\x05\x12\x10\n\x08warnings\x18\x07 \x01(\x05\x12\x15\n\rfirst_finding\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n\x0eRealtimeUpdate\x12+\n\x05marks\x18\x01 \x01(\x0b\x32\x1a.algotrade.v1.SessionMarksH\x00\x12\x32\n\x08interest\x18\x02 \x01(\x0b\x32\x1e.algotrade.v1.RealtimeInterestH\x00\x42\t\n\x07payload\">\n\x0cSessionMarks\x12.\n\x05marks\x18\x01 \x03(\x0b\x32\x1f.algotrade.v1.SessionMarkUpdate\"\xc4\x01\n\x11SessionMarkUpdate\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12+\n\x06status\x18\x03 \x01(\x0e\x32\x1b.algotrade.v1.SessionStatus\x12\'\n\x04mark\x18\x04 \x01(\x0b\x32\x19.algotrade.v1.SessionMark\x12\x0c\n\x04\x63\x61sh\x18\x05 \x01(\t\x12\x10\n\x08quantity\x18\x06 \x01(\t\x12\x14\n\x0crealized_pnl\x18\x07 \x01(\t\"#\n\x10RealtimeInterest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"U\n\x10UserNotification\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x30\n\x0cnotification\x18\x02 \x01(\x0b\x32\x1a.algotrade.v1.Notificationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lgotrade/v1/events.proto\x12\x0c\x61lgotrade.v1\x1a\'algotrade/v1/forward_test_service.proto\x1a\'algotrade/v1/notification_service.proto\x1a\x18\x61lgotrade/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\x10MarketDataUpdate\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12(\n\x05ticks\x18\x03 \x01(\x0b\x32\x17.algotrade.v1.TickBatchH\x00\x12\x33\n\nfeed_state\x18\x04 \x01(\x0b\x32\x1d.algotrade.v1.FeedStateChangeH\x00\x42\t\n\x07payload\"\xb1\x01\n\x0f\x46\x65\x65\x64StateChange\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.algotrade.v1.FeedState\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0e\n\x06source\x18\x05 \x01(\t\x12\x0e\n\x06\x66illed\x18\x06 \x01(\x08\"\xa9\x01\n\x18SymbolSubscriptionChange\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nsubscribed\x18\x03 \x01(\x08\x12\x13\n\x0bsubscribers\x18\x04 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsession_id\x18\x06 \x01(\t\"\xb2\x01\n\x0eStrategySignal\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x15\n\rartefact_hash\x18\x04 \x01(\t\x12)\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x1a.algotrade.v1.SessionEvent\x12\x13\n\x0bstrategy_id\x18\x06 \x01(\t\x12\x14\n\x0csession_name\x18\x07 \x01(\t\"\xd6\x01\n\x0eTradeExecution\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x15\n\rartefact_hash\x18\x04 \x01(\t\x12)\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x1a.algotrade.v1.SessionEvent\x12\"\n\x05trade\x18\x06 \x01(\x0b\x32\x13.algotrade.v1.Trade\x12\x13\n\x0bstrategy_id\x18\x07 \x01(\t\x12\x14\n\x0csession_name\x18\x08 \x01(\t\"\xe5\x01\n\x0fPortfolioUpdate\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12.\n\nevent_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x63\x61sh\x18\x06 \x01(\t\x12\x10\n\x08quantity\x18\x07 \x01(\t\x12\x15\n\raverage_price\x18\x08 \x01(\t\x12\x0e\n\x06\x65quity\x18\t \x01(\t\x12\x14\n\x0crealized_pnl\x18\n \x01(\t\"\xdb\x03\n\x10\x46orwardTestEvent\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\r\n\x05shard\x18\x04 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05start\x18\x06 \x01(\x0b\x32\x1a.algotrade.v1.StartCommandH\x00\x12)\n\x04stop\x18\x07 \x01(\x0b\x32\x19.algotrade.v1.StopCommandH\x00\x12+\n\x05pause\x18\x08 \x01(\x0b\x32\x1a.algotrade.v1.PauseCommandH\x00\x12-\n\x06resume\x18\t \x01(\x0b\x32\x1b.algotrade.v1.ResumeCommandH\x00\x12/\n\x07\x66latten\x18\n \x01(\x0b\x32\x1c.algotrade.v1.FlattenCommandH\x00\x12\x33\n\x06status\x18\x0b \x01(\x0b\x32!.algotrade.v1.SessionStatusChangeH\x00\x12)\n\x04halt\x18\x0c \x01(\x0b\x32\x19.algotrade.v1.HaltCommandH\x00\x42\t\n\x07\x63ommand\"\r\n\x0bHaltCommand\"\xd9\x01\n\x13SessionStatusChange\x12+\n\x06status\x18\x01 \x01(\x0e\x32\x1b.algotrade.v1.SessionStatus\x12\x13\n\x0bhalt_reason\x18\x02 \x01(\t\x12\x15\n\rlast_sequence\x18\x03 \x01(\x03\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bstrategy_id\x18\x05 \x01(\t\x12\x14\n\x0csession_name\x18\x06 \x01(\t\x12\x0e\n\x06symbol\x18\x07 \x01(\t\"\x0e\n\x0cStartCommand\"\x0e\n\x0cPauseCommand\"\x0f\n\rResumeCommand\"\x10\n\x0e\x46lattenCommand\"3\n\x0bStopCommand\x12$\n\x04mode\x18\x01 \x01(\x0e\x32\x16.algotrade.v1.StopMode\"\xe4\x01\n\x13StrategyCompilation\x12\x13\n\x0bstrategy_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x15\n\rstrategy_name\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x05\x12\x15\n\rartefact_hash\x18\x05 \x01(\t\x12\x0e\n\x06\x65rrors\x18\x06 \x01(\x05\x12\x10\n\x08warnings\x18\x07 \x01(\x05\x12\x15\n\rfirst_finding\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"|\n\x0eRealtimeUpdate\x12+\n\x05marks\x18\x01 \x01(\x0b\x32\x1a.algotrade.v1.SessionMarksH\x00\x12\x32\n\x08interest\x18\x02 \x01(\x0b\x32\x1e.algotrade.v1.RealtimeInterestH\x00\x42\t\n\x07payload\">\n\x0cSessionMarks\x12.\n\x05marks\x18\x01 \x03(\x0b\x32\x1f.algotrade.v1.SessionMarkUpdate\"\xc4\x01\n\x11SessionMarkUpdate\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12+\n\x06status\x18\x03 \x01(\x0e\x32\x1b.algotrade.v1.SessionStatus\x12\'\n\x04mark\x18\x04 \x01(\x0b\x32\x19.algotrade.v1.SessionMark\x12\x0c\n\x04\x63\x61sh\x18\x05 \x01(\t\x12\x10\n\x08quantity\x18\x06 \x01(\t\x12\x14\n\x0crealized_pnl\x18\x07 \x01(\t\"#\n\x10RealtimeInterest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"U\n\x10UserNotification\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x30\n\x0cnotification\x18\x02 \x01(\x0b\x32\x1a.algotrade.v1.Notificationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,41 +38,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MARKETDATAUPDATE']._serialized_start=185
   _globals['_MARKETDATAUPDATE']._serialized_end=340
   _globals['_FEEDSTATECHANGE']._serialized_start=343
-  _globals['_FEEDSTATECHANGE']._serialized_end=504
-  _globals['_SYMBOLSUBSCRIPTIONCHANGE']._serialized_start=507
-  _globals['_SYMBOLSUBSCRIPTIONCHANGE']._serialized_end=676
-  _globals['_STRATEGYSIGNAL']._serialized_start=679
-  _globals['_STRATEGYSIGNAL']._serialized_end=857
-  _globals['_TRADEEXECUTION']._serialized_start=860
-  _globals['_TRADEEXECUTION']._serialized_end=1074
-  _globals['_PORTFOLIOUPDATE']._serialized_start=1077
-  _globals['_PORTFOLIOUPDATE']._serialized_end=1306
-  _globals['_FORWARDTESTEVENT']._serialized_start=1309
-  _globals['_FORWARDTESTEVENT']._serialized_end=1784
-  _globals['_HALTCOMMAND']._serialized_start=1786
-  _globals['_HALTCOMMAND']._serialized_end=1799
-  _globals['_SESSIONSTATUSCHANGE']._serialized_start=1802
-  _globals['_SESSIONSTATUSCHANGE']._serialized_end=2019
-  _globals['_STARTCOMMAND']._serialized_start=2021
-  _globals['_STARTCOMMAND']._serialized_end=2035
-  _globals['_PAUSECOMMAND']._serialized_start=2037
-  _globals['_PAUSECOMMAND']._serialized_end=2051
-  _globals['_RESUMECOMMAND']._serialized_start=2053
-  _globals['_RESUMECOMMAND']._serialized_end=2068
-  _globals['_FLATTENCOMMAND']._serialized_start=2070
-  _globals['_FLATTENCOMMAND']._serialized_end=2086
-  _globals['_STOPCOMMAND']._serialized_start=2088
-  _globals['_STOPCOMMAND']._serialized_end=2139
-  _globals['_STRATEGYCOMPILATION']._serialized_start=2142
-  _globals['_STRATEGYCOMPILATION']._serialized_end=2370
-  _globals['_REALTIMEUPDATE']._serialized_start=2372
-  _globals['_REALTIMEUPDATE']._serialized_end=2496
-  _globals['_SESSIONMARKS']._serialized_start=2498
-  _globals['_SESSIONMARKS']._serialized_end=2560
-  _globals['_SESSIONMARKUPDATE']._serialized_start=2563
-  _globals['_SESSIONMARKUPDATE']._serialized_end=2759
-  _globals['_REALTIMEINTEREST']._serialized_start=2761
-  _globals['_REALTIMEINTEREST']._serialized_end=2796
-  _globals['_USERNOTIFICATION']._serialized_start=2798
-  _globals['_USERNOTIFICATION']._serialized_end=2883
+  _globals['_FEEDSTATECHANGE']._serialized_end=520
+  _globals['_SYMBOLSUBSCRIPTIONCHANGE']._serialized_start=523
+  _globals['_SYMBOLSUBSCRIPTIONCHANGE']._serialized_end=692
+  _globals['_STRATEGYSIGNAL']._serialized_start=695
+  _globals['_STRATEGYSIGNAL']._serialized_end=873
+  _globals['_TRADEEXECUTION']._serialized_start=876
+  _globals['_TRADEEXECUTION']._serialized_end=1090
+  _globals['_PORTFOLIOUPDATE']._serialized_start=1093
+  _globals['_PORTFOLIOUPDATE']._serialized_end=1322
+  _globals['_FORWARDTESTEVENT']._serialized_start=1325
+  _globals['_FORWARDTESTEVENT']._serialized_end=1800
+  _globals['_HALTCOMMAND']._serialized_start=1802
+  _globals['_HALTCOMMAND']._serialized_end=1815
+  _globals['_SESSIONSTATUSCHANGE']._serialized_start=1818
+  _globals['_SESSIONSTATUSCHANGE']._serialized_end=2035
+  _globals['_STARTCOMMAND']._serialized_start=2037
+  _globals['_STARTCOMMAND']._serialized_end=2051
+  _globals['_PAUSECOMMAND']._serialized_start=2053
+  _globals['_PAUSECOMMAND']._serialized_end=2067
+  _globals['_RESUMECOMMAND']._serialized_start=2069
+  _globals['_RESUMECOMMAND']._serialized_end=2084
+  _globals['_FLATTENCOMMAND']._serialized_start=2086
+  _globals['_FLATTENCOMMAND']._serialized_end=2102
+  _globals['_STOPCOMMAND']._serialized_start=2104
+  _globals['_STOPCOMMAND']._serialized_end=2155
+  _globals['_STRATEGYCOMPILATION']._serialized_start=2158
+  _globals['_STRATEGYCOMPILATION']._serialized_end=2386
+  _globals['_REALTIMEUPDATE']._serialized_start=2388
+  _globals['_REALTIMEUPDATE']._serialized_end=2512
+  _globals['_SESSIONMARKS']._serialized_start=2514
+  _globals['_SESSIONMARKS']._serialized_end=2576
+  _globals['_SESSIONMARKUPDATE']._serialized_start=2579
+  _globals['_SESSIONMARKUPDATE']._serialized_end=2775
+  _globals['_REALTIMEINTEREST']._serialized_start=2777
+  _globals['_REALTIMEINTEREST']._serialized_end=2812
+  _globals['_USERNOTIFICATION']._serialized_start=2814
+  _globals['_USERNOTIFICATION']._serialized_end=2899
 # @@protoc_insertion_point(module_scope)

@@ -75,6 +75,7 @@ class FeedStateChange(_message.Message):
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    FILLED_FIELD_NUMBER: _builtins.int
     state: _types_pb2.FeedState.ValueType
     """The state from here on."""
     after_sequence: _builtins.int
@@ -83,6 +84,8 @@ class FeedStateChange(_message.Message):
     """Why, in words."""
     source: _builtins.str
     """The provider whose ticks follow, where one stands in for another; empty: the same as before."""
+    filled: _builtins.bool
+    """Whether everything that was missed before is in the log by now: of a change that ends a gap."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When the change was noticed."""
@@ -95,10 +98,11 @@ class FeedStateChange(_message.Message):
         event_time: _timestamp_pb2.Timestamp | None = ...,
         detail: _builtins.str = ...,
         source: _builtins.str = ...,
+        filled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "detail", b"detail", "event_time", b"event_time", "source", b"source", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "detail", b"detail", "event_time", b"event_time", "filled", b"filled", "source", b"source", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -219,6 +219,7 @@ class ListBarsRequest(_message.Message):
     AFTER_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    BEFORE_TIME_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     """Symbol, as ListSymbols spells it."""
     interval: _builtins.str
@@ -231,7 +232,11 @@ class ListBarsRequest(_message.Message):
     """next_page_token of the page before; empty for the first."""
     @_builtins.property
     def after_time(self) -> _timestamp_pb2.Timestamp:
-        """Only bars that start after this; absent: from the oldest."""
+        """Only bars that start after this; absent: from the oldest of the window."""
+
+    @_builtins.property
+    def before_time(self) -> _timestamp_pb2.Timestamp:
+        """Only bars that start before this; absent: up to the newest."""
 
     def __init__(
         self,
@@ -241,10 +246,11 @@ class ListBarsRequest(_message.Message):
         after_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        before_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["after_time", b"after_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after_time", b"after_time", "before_time", b"before_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_time", b"after_time", "interval", b"interval", "page_size", b"page_size", "page_token", b"page_token", "symbol", b"symbol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_time", b"after_time", "before_time", b"before_time", "interval", b"interval", "page_size", b"page_size", "page_token", b"page_token", "symbol", b"symbol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,6 +397,9 @@ class Bar(_message.Message):
     CLOSE_FIELD_NUMBER: _builtins.int
     VOLUME_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    GAPPED_FIELD_NUMBER: _builtins.int
+    PAST_FIELD_NUMBER: _builtins.int
     open: _builtins.str
     """Price of the first tick, a decimal string."""
     high: _builtins.str
@@ -403,6 +412,12 @@ class Bar(_message.Message):
     """Sum of the sizes of its ticks: a statistic, not an amount of the ledger."""
     complete: _builtins.bool
     """Whether it is over; one that is not can still change."""
+    source: _builtins.str
+    """Where it is from: the provider whose trades made it, or that told it where it is one of the past. Empty: not known."""
+    gapped: _builtins.bool
+    """Whether trades of it may be missing: the feed had a gap within it that was not filled, or began within it."""
+    past: _builtins.bool
+    """Whether the provider told it whole: one of the past."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Its start, which belongs to it; its end does not."""
@@ -417,10 +432,13 @@ class Bar(_message.Message):
         close: _builtins.str = ...,
         volume: _builtins.float = ...,
         complete: _builtins.bool = ...,
+        source: _builtins.str = ...,
+        gapped: _builtins.bool = ...,
+        past: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "complete", b"complete", "high", b"high", "low", b"low", "open", b"open", "start_time", b"start_time", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "complete", b"complete", "gapped", b"gapped", "high", b"high", "low", b"low", "open", b"open", "past", b"past", "source", b"source", "start_time", b"start_time", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

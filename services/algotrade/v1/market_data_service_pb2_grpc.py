@@ -122,8 +122,10 @@ class MarketDataServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBars(self, request, context):
-        """ListBars returns the bars of the ticks in a symbol's window, oldest first; of the oldest, only what is whole.
-        ConfigureWindow makes the window, and so the past, longer.
+        """ListBars returns the bars of a symbol, oldest first: those of the ticks in its window (of the oldest, only what is
+        whole; ConfigureWindow makes the window longer), and with an after_time before them also those of the past, where
+        the feed's provider has bars of that length: as ListHistory, with its errors. A page may hold fewer bars than asked
+        for, or none.
         Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

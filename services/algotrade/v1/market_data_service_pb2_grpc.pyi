@@ -47,8 +47,10 @@ class MarketDataServiceStub:
     RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
     """
     ListBars: _grpc.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBarsRequest, _market_data_service_pb2.ListBarsResponse]
-    """ListBars returns the bars of the ticks in a symbol's window, oldest first; of the oldest, only what is whole.
-    ConfigureWindow makes the window, and so the past, longer.
+    """ListBars returns the bars of a symbol, oldest first: those of the ticks in its window (of the oldest, only what is
+    whole; ConfigureWindow makes the window longer), and with an after_time before them also those of the past, where
+    the feed's provider has bars of that length: as ListHistory, with its errors. A page may hold fewer bars than asked
+    for, or none.
     Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID.
     """
     StreamBars: _grpc.UnaryStreamMultiCallable[_market_data_service_pb2.StreamBarsRequest, _market_data_service_pb2.StreamBarsResponse]
@@ -106,8 +108,10 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     RESOURCE_EXHAUSTED CONSUMER_TOO_SLOW.
     """
     ListBars: _aio.UnaryUnaryMultiCallable[_market_data_service_pb2.ListBarsRequest, _market_data_service_pb2.ListBarsResponse]  # type: ignore[assignment]
-    """ListBars returns the bars of the ticks in a symbol's window, oldest first; of the oldest, only what is whole.
-    ConfigureWindow makes the window, and so the past, longer.
+    """ListBars returns the bars of a symbol, oldest first: those of the ticks in its window (of the oldest, only what is
+    whole; ConfigureWindow makes the window longer), and with an after_time before them also those of the past, where
+    the feed's provider has bars of that length: as ListHistory, with its errors. A page may hold fewer bars than asked
+    for, or none.
     Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID.
     """
     StreamBars: _aio.UnaryStreamMultiCallable[_market_data_service_pb2.StreamBarsRequest, _market_data_service_pb2.StreamBarsResponse]  # type: ignore[assignment]
@@ -186,8 +190,10 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_service_pb2.ListBarsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_service_pb2.ListBarsResponse, _abc.Awaitable[_market_data_service_pb2.ListBarsResponse]]:
-        """ListBars returns the bars of the ticks in a symbol's window, oldest first; of the oldest, only what is whole.
-        ConfigureWindow makes the window, and so the past, longer.
+        """ListBars returns the bars of a symbol, oldest first: those of the ticks in its window (of the oldest, only what is
+        whole; ConfigureWindow makes the window longer), and with an after_time before them also those of the past, where
+        the feed's provider has bars of that length: as ListHistory, with its errors. A page may hold fewer bars than asked
+        for, or none.
         Errors: NOT_FOUND SYMBOL_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID or PAGE_TOKEN_INVALID.
         """
 

@@ -170,7 +170,8 @@ class Tape:
         if now_ns - self._traded_ns >= self._rules.stale_ns:
             return items + self._become(FeedState.STALE, now_ns, "no trade for long")
         if self._state == FeedState.GAP:
-            items += self._become(FeedState.LIVE, now_ns, self._what_is_lost())
+            whole = not (self._lost or self._unknown)
+            items += self._become(FeedState.LIVE, now_ns, self._what_is_lost(), filled=whole)
         return items
 
     def _what_is_lost(self) -> str:
@@ -194,13 +195,13 @@ class Tape:
         self.counts["lost"] += lost
         return passed
 
-    def _become(self, state: FeedState, now_ns: int, detail: str) -> list[FeedItem]:
+    def _become(self, state: FeedState, now_ns: int, detail: str, *, filled: bool = False) -> list[FeedItem]:
         if state == self._state:
             return []
         self._state = state
         if state == FeedState.GAP:
             self.counts["gaps"] += 1
-        return [FeedChange(state, now_ns, detail)]
+        return [FeedChange(state, now_ns, detail, filled=filled)]
 
     def _time(self, ts: int) -> list[FeedItem]:
         """Let time pass as the venue's clock says, while nothing is missing before it."""

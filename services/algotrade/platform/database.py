@@ -27,6 +27,9 @@ from algotrade.platform.settings import Settings
 
 MIGRATION_LOCK: Final = 0x616C676F  # any number, the same in every process
 
+# A migration waits so long for a table that is in use, then gives up and is tried again: whoever wants the table after
+# it waits behind it.
+TABLE_SECONDS: Final = 2
 START_ATTEMPTS: Final = 20
 START_SECONDS: Final = 60.0
 
@@ -144,6 +147,7 @@ async def migrate(engine: AsyncEngine) -> None:
         await connection.execute(text("SET LOCAL lock_timeout = '120s'"))
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        await connection.execute(text(f"SET LOCAL lock_timeout = '{TABLE_SECONDS}s'"))
         await connection.run_sync(_upgrade)
 
 

@@ -19,6 +19,8 @@ Seconds = Annotated[float, Field(gt=0)]
 # "calls/seconds": so many at once, and afterwards as they come back, evenly
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,7}/[1-9][0-9]{0,4}$")]
 
+Quota = Annotated[int, Field(ge=0, le=1_000_000_000)]  # calls a day
+
 
 def _standard_collector() -> str | None:
     """Return what OpenTelemetry's own variables say."""
@@ -63,7 +65,7 @@ class Settings(BaseSettings):
     access_log: Literal["all", "failed", "off"] = "all"
 
     # Rate limits, a method and caller, by the tier that the method's proto declares. Each gateway counts for
-    # itself, in memory: two of them let twice as many through.
+    # itself, in memory: two of them let twice as many through, unless they ask a service that counts for all.
     rate_limits: bool = True  # false: count only, and refuse nobody
     rate_address: Rate = "60000/60"  # everything that comes from one address, whoever calls
     rate_password: Rate = "20/60"  # noqa: S105
@@ -73,6 +75,13 @@ class Settings(BaseSettings):
     rate_write: Rate = "600/60"
     rate_read: Rate = "3000/60"
     rate_stream: Rate = "300/60"
+    # Where that service is (envoyproxy/ratelimit, which counts in Redis), and what it counts besides: calls a user has
+    # in a day, of all methods of a tier together; 0 for no bound.
+    rate_service: Peer | None = None
+    quota_compute: Quota = 5_000
+    quota_write: Quota = 50_000
+    quota_read: Quota = 1_000_000
+    quota_stream: Quota = 20_000
     trusted_proxies: Annotated[int, Field(ge=0, le=8)] = 0  # before the gateway; they say where a client really is
 
     # Database: a DSN such as postgresql://user:password@host/name; without one PostgreSQL is started in the data dir

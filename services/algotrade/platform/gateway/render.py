@@ -14,12 +14,12 @@ import jinja2
 from algotrade.platform import limits
 from algotrade.platform.errors import DOMAIN
 from algotrade.platform.gateway import api
-from algotrade.platform.gateway.replies import replies
+from algotrade.platform.gateway.rates import RATE_DOMAIN, Bucket, quotas, rate_service_configuration, tier_buckets
+from algotrade.platform.gateway.replies import replies, retry_info
 from algotrade.platform.health import HEALTH
 from algotrade.platform.http import JWKS_PATH
 from algotrade.platform.mesh import PROCESSES, elsewhere
 from algotrade.platform.pages import ASSETS, PAGE
-from algotrade.platform.policy import Tier
 from algotrade.platform.settings import Settings
 
 TEMPLATE: Final = "envoy.yaml.j2"
@@ -29,6 +29,7 @@ NOTICE_SECONDS: Final = 5  # who balances connections looks so seldom whether a 
 CONFIG: Final = "envoy.yaml"
 DESCRIPTORS: Final = "algotrade.binpb"
 ACCESS_LOG: Final = "access.log"
+RATES: Final = "rates/config/algotrade.yaml"
 SHARED: Final = "services"  # the cluster of the services that have no address of their own
 MAX_HEAP_BYTES: Final = 512 * limits.MIB
 MAX_RATE_BUCKETS: Final = 100_000  # a tier: callers × methods; the one longest unused gives way, and begins anew
@@ -116,22 +117,6 @@ class Upstreams:
         return {name: self.processes.get(name, self.grpc) for name in sorted(needed)}
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A rate limit: ``calls`` at once, and as many again within ``seconds``."""
-
-    key: str
-    calls: int
-    seconds: int
-    by_address: bool
-
-    @classmethod
-    def parse(cls, key: str, rate: str, *, by_address: bool) -> Bucket:
-        """Read a setting such as "20/60"."""
-        calls, seconds = rate.split("/")
-        return cls(key, int(calls), int(seconds), by_address)
-
-
 def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path, access_log: Path | None = None) -> Path:
     """Write configuration and descriptor set into a folder; return the configuration's path.
 
@@ -146,7 +131,10 @@ def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path, 
 
 
 def write_for_container(settings: Settings, folder: Path) -> None:
-    """Write what an Envoy in a container of its own is started and stopped with; it logs to its standard output."""
+    """Write what an Envoy in a container of its own is started and stopped with, and what a service of rates is told.
+
+    Envoy logs to its standard output.
+    """
     write_configuration(settings, Upstreams.of(settings), folder, Path("/dev/stdout"))
     script = _template(DRAIN_TEMPLATE).render(
         admin=Address.parse(settings.envoy_admin_address),
@@ -154,6 +142,9 @@ def write_for_container(settings: Settings, folder: Path) -> None:
         drain_seconds=settings.gateway_drain_seconds,
     )
     (folder / DRAIN).write_text(script)
+    rates = folder / RATES
+    rates.parent.mkdir(parents=True, exist_ok=True)
+    rates.write_text(rate_service_configuration(settings))
 
 
 def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_log: Path) -> str:
@@ -177,6 +168,7 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_l
             *(method.path for method in methods if method.public),
         ],
         replies=list(replies()),
+        retry_info=retry_info(),
         domain=DOMAIN,
         descriptor_path=str(descriptors),
         reflection=settings.reflection,
@@ -189,10 +181,10 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_l
         rate_limits=settings.rate_limits,
         max_rate_buckets=MAX_RATE_BUCKETS,
         address_bucket=Bucket.parse("address", settings.rate_address, by_address=True),
-        tier_buckets=[
-            Bucket.parse(tier.value, getattr(settings, f"rate_{tier.value}"), by_address=tier.by_address)
-            for tier in Tier
-        ],
+        tier_buckets=tier_buckets(settings),
+        rate_service=Address.parse(settings.rate_service) if settings.rate_service and settings.rate_limits else None,
+        rate_domain=RATE_DOMAIN,
+        quotas=quotas(settings),
         collector=Collector.of(settings),
         access_log=settings.access_log,
         access_log_path=str(access_log),

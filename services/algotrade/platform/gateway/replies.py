@@ -107,6 +107,47 @@ def replies() -> Iterator[Reply]:
             )
 
 
+# What Envoy knows only when it answers: a RetryInfo is put behind the other details of a status, which in protobuf is
+# to append it.
+_RETRY_INFO: Final = """
+local function field(number, bytes)
+  return string.char(number * 8 + 2, #bytes) .. bytes
+end
+local function varint(value)
+  local bytes = ""
+  while value >= 128 do
+    bytes = bytes .. string.char(value % 128 + 128)
+    value = math.floor(value / 128)
+  end
+  return bytes .. string.char(value)
+end
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local seconds = headers:get("retry-after")
+  if seconds == nil and (headers:get(":status") == "429" or headers:get("grpc-status") == "8") then
+    seconds = headers:get("x-ratelimit-reset")  -- of a count of all gateways
+    if seconds ~= nil then
+      headers:add("retry-after", seconds)
+    end
+  end
+  if seconds == nil or headers:get("grpc-status") ~= "8" then
+    return
+  end
+  seconds = tonumber(seconds)
+  local info = field(1, "\\8" .. varint(seconds))
+  local any = field(1, "type.googleapis.com/google.rpc.RetryInfo") .. field(2, info)
+  headers:replace("grpc-status-details-bin", handle:base64Escape("STATUS" .. field(3, any)))
+end
+"""
+
+
+def retry_info() -> str:
+    """Return the program in Lua by which an answer to too many calls says when to come back."""
+    limited = next(reply for reply in replies() if reply.http_status == 429 and reply.protocol == "grpc")
+    status = base64.b64decode(limited.details + "=" * (-len(limited.details) % 4))
+    return _RETRY_INFO.replace("STATUS", "".join(f"\\{byte:03d}" for byte in status))
+
+
 def _details(code: int, reason: str, message: str) -> str:
     packed = any_pb2.Any()
     packed.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))

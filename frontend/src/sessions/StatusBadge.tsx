@@ -25,6 +25,7 @@ const FEED_COLORS: Readonly<Record<FeedState, string>> = {
   [FeedState.LIVE]: "teal",
   [FeedState.GAP]: "red",
   [FeedState.STALE]: "yellow",
+  [FeedState.CLOSED]: "gray",
 };
 
 const FEED_MEANING: Readonly<Record<FeedState, string>> = {
@@ -32,6 +33,7 @@ const FEED_MEANING: Readonly<Record<FeedState, string>> = {
   [FeedState.LIVE]: "Ticks arrive in order and in time.",
   [FeedState.GAP]: "Ticks are missing; entries are held back until they are filled in.",
   [FeedState.STALE]: "No tick came for too long; entries are held back.",
+  [FeedState.CLOSED]: "The exchange is closed; entries are held back until it opens.",
 };
 
 export function FeedBadge({ state }: { state: FeedState }) {

@@ -32,8 +32,13 @@ FEED_STATES: Final[Mapping[int, str]] = {
     types_pb2.FEED_STATE_LIVE: "live",
     types_pb2.FEED_STATE_GAP: "gap",
     types_pb2.FEED_STATE_STALE: "stale",
+    types_pb2.FEED_STATE_CLOSED: "closed",
 }
-_FEED_MODES: Final[Mapping[int, int]] = {types_pb2.FEED_STATE_GAP: GAP, types_pb2.FEED_STATE_STALE: STALE}
+_FEED_MODES: Final[Mapping[int, int]] = {
+    types_pb2.FEED_STATE_GAP: GAP,
+    types_pb2.FEED_STATE_STALE: STALE,
+    types_pb2.FEED_STATE_CLOSED: STALE,
+}
 SESSION_TICKS: Final = 2**17  # sessions times ticks of a step: about a millisecond in the module
 
 

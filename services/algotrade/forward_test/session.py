@@ -57,7 +57,7 @@ REPLAY_DIVERGED = "replay_diverged"  # why a session halts: a replay of its past
 class OwnKind(IntEnum):
     """Events that the engine does not report, numbered beside its `EventKind`."""
 
-    FEED = 20  # the feed is live, stale or has a gap; the reason says which
+    FEED = 20  # the feed is live, stale, has a gap or its exchange is closed; the reason says which
     LOST = 21  # ticks were lost to the session
 
 

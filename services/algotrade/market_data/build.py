@@ -11,6 +11,7 @@ from typing import Final
 
 from algotrade.market_data.bar_pages import BarPages
 from algotrade.market_data.bars import BarSource
+from algotrade.market_data.closing import ClosingFeed
 from algotrade.market_data.demand import Demand
 from algotrade.market_data.failover import standing_in
 from algotrade.market_data.fallback import open_windows
@@ -18,6 +19,7 @@ from algotrade.market_data.feed import Feed, FeedSymbol
 from algotrade.market_data.follow import Follower
 from algotrade.market_data.history.cache import CandleCache
 from algotrade.market_data.history.sample import SAMPLE
+from algotrade.market_data.hours import ExchangeHours, UnknownExchangeError
 from algotrade.market_data.ingest import Ingest
 from algotrade.market_data.past import Past
 from algotrade.market_data.past_pages import PastPages
@@ -35,7 +37,7 @@ from algotrade.market_data.window import WindowStore
 from algotrade.platform import limits
 from algotrade.platform.background import end
 from algotrade.platform.bus import Bus
-from algotrade.platform.clock import Clock, steady
+from algotrade.platform.clock import SECOND_NS, Clock, steady
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
@@ -104,6 +106,7 @@ async def build(
     spared = platform.aids | {venue.venue: venue.probe for venue in venues}
     feeds = standing_in(feeds, clock, settings.failover_seconds)
     symbols = _symbols(feeds)
+    feeds = await _closing(feeds, clock, settings)
     past = Past(
         candle_sources(settings),
         CandleCache(settings.data_dir / "history"),
@@ -194,6 +197,22 @@ def _symbols(feeds: Sequence[Feed]) -> dict[str, FeedSymbol]:
     if len(symbols) > limits.MAX_SYMBOLS:
         raise FeedsError(f"{len(symbols)} symbols are more than {limits.MAX_SYMBOLS}")
     return symbols
+
+
+async def _closing(feeds: Sequence[Feed], clock: Clock, settings: Settings) -> list[Feed]:
+    """Have the feeds of exchanges with hours say when those are closed."""
+    codes = {symbol.exchange for feed in feeds for symbol in feed.symbols if symbol.exchange}
+    try:
+        hours = await asyncio.to_thread(lambda: {code: ExchangeHours(code) for code in sorted(codes)})
+    except UnknownExchangeError as error:
+        raise FeedsError(str(error)) from None
+    grace_ns = round(settings.loose_grace_seconds * SECOND_NS)
+    return [
+        ClosingFeed(feed, lambda symbol: hours.get(symbol.exchange), clock, grace_ns)
+        if any(symbol.exchange for symbol in feed.symbols)
+        else feed
+        for feed in feeds
+    ]
 
 
 def _pasts(symbols: Iterable[FeedSymbol], past: Past, settings: Settings) -> dict[str, str]:

@@ -16,6 +16,7 @@ class FeedState(IntEnum):
     LIVE = 1
     GAP = 2  # ticks are missing, or may be
     STALE = 3  # nothing has come for longer than the symbol allows
+    CLOSED = 4  # its exchange is
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class FeedSymbol:
     on_demand: bool = False  # runs only while somebody is subscribed
     live: bool = True  # its time is the clock's: ticks of the future are wrong, and silence is time that passes
     tells: bool = False  # it says itself how far time has come and in which state it is
+    exchange: str = ""  # whose hours it has, by its code; none: it is traded around the clock
     band: float = 0.0  # a price further from the last than this fraction is believed when others confirm it; 0: always
 
 

@@ -201,6 +201,7 @@ class MarketDataServicer(pb_grpc.MarketDataServiceServicer):
             bars=symbol.bars,
             on_demand=symbol.on_demand,
             window_ticks=await self._windows.capacity(name),
+            exchange=symbol.exchange,
             history_provider=self._past.provider_of(name),
         )
 

@@ -160,6 +160,8 @@ class Settings(BaseSettings):
     alpaca_ws_url: str | None = None  # another of its feeds: …/v2/sip, …/v1beta3/crypto/us
     alpaca_silence_seconds: Seconds = 900.0  # it says nothing at night; a dead connection fails its pings
     loose_grace_seconds: Annotated[float, Field(ge=0)] = 2.0  # trades of Finnhub and Alpaca come so late; bars wait
+    equities_exchange: str = "XNYS"  # whose hours shares of Finnhub and Alpaca have; empty: none
+    exchanges: dict[str, str] = Field(default_factory=dict)  # … of single symbols of venues: {"7203": "XTKS"}
     price_band_percent: Annotated[float, Field(ge=0)] = 25.0  # a venue's lone price further from the last is left out
     failover_seconds: Seconds = 10.0  # so long may a symbol's first provider be away before the next stands in for it
     venue_silence_seconds: Seconds = 10.0  # a connection on which nothing arrives for so long is dead

@@ -162,7 +162,7 @@ class _SessionEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sess
     SESSION_EVENT_KIND_NOTICE: _SessionEventKind.ValueType  # 6
     """The strategy has something to say; reason is the message of the notify node."""
     SESSION_EVENT_KIND_FEED: _SessionEventKind.ValueType  # 20
-    """The feed changed its state; reason is live, stale or gap."""
+    """The feed changed its state; reason is live, stale, gap or closed."""
     SESSION_EVENT_KIND_LOST: _SessionEventKind.ValueType  # 21
     """Ticks were lost to the session, reason says why: it is paused, and goes on entering positions when it is resumed."""
 
@@ -184,7 +184,7 @@ SESSION_EVENT_KIND_HALT: SessionEventKind.ValueType  # 5
 SESSION_EVENT_KIND_NOTICE: SessionEventKind.ValueType  # 6
 """The strategy has something to say; reason is the message of the notify node."""
 SESSION_EVENT_KIND_FEED: SessionEventKind.ValueType  # 20
-"""The feed changed its state; reason is live, stale or gap."""
+"""The feed changed its state; reason is live, stale, gap or closed."""
 SESSION_EVENT_KIND_LOST: SessionEventKind.ValueType  # 21
 """Ticks were lost to the session, reason says why: it is paused, and goes on entering positions when it is resumed."""
 Global___SessionEventKind: _TypeAlias = SessionEventKind  # noqa: Y015

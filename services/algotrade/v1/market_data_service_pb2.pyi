@@ -849,6 +849,7 @@ class Symbol(_message.Message):
     ON_DEMAND_FIELD_NUMBER: _builtins.int
     WINDOW_TICKS_FIELD_NUMBER: _builtins.int
     HISTORY_PROVIDER_FIELD_NUMBER: _builtins.int
+    EXCHANGE_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     """Its name, such as BTC-USD."""
     provider: _builtins.str
@@ -867,6 +868,8 @@ class Symbol(_message.Message):
     """Ticks that its window can hold."""
     history_provider: _builtins.str
     """Where bars of its past are from, as ListHistoryProviders names it; empty where its provider has none."""
+    exchange: _builtins.str
+    """The exchange whose hours it has, by its code (MIC) such as XNYS; empty: it is traded around the clock."""
     @_builtins.property
     def last_event_time(self) -> _timestamp_pb2.Timestamp:
         """Event time of the newest tick."""
@@ -884,10 +887,11 @@ class Symbol(_message.Message):
         on_demand: _builtins.bool = ...,
         window_ticks: _builtins.int = ...,
         history_provider: _builtins.str = ...,
+        exchange: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_event_time", b"last_event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "feed_state", b"feed_state", "history_provider", b"history_provider", "last_event_time", b"last_event_time", "last_price", b"last_price", "last_sequence", b"last_sequence", "on_demand", b"on_demand", "provider", b"provider", "symbol", b"symbol", "window_ticks", b"window_ticks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "exchange", b"exchange", "feed_state", b"feed_state", "history_provider", b"history_provider", "last_event_time", b"last_event_time", "last_price", b"last_price", "last_sequence", b"last_sequence", "on_demand", b"on_demand", "provider", b"provider", "symbol", b"symbol", "window_ticks", b"window_ticks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,6 +38,8 @@ class _FeedStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedState.V
     """Ticks are known to be missing; entries are held back until they are filled in."""
     FEED_STATE_STALE: _FeedState.ValueType  # 3
     """No tick arrived for longer than the symbol allows."""
+    FEED_STATE_CLOSED: _FeedState.ValueType  # 4
+    """The exchange is closed: what is traded meanwhile moves bars, entries are held back."""
 
 class FeedState(_FeedState, metaclass=_FeedStateEnumTypeWrapper):
     """FeedState says what a symbol's feed is worth at a moment."""
@@ -50,6 +52,8 @@ FEED_STATE_GAP: FeedState.ValueType  # 2
 """Ticks are known to be missing; entries are held back until they are filled in."""
 FEED_STATE_STALE: FeedState.ValueType  # 3
 """No tick arrived for longer than the symbol allows."""
+FEED_STATE_CLOSED: FeedState.ValueType  # 4
+"""The exchange is closed: what is traded meanwhile moves bars, entries are held back."""
 Global___FeedState: _TypeAlias = FeedState  # noqa: Y015
 
 class _Aggressor:

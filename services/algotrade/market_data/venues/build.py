@@ -74,7 +74,7 @@ def _loose_feed(
     rules = replace(tape_rules(settings), grace_ns=round(settings.loose_grace_seconds * SECOND_NS))
     return VenueFeed(
         venue,
-        _symbols(venue, settings, list(names), ()),
+        [_with_hours(symbol, names[symbol.name], settings) for symbol in _symbols(venue, settings, list(names), ())],
         dialect,
         None,
         clock,
@@ -82,6 +82,13 @@ def _loose_feed(
         connection=replace(connection_rules(settings), silence_seconds=silence_seconds),
         tape=lambda resume, now_ns: LooseTape(resume, rules, now_ns),
     )
+
+
+def _with_hours(symbol: FeedSymbol, theirs: str, settings: Settings) -> FeedSymbol:
+    """A share has the hours of its exchange; what is called COINBASE:BTC-USD or BTC/USD is traded around the clock."""
+    if symbol.exchange or symbol.name in settings.exchanges or {":", "/"} & set(theirs):
+        return symbol
+    return replace(symbol, exchange=settings.equities_exchange)
 
 
 def _names(symbols: Sequence[str]) -> dict[str, str]:
@@ -118,6 +125,13 @@ def tape_rules(settings: Settings) -> TapeRules:
 def _symbols(venue: str, settings: Settings, always: Sequence[str], on_demand: Sequence[str]) -> list[FeedSymbol]:
     band = settings.price_band_percent / 100
     return [
-        *(FeedSymbol(name, venue, tells=True, band=band) for name in always),
-        *(FeedSymbol(name, venue, on_demand=True, tells=True, band=band) for name in on_demand),
+        FeedSymbol(
+            name,
+            venue,
+            on_demand=name not in always,
+            tells=True,
+            exchange=settings.exchanges.get(name, ""),
+            band=band,
+        )
+        for name in (*always, *on_demand)
     ]

@@ -1,7 +1,8 @@
-"""While the exchange is closed a session opens nothing, says so, and goes on when it opens."""
+"""What a session notes of its feed: that the exchange is closed, and whose ticks it is fed."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from forward_test.test_lifecycle import START, TICKS, prices
@@ -11,6 +12,8 @@ from market_data.feeds import ManualFeed
 from algotrade.market_data.feed import FeedChange, FeedState
 from algotrade.v1 import forward_test_service_pb2 as pb
 from algotrade.v1 import types_pb2
+from algotrade.v1.market_data_service_pb2 import GetWindowRequest
+from algotrade.v1.market_data_service_pb2_grpc import MarketDataServiceStub
 
 
 async def test_nothing_is_opened_while_closed_and_stops_still_fill(trader: Any, feed: ManualFeed) -> None:
@@ -36,5 +39,30 @@ async def test_nothing_is_opened_while_closed_and_stops_still_fill(trader: Any, 
     assert feeds == ["closed", "live", "closed"]
     refused = [event.reason for event in events if event.kind == pb.SESSION_EVENT_KIND_REJECTION]
     assert refused == ["stale_data"]
+    assert found.source == "manual"
     found = await ada.sessions.VerifyParity(pb.VerifyParityRequest(session_id=session.session_id))
     assert found.certificate.verdict == pb.PARITY_VERDICT_IDENTICAL
+
+
+async def test_a_session_that_is_fed_by_several_says_so(
+    trader: Any, connect: Any, upstream: Any, feed: ManualFeed
+) -> None:
+    ada = await trader()
+    market = MarketDataServiceStub(connect(upstream, ada.user_id))
+    feed.push("AAA", prices(9))
+    feed.say("AAA", FeedChange(FeedState.GAP, START, "away", "other"))
+    feed.say("AAA", FeedChange(FeedState.LIVE, START, "there", "other"))
+    feed.push("AAA", prices(9, first=1))
+    session = await ada.create(at_prices(10), "AAA", settings=TICKS)
+    assert session.source == "manual", "what its symbol was announced with"
+    async with asyncio.timeout(20):
+        while (await market.GetWindow(GetWindowRequest(symbol="AAA"))).last_sequence < 2:
+            pass
+    await ada.start(session)
+    feed.push("AAA", prices(9, first=2))
+    assert (await ada.at_tick(session, 3)).source == "other", "whose ticks there are when it begins"
+    for source in ("manual", "other"):
+        feed.say("AAA", FeedChange(FeedState.GAP, START, "away", source))
+        feed.say("AAA", FeedChange(FeedState.LIVE, START, "there", source))
+    feed.push("AAA", prices(9, first=3))
+    assert (await ada.at_tick(session, 4)).source == "other+manual"

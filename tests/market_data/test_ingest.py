@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from algotrade.engine.records import MARKER, Records
 from algotrade.market_data.demand import Demand
-from algotrade.market_data.feed import FeedChange, FeedState, FeedTicks, FeedTime
+from algotrade.market_data.feed import FeedChange, FeedItem, FeedState, FeedTicks, FeedTime
 from algotrade.market_data.ingest import Ingest
 from algotrade.market_data.postgres import PostgresLeases
 from algotrade.market_data.store import Fenced
@@ -249,6 +249,37 @@ async def test_states_and_times_of_a_feed_that_tells_them_stand_where_they_were_
     ticks = await logged(platform.bus, A)
     assert ticks["flags"].tolist() == [0, 0, MARKER, 0, MARKER]
     assert int(ticks["ts"][-1]) <= clock.now_ns() + 5 * SECOND, "a venue's clock cannot run away with ours"
+
+
+async def test_who_reads_from_the_middle_hears_that_a_feed_is_not_as_announced(
+    platform: Platform, clock: ManualClock
+) -> None:
+    writer = Writer(platform, ManualFeed(A, tells=True))
+
+    async def says(item: FeedItem, sequence: int, after: float) -> None:
+        clock.turn(after)
+        writer.feed.say(A, item)
+        await writer.reached(sequence)
+
+    async with writer.running():
+        await says(FeedTicks(ramp(START, 1)), 1, 301)
+        writer.feed.say(A, FeedChange(FeedState.CLOSED, START, "night"))
+        await writer.becomes(FeedState.CLOSED)
+        await says(FeedTime(START + SECOND), 2, 299)
+        await says(FeedTime(START + 2 * SECOND), 3, 2)
+        await says(FeedTime(START + 3 * SECOND), 4, 2)
+        writer.feed.say(A, FeedChange(FeedState.LIVE, START, "day", "other"))
+        await writer.becomes(FeedState.LIVE)
+        await says(FeedTime(START + 4 * SECOND), 5, 301)
+        writer.feed.say(A, FeedChange(FeedState.GAP, START, "back", "manual"))
+        await writer.becomes(FeedState.GAP)
+        writer.feed.say(A, FeedChange(FeedState.LIVE, START, "back", "manual"))
+        await writer.becomes(FeedState.LIVE)
+        await says(FeedTime(START + 5 * SECOND), 6, 301)
+    updates = await records(platform.bus, A)
+    assert told(updates) == [1, "CLOSED", 2, 3, "CLOSED", 4, "LIVE", 5, "LIVE", "GAP", "LIVE", 6]
+    named = [update.feed_state.source for update in updates if update.HasField("feed_state")]
+    assert named == ["", "", "other", "other", "manual", "manual"]
 
 
 async def test_a_writer_that_takes_over_knows_the_state_and_the_last_trade(platform: Platform) -> None:

@@ -44,11 +44,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The feed becomes something else (a FeedState), after so many ticks of a stretch, noticed at a time."""
+    """The feed becomes something else (a FeedState), after so many ticks of a stretch, noticed at a time.
+
+    ``source``: the provider whose ticks follow, where that is said.
+    """
 
     after: int
     state: int
     event_ns: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,8 @@ class Batch:
             parts.append(_take(reader, update, record))
             count += len(parts[-1])
             if reader.state != state:
-                turns.append(Turn(count, reader.state, update.feed_state.event_time.ToNanoseconds()))
+                change = update.feed_state
+                turns.append(Turn(count, reader.state, change.event_time.ToNanoseconds(), change.source))
         return Stretch(np.concatenate(parts), tuple(turns), reader)
 
 

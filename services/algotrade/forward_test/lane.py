@@ -68,6 +68,7 @@ class Lane:
         self.trapped = False  # one of its sessions has, and left a state half done
         self.members: dict[int, Member] = {}
         self._reader = reader
+        self._source = ""  # the provider that the log last named
         self._witness = witness
         self._fleet = fleet
         self._sessions = _sessions(artefact, fleet)
@@ -247,12 +248,15 @@ class Lane:
     def _turn(self, turn: Turn, *, warming: bool) -> None:
         """Let the sessions trade as the feed's new state allows, and note it."""
         self._reader.state = turn.state
+        self._source = turn.source or self._source
         for member in () if warming else tuple(self.members.values()):
             if self._sessions.is_halted(member.slot):
                 continue
             if turn.state in _FEED_MODES:
                 member.happenings += member.book.fold(self._sessions.refuse(member.slot))
             self._sessions.set_mode(member.slot, self._mode(member.session.status))
+            if turn.source and turn.state == types_pb2.FEED_STATE_LIVE:
+                member.fed_by(turn.source)
             self._tell(member, OwnKind.FEED, FEED_STATES[turn.state], turn.event_ns)
 
     def _tell(self, member: Member, kind: OwnKind, reason: str, event_ns: int) -> None:
@@ -314,6 +318,8 @@ class Lane:
         """End the warm-up: what happens from here on counts, and is numbered from here on."""
         for slot, member in self.members.items():
             member.book.warmup_events = self._sessions.state(slot).last_event
+            if self._source:
+                member.session = replace(member.session, source=self._source)
             self._sessions.set_mode(slot, self._mode(member.session.status))
 
     def state(self, member: Member) -> SessionState:

@@ -96,6 +96,7 @@ class Lifecycle:
             warmup_bars=warmup_bars,
             cash=settings.initial_cash,
             equity=settings.initial_cash,
+            source=feed.provider,
         )
         # The graph is kept as the text it is: JSON of the database would spell its numbers anew.
         snapshot = {

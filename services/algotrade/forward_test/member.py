@@ -32,6 +32,12 @@ class Member:
         """Let what happens from here on carry a command's correlation id."""
         self.session = replace(self.session, correlation_id=command.correlation_id)
 
+    def fed_by(self, source: str) -> None:
+        """Note whose ticks come from here on."""
+        known = self.session.source.split("+") if self.session.source else []
+        if source not in known:
+            self.session = replace(self.session, source="+".join([*known, source]))
+
     def keep(self, stored: Progress, now_ns: int) -> None:
         """Take note of what was committed."""
         self.session, self.place, self.state, self.stored_ns = stored.session, stored.place, stored.state, now_ns

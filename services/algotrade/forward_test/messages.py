@@ -55,6 +55,7 @@ def session_message(session: Session) -> pb.Session:
         last_tick_sequence=session.last_tick_sequence,
         feed_state=types_pb2.FeedState.ValueType(session.feed_state),
         segment=session.segment,
+        source=session.source,
         create_time=_moment(session.create_time),
         start_time=_moment(session.start_time),
         stop_time=_moment(session.stop_time),

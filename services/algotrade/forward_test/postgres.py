@@ -221,10 +221,11 @@ async def _insert(connection: AsyncConnection, draft: Draft) -> None:
         text(f"""
             INSERT INTO forward_test_sessions (session_id, user_id, session_month, shard, strategy_id,
                 strategy_version, strategy_snapshot, artefact_hash, symbol, from_first_tick, session_name, settings,
-                parameters, starting_balance, current_balance, equity, peak_balance, warmup_bars, created_at)
+                parameters, starting_balance, current_balance, equity, peak_balance, warmup_bars, created_at, source)
             VALUES (:session_id, :user_id, :month, :shard, :strategy_id, :strategy_version,
                 CAST(:snapshot AS jsonb), :artefact_hash, :symbol, :from_first_tick, :name, CAST(:settings AS jsonb),
-                CAST(:parameters AS jsonb), {cash}, {cash}, {cash}, {cash}, :warmup_bars, :create_time)
+                CAST(:parameters AS jsonb), {cash}, {cash}, {cash}, {cash}, :warmup_bars, :create_time,
+                :source)
         """),
         {
             "session_id": UUID(session.session_id),
@@ -242,6 +243,7 @@ async def _insert(connection: AsyncConnection, draft: Draft) -> None:
             "parameters": json.dumps(dict(session.parameters)),
             "cash": session.cash,
             "warmup_bars": session.warmup_bars,
+            "source": session.source,
             "create_time": session.create_time,
         },
     )

@@ -79,6 +79,7 @@ _PROGRESS_COLUMNS: Final = {
     "begin_offset": "bigint",
     "feed_epoch": "bigint",
     "feed_state": "smallint",
+    "source": "text",
     "segment": "integer",
     "warmup_events": "bigint",
     "state": "bytea",
@@ -92,7 +93,8 @@ _PROGRESS: Final = text(f"""
         peak_balance = {rows.decimal("r.peak_balance")}, max_drawdown = {rows.decimal("r.max_drawdown")},
         bars = r.bars, last_sequence = r.last_sequence, last_tick_sequence = r.last_tick_sequence,
         log_offset = r.log_offset, orders_from = r.orders_from, begin_offset = r.begin_offset,
-        feed_epoch = r.feed_epoch, feed_state = r.feed_state, segment = r.segment,
+        feed_epoch = r.feed_epoch, feed_state = r.feed_state, source = r.source,
+        segment = r.segment,
         warmup_events = r.warmup_events, state = r.state,
         stopped_at = CASE WHEN r.status IN ('stopped', 'halted') THEN coalesce(s.stopped_at, now()) END
     FROM {rows.unnest("r", _PROGRESS_COLUMNS)} WHERE s.session_id = r.session_id
@@ -331,6 +333,7 @@ def _progress(one: Progress) -> tuple[Any, ...]:
         one.begin_offset,
         one.place.feed_epoch,
         session.feed_state,
+        session.source,
         session.segment,
         one.warmup_events,
         one.state,

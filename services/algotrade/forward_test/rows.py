@@ -40,7 +40,7 @@ def arrays(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> dict[st
 SESSION: Final = f"""
     s.session_id, s.user_id, s.session_name, s.strategy_id, s.strategy_version, s.artefact_hash, s.symbol,
     s.settings, s.parameters, s.from_first_tick, s.created_at, s.warmup_bars, CAST(s.status AS text) AS status,
-    s.feed_state, s.segment,
+    s.feed_state, s.source, s.segment,
     s.halt_reason, s.total_trades, s.winning_trades, s.bars, s.last_sequence, s.last_tick_sequence, s.correlation_id,
     s.started_at, s.stopped_at, {units("s.current_balance", "cash")}, s.equity * 100000000 AS equity,
     {units("s.last_price")},
@@ -93,6 +93,7 @@ def session(row: Row[Any]) -> Session:
         last_sequence=row.last_sequence,
         last_tick_sequence=row.last_tick_sequence,
         feed_state=row.feed_state,
+        source=row.source,
         segment=row.segment,
         correlation_id=row.correlation_id,
         start_time=row.started_at,

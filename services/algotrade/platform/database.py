@@ -14,8 +14,8 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -30,6 +30,8 @@ MIGRATION_LOCK: Final = 0x616C676F  # any number, the same in every process
 # A migration waits so long for a table that is in use, then gives up and is tried again: whoever wants the table after
 # it waits behind it.
 TABLE_SECONDS: Final = 2
+SILENCE_SECONDS: Final = 2.0  # after PostgreSQL itself would have ended a statement
+
 START_ATTEMPTS: Final = 20
 START_SECONDS: Final = 60.0
 
@@ -57,7 +59,10 @@ async def open_database(settings: Settings, metrics: Metrics | None = None) -> A
 
 @asynccontextmanager
 async def open_engine(url: URL, settings: Settings, metrics: Metrics | None = None) -> AsyncIterator[AsyncEngine]:
-    """Yield a pool of connections whose locks, statements and idle transactions all end some time."""
+    """Yield a pool of connections whose locks, statements and idle transactions all end some time.
+
+    Should no answer come, not even that the statement was ended, the link is dead, though nobody has closed it.
+    """
     metrics = metrics or Metrics()
     engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
@@ -69,6 +74,7 @@ async def open_engine(url: URL, settings: Settings, metrics: Metrics | None = No
         pool_timeout=settings.unary_deadline_seconds,
         connect_args={
             "timeout": settings.unary_deadline_seconds,
+            "command_timeout": settings.statement_timeout_seconds + SILENCE_SECONDS,
             "server_settings": {
                 "application_name": "algotrade",
                 "timezone": "UTC",
@@ -78,6 +84,7 @@ async def open_engine(url: URL, settings: Settings, metrics: Metrics | None = No
             },
         },
     )
+    event.listen(engine.sync_engine, "handle_error", _silence_is_an_end)
     pool = engine.pool
     assert isinstance(pool, AsyncAdaptedQueuePool)  # noqa: S101  (asked for above)
     metrics.pool_size.set(settings.database_pool_size)
@@ -87,6 +94,12 @@ async def open_engine(url: URL, settings: Settings, metrics: Metrics | None = No
         yield engine
     finally:
         await engine.dispose()
+
+
+def _silence_is_an_end(context: ExceptionContext) -> None:
+    """Have the pool open all its connections anew where one did not answer: to try each costs as long again."""
+    if isinstance(context.original_exception, TimeoutError):
+        context.invalidate_pool_on_disconnect = True
 
 
 def _measured_pool(metrics: Metrics) -> type[Pool]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -219,9 +220,15 @@ async def run(settings: Settings, builders: Sequence[Builder]) -> None:
     """Serve until SIGINT or SIGTERM."""
     log.configure(settings)
     stop = stop_signal()
-    name = builders[0].__module__.split(".")[1]  # of the service, whose builders these are
-    async with open_platform(settings, name=name) as platform, serving(platform, builders):
+    async with open_platform(settings, name=_service(builders[0])) as platform, serving(platform, builders):
         await stop.wait()
+
+
+def _service(builder: Builder) -> str:
+    """Return the name of the service whose builder this is, be it in the module that is run."""
+    spec = sys.modules[builder.__module__].__spec__
+    assert spec is not None  # noqa: S101  (it was imported, or run by -m)
+    return spec.name.split(".")[1]
 
 
 def stop_signal() -> asyncio.Event:

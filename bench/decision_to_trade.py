@@ -28,6 +28,7 @@ from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_outbox import PostgresOutbox
+from algotrade.forward_test.postgres_roster import PostgresRoster
 from algotrade.forward_test.relay import Relay
 from algotrade.forward_test.session import Commit
 from algotrade.forward_test.shards import SHARDS
@@ -109,6 +110,7 @@ async def measure(platform: Platform, given: argparse.Namespace) -> tuple[Spans,
         relay = Relay(PostgresOutbox(platform.database), platform.bus, platform.metrics, SHARDS, poll_seconds=0.5)
         worker = Worker(
             TimedLedger(platform, spans),
+            PostgresRoster(platform.database, "bench"),
             TimedBus(platform.bus, spans),  # type: ignore[arg-type]
             Changes(),
             platform.clock,

@@ -29,6 +29,7 @@ from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.lane import Lane
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_outbox import PostgresOutbox
+from algotrade.forward_test.postgres_roster import PostgresRoster
 from algotrade.forward_test.relay import Relay
 from algotrade.forward_test.shards import SHARDS
 from algotrade.market_data.build import build as build_market_data
@@ -88,6 +89,7 @@ async def measure(platform: Platform, artefacts: list[Artefact], given: argparse
         relay = Relay(PostgresOutbox(platform.database), platform.bus, platform.metrics, SHARDS, poll_seconds=0.5)
         worker = Worker(
             PostgresLedger(platform.database),
+            PostgresRoster(platform.database, "bench"),
             platform.bus,
             Changes(),
             platform.clock,

@@ -80,7 +80,7 @@ class PlatformProcess:
         """Start a process; some settings may differ from the others'."""
         self.starts += 1
         given = {"data_dir": str(self.folder), "log_format": "json"} | self.settings | settings
-        environment = {f"ALGOTRADE_{name.upper()}": _text(value) for name, value in given.items()}
+        environment = {f"ALGOTRADE_{name.upper()}": text_of(value) for name, value in given.items()}
         environment |= {f"ALGOTRADE_{name}_ADDRESS": address for name, address in self.addresses.items()}
         if cold:
             with self.log.open("ab") as output:
@@ -198,5 +198,6 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Write a setting as a variable has it."""
     return value if isinstance(value, str) else json.dumps(value)

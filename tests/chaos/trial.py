@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chaos.followers import PATIENCE, BarFollower, InboxFollower, Numbered, RunFollower, ScreenFollower
+from chaos.logs import Contents, LogReader, TableLog
 from chaos.oracle import Verdict, judge, logged_ticks
 from chaos.process import PlatformProcess
 from chaos.workload import PLANS, REPLAYED, SYMBOLS, User, trading, write_trades
@@ -21,7 +22,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from algotrade.engine import fixed
 from algotrade.engine.bars import build_bars
 from algotrade.platform.clock import SECOND_NS
-from algotrade.platform.topics import MARKET_DATA_UPDATES
 from algotrade.v1 import backtest_service_pb2, forward_test_service_pb2
 
 BAR_SECONDS: Final = 5
@@ -41,7 +41,10 @@ SETTINGS: Final = {
     "access_token_seconds": 3600,
     "rate_limits": False,  # one user does here what many would
     "log_level": "info",
+    "worker_lease_seconds": 1,
 }
+# Sessions keep their feeds open, so in the end nothing may come of them any more: neither a tick nor a marker.
+CALM: Final = {"synthetic_ticks_per_second": 1e-5, "marker_interval_seconds": 1e6, "replay_speed": 600}
 
 
 class Trial:
@@ -87,21 +90,28 @@ class Trial:
 
     async def settle(self, platform: PlatformProcess, user: User, **settings: Any) -> Verdict:
         """Start it once more, let the file run out and everybody come to the end of the log; then compare."""
-        # Sessions keep their feeds open, so nothing may come of them any more: neither a tick nor a marker.
-        calm = {"synthetic_ticks_per_second": 1e-5, "marker_interval_seconds": 1e6, "replay_speed": 600}
-        platform.start(**calm, **settings)
+        platform.start(**CALM, **settings)
         await platform.ready()
-        dsn = self._dsn or platform.database_dsn
+        try:
+            await self.judge(user, self._dsn or platform.database_dsn, TableLog())
+        except TimeoutError as error:
+            raise AssertionError(f"never settled: {error}\n{platform.log.read_text()[-6000:]}") from None
+        await platform.stop()
+        return self.verdict
+
+    async def judge(self, user: User, dsn: str, log: LogReader) -> Verdict:
+        """Wait until everybody has come to the end of the log, and compare. Raises TimeoutError saying who has not."""
         engine = create_async_engine(dsn.replace("postgresql", "postgresql+asyncpg", 1))
         try:
             async with asyncio.timeout(PATIENCE):
-                while reason := await _unsettled(engine, len(self.file)):
+                while reason := await _unsettled(engine, log, len(self.file)):
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(f"never settled: {reason}\n{platform.log.read_text()[-6000:]}") from None
+            raise TimeoutError(reason) from None
         async with engine.connect() as connection:
-            self.verdict = await judge(connection, self.file, REPLAYED)
-            await self._judge_user(connection, user)
+            contents = await log.contents(connection)
+            self.verdict = await judge(connection, contents, self.file, REPLAYED)
+            await self._judge_user(connection, contents, user)
             begun = await connection.scalars(
                 text("SELECT CAST(session_id AS text) FROM forward_test_sessions WHERE status <> 'created'")
             )
@@ -116,7 +126,6 @@ class Trial:
             self.verdict.check(not proof.HasField("divergence"), f"session {proof.session_id}: {proof.divergence}")
         unproven = self.verdict.sessions - self.verdict.proven
         self.verdict.check(not unproven, f"{unproven} of {self.verdict.sessions} sessions are not proven")
-        await platform.stop()
         return self.verdict
 
     def table(self, title: str, faults: Mapping[str, int]) -> str:
@@ -136,7 +145,7 @@ class Trial:
             lines.append(line)
         return "\n".join(lines)
 
-    async def _judge_user(self, connection: AsyncConnection, user: User) -> None:
+    async def _judge_user(self, connection: AsyncConnection, contents: Contents, user: User) -> None:
         """Hold what people saw and were answered against what is stored.
 
         Everybody who followed saw every event and every tick once, in order. Every command is there once: one that has
@@ -151,7 +160,7 @@ class Trial:
             if (end := ends.get(follower.name)) is not None:
                 await follower.reach(end)
                 self.verdict.check(follower.seen == end, f"{follower.name}: saw {follower.seen}, not {end}")
-        await self._judge_bars(connection, user)
+        await self._judge_bars(contents, user)
         await self._judge_screen(connection, user, {one: ends[f"session {one}"] for one in user.everything})
         for run in user.of_kind(RunFollower):
             await run.reach(math.inf)
@@ -171,9 +180,9 @@ class Trial:
         asked, answered = user.asked["create"], user.answered["create"]
         self.verdict.check(answered <= made <= asked, f"sessions: {asked} asked, {answered} answered, {made} stored")
 
-    async def _judge_bars(self, connection: AsyncConnection, user: User) -> None:
+    async def _judge_bars(self, contents: Contents, user: User) -> None:
         """Every bar of every symbol came once, as the reference makes it of the log."""
-        logs = await logged_ticks(connection, self.verdict)
+        logs = logged_ticks(contents, self.verdict)
         for follower in user.of_kind(BarFollower):
             must = build_bars(logs[follower.symbol].ticks, BAR_SECONDS * SECOND_NS)
             await follower.reach(len(must))
@@ -208,20 +217,24 @@ class Trial:
         self.verdict.snapshots += screen.snapshots - 1
 
 
-async def _unsettled(engine: AsyncEngine, file_ticks: int) -> str:
+async def _unsettled(engine: AsyncEngine, log: LogReader, file_ticks: int) -> str:
     """Say what is still to come: ticks of the file, sessions on their way, commands, messages."""
     queries = {
         "ticks of the file": f"SELECT {file_ticks} - coalesce(max(last_sequence), 0) FROM symbol_leases"
         f" WHERE symbol = '{REPLAYED}'",
-        "sessions before the end of the log": f"""
-            SELECT count(*) FROM forward_test_sessions AS s JOIN bus_partitions AS b
-                ON b.topic = '{MARKET_DATA_UPDATES.name}' AND b.partition = s.log_partition
-            WHERE s.status NOT IN ('created', 'stopped', 'halted') AND s.log_offset < b.next_offset""",
+        "sessions before the end of the log": """
+            SELECT count(*) FROM forward_test_sessions AS s
+                JOIN unnest(CAST(:partitions AS integer[]), CAST(:ends AS bigint[])) AS e (partition, next_offset)
+                ON e.partition = s.log_partition
+            WHERE s.status NOT IN ('created', 'stopped', 'halted') AND s.log_offset < e.next_offset""",
         "commands": "SELECT count(*) FROM session_commands WHERE NOT applied",
         "messages": "SELECT count(*) FROM outbox",
+        "messages of transactions": "SELECT count(*) FROM bus_outbox",
     }
     async with engine.connect() as connection:
         for what, query in queries.items():
-            if left := await connection.scalar(text(query)):
+            ends = await log.ends(connection) if ":ends" in query else {}
+            where = {"partitions": list(ends), "ends": list(ends.values())} if ends else {}
+            if left := await connection.scalar(text(query), where):
                 return f"{left} {what}"
     return ""

@@ -73,10 +73,19 @@ async def healthy(gateway: str) -> None:
 
 @pytest.mark.timeout(400)
 async def test_it_trades_goes_on_after_kills_and_can_prove_it(folder: Path) -> None:
-    said = await asyncio.to_thread(stack, folder, "up", "--detach")
+    said = await asyncio.to_thread(stack, folder, "up", "--detach", "--workers", "2")
     gateway = next(line for line in said.splitlines() if "The mesh is up" in line).rpartition("http://")[2]
     running = pids(folder)
-    assert {"kafka", "redis", "postgres", "identity", "market_data", "forward_test", "envoy"} <= running.keys()
+    assert {
+        "kafka",
+        "redis",
+        "postgres",
+        "identity",
+        "market_data",
+        "forward_test",
+        "forward_test-2",
+        "envoy",
+    } <= running.keys()
     assert len(set(running.values())) == len(running), "each a process of its own"
 
     demo = Demo(gateway, folder / "password")
@@ -95,6 +104,12 @@ async def test_it_trades_goes_on_after_kills_and_can_prove_it(folder: Path) -> N
     )
     assert {one.status for one in after} == {pb.SESSION_STATUS_RUNNING}
     assert pids(folder)["kafka"] != running["kafka"]
+
+    for count in (3, 1):  # the sessions of one that ends go on with the others
+        assert await asyncio.to_thread(stack, folder, "scale", str(count)) == f"Workers: {count}.\n"
+        assert sum(name.startswith("forward_test") for name in pids(folder)) == count
+        newest = max(one.last_tick_sequence for one in after)
+        after = await reached(demo, sessions, lambda one, last=newest: one.last_tick_sequence > last)
 
     stub: Any = demo.forward_test
     for one in after:

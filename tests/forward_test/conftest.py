@@ -29,7 +29,9 @@ PATIENCE = 30
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"checkpoint_seconds": 0, "mark_seconds": 0, "database_pool_size": 8})
+    # A worker of the same name takes everything over at once, and whoever bore it ends.
+    changes = {"checkpoint_seconds": 0, "mark_seconds": 0, "database_pool_size": 8, "worker_name": "worker"}
+    return settings.model_copy(update=changes)
 
 
 @dataclass

@@ -30,6 +30,7 @@ from algotrade.forward_test.postgres import PostgresSessionStore
 from algotrade.forward_test.postgres_archive import PostgresArchive
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_proofs import PostgresProofs
+from algotrade.forward_test.postgres_roster import PostgresRoster
 from algotrade.forward_test.session import Applied, Commit
 from algotrade.forward_test.shards import SHARDS
 from algotrade.forward_test.source import Source
@@ -85,23 +86,33 @@ class BrittleLedger(PostgresLedger):
             await super().commit(epochs, commit)
 
 
-def new_worker(platform: Platform, ledger: PostgresLedger, checkpoint_seconds: float = 0) -> Worker:
+def new_worker(
+    platform: Platform, ledger: PostgresLedger, checkpoint_seconds: float = 0, name: str | None = None
+) -> Worker:
+    """Return a worker that takes the place of the platform's own, or beside it one of another name."""
     return Worker(
         ledger,
+        PostgresRoster(platform.database, name or platform.settings.worker_name),
         platform.bus,
         Changes(),
         platform.clock,
         platform.metrics,
         checkpoint_seconds=checkpoint_seconds,
         poll_seconds=0.02,
+        lease_seconds=platform.settings.worker_lease_seconds,
     )
 
 
 @asynccontextmanager
 async def working(worker: Worker) -> AsyncIterator[asyncio.Task[None]]:
-    """Run a worker; at the end of the context it is killed, wherever it is."""
+    """Run a worker once it has shards; at the end of the context it is killed, wherever it is."""
     task = asyncio.create_task(worker.run())
     try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                if worker.shards or task.done():
+                    break
+                await asyncio.sleep(0.01)
         yield task
     finally:
         task.cancel()
@@ -273,8 +284,11 @@ async def test_an_old_epoch_is_refused_whole(trader: Any, platform: Platform) ->
     ada = await trader()
     session = await ada.create(EAGER, "AAA", settings=TICK_SETTINGS)
     ledger = PostgresLedger(platform.database)
-    old = await ledger.take(SHARDS)
-    new = await ledger.take(SHARDS)
+    roster = PostgresRoster(platform.database, platform.settings.worker_name)
+    await roster.join()
+    held = (await roster.look(None)).shards
+    old = await roster.take({shard: held[shard].worker for shard in SHARDS})
+    new = await roster.take(dict.fromkeys(SHARDS, roster.name))
     assert all(new[shard] == old[shard] + 1 for shard in SHARDS)
     applied = Commit(applied=(Applied(session.session_id, session.session_id),))
     with pytest.raises(Fenced):

@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError
 from algotrade.engine import native
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.postgres_ledger import PostgresLedger
+from algotrade.forward_test.postgres_roster import PostgresRoster
 from algotrade.forward_test.session import Progress
 from algotrade.forward_test.shards import Shards
 from algotrade.platform.process import Platform
@@ -110,7 +111,8 @@ async def test_checkpoints_take_a_fifth_of_the_time_at_most(
     """A round takes 50 ms, a commit as long as the case says; every row is due again after four seconds."""
     clock, begun = ByHand(), list[int]()
     ledger = PostgresLedger(platform.database)
-    shards = Shards(ledger, Changes(), clock, platform.metrics, checkpoint_seconds=4, stored=lambda: None)
+    roster = PostgresRoster(platform.database, "worker")
+    shards = Shards(ledger, roster, Changes(), clock, platform.metrics, checkpoint_seconds=4, stored=lambda: None)
 
     async def commit(progress: Sequence[Progress]) -> None:
         begun.append(clock.ns)

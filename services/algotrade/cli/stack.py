@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as json_module
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,8 +21,11 @@ from algotrade.cli.failure import CommandError, failures_told
 from algotrade.cli.options import JsonOption
 
 if TYPE_CHECKING:
+    from algotrade.cli.announce import Announcer
     from algotrade.platform.settings import Settings
+    from algotrade.stack.workers import Workers
 
+MOST_WORKERS: Final = 4  # as many as there are shards; a test holds it to them
 UP_SECONDS: Final = 180.0
 DOWN_SECONDS: Final = 90.0
 LOOK_SECONDS: Final = 0.1
@@ -41,15 +45,28 @@ stack = typer.Typer(
 @stack.command()
 def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is up, and leave it running.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=MOST_WORKERS, help="Processes that step sessions, which they share out.")
+    ] = 1,
     json: JsonOption = False,
 ) -> None:
     """Start the mesh; Ctrl-C stops it, or `algotrade stack down`. What ends by itself is started again."""
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     with failures_told(as_json=json):
         if detach:
-            _detach()
+            _detach(workers)
         else:
-            asyncio.run(_up(as_json=json))
+            asyncio.run(_up(workers, as_json=json))
+
+
+@stack.command()
+def scale(
+    workers: Annotated[int, typer.Argument(min=1, max=MOST_WORKERS, help="So many are to step sessions.")],
+    json: JsonOption = False,
+) -> None:
+    """Add workers to the mesh that is up, or end some, while sessions run."""
+    with failures_told(as_json=json):
+        _scale(_directory(), workers)
 
 
 @stack.command()
@@ -83,11 +100,12 @@ def _directory() -> Path:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, as_json: bool) -> AsyncIterator[Settings]:
+async def _running(settings: Settings, as_json: bool, workers: int = 1) -> AsyncIterator[Settings]:
     """Run the mesh, and say so in a file beside it; yield the settings of who joins it. Raises CommandError."""
     from algotrade.cli.announce import Announcer
     from algotrade.cli.demo import REPLAY_SPEED
     from algotrade.cli.serve import sole_use
+    from algotrade.platform.background import background
     from algotrade.platform.gateway import GatewayError
     from algotrade.stack.mesh import kept_running, mesh
     from algotrade.stack.process import StackError
@@ -97,13 +115,14 @@ async def _running(settings: Settings, as_json: bool) -> AsyncIterator[Settings]
     speed = settings.replay_speed if "replay_speed" in settings.model_fields_set else REPLAY_SPEED
     try:
         with sole_use(directory):
-            async with mesh(directory, settings, {"ALGOTRADE_REPLAY_SPEED": str(speed)}) as running:
-                with _told(directory, running.settings):
+            async with mesh(directory, settings, {"ALGOTRADE_REPLAY_SPEED": str(speed)}, workers) as running:
+                with _told(directory, running.settings, workers):
                     announce.event("ready", gateway=f"http://{running.settings.gateway_address}")
                     announce.line(f"The mesh is up: http://{running.settings.gateway_address}", "bold green")
                     for name, part in running.parts.items():
                         announce.line(f"  {name:13} pid {part.pid:<8} log {part.log_path}")
-                    async with kept_running(running.parts):
+                    scaling = _follow_wish(directory, running.workers, announce)
+                    async with kept_running(running), background(scaling, "scaling"):
                         yield running.settings
     except* (StackError, GatewayError) as group:
         first: BaseException = group
@@ -115,11 +134,12 @@ async def _running(settings: Settings, as_json: bool) -> AsyncIterator[Settings]
 
 
 @contextmanager
-def _told(directory: Path, settings: Settings) -> Iterator[None]:
-    """Say in a file which process holds the mesh, and where its gateway is."""
+def _told(directory: Path, settings: Settings, workers: int) -> Iterator[None]:
+    """Say in a file which process holds the mesh, where its gateway is, and how many workers it has."""
     file = _file(directory)
     me = psutil.Process()
-    facts = {"pid": me.pid, "began": me.create_time(), "gateway": settings.gateway_address}
+    facts = {"pid": me.pid, "began": me.create_time(), "gateway": settings.gateway_address, "workers": workers}
+    _wish(directory).unlink(missing_ok=True)
     file.write_text(json_module.dumps(facts))
     try:
         yield
@@ -127,26 +147,56 @@ def _told(directory: Path, settings: Settings) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-async def _up(*, as_json: bool) -> None:
+async def _follow_wish(directory: Path, workers: Workers, announce: Announcer) -> None:
+    """Have as many workers as `algotrade stack scale` has asked for, and say so; it sends SIGHUP to be looked at."""
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+    while True:
+        await told.wait()
+        told.clear()
+        await workers.scale(int(_wish(directory).read_text()))
+        file = _file(directory)
+        file.write_text(json_module.dumps({**_facts(directory), "workers": len(workers.running)}))
+        announce.event("scaled", workers=len(workers.running))
+        for part in workers.running:
+            announce.line(f"  {part.name:13} pid {part.pid:<8} log {part.log_path}")
+
+
+def _scale(directory: Path, workers: int) -> None:
+    """Tell the process that holds the mesh how many are wanted; return when it has them."""
+    holder = _holder(directory)
+    if holder is None:
+        raise CommandError("stack_is_down", "the mesh is not up; `algotrade stack up` starts it")
+    _wish(directory).write_text(str(workers))
+    holder.send_signal(signal.SIGHUP)
+    end = time.monotonic() + UP_SECONDS
+    while _facts(directory).get("workers") != workers:
+        if _holder(directory) is None or time.monotonic() > end:
+            raise CommandError("stack_failed", f"it did not come to {workers} workers; see {directory / 'stack.log'}")
+        time.sleep(LOOK_SECONDS)
+    typer.echo(f"Workers: {workers}.")
+
+
+async def _up(workers: int, *, as_json: bool) -> None:
     from algotrade.platform import log
     from algotrade.platform.process import stop_signal
 
     settings = _settings()
     log.configure(settings.model_copy(update={"log_level": "warning"}), sys.__stderr__)
     stop = stop_signal()
-    async with _running(settings, as_json):
+    async with _running(settings, as_json, workers):
         await stop.wait()
 
 
-def _detach() -> None:
+def _detach(workers: int) -> None:
     directory = _directory()
     if _holder(directory) is not None:
         raise CommandError("stack_is_up", "the mesh is up; `algotrade stack down` stops it")
     directory.mkdir(parents=True, exist_ok=True)
     output = directory / "stack.log"
     with output.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "algotrade.cli", "stack", "up"],
+        process = subprocess.Popen(  # noqa: S603  (this program)
+            [sys.executable, "-m", "algotrade.cli", "stack", "up", "--workers", str(workers)],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -188,6 +238,10 @@ def _down(directory: Path) -> list[str]:
 
 def _file(directory: Path) -> Path:
     return directory / "up.json"
+
+
+def _wish(directory: Path) -> Path:
+    return directory / "workers"
 
 
 def _facts(directory: Path) -> Mapping[str, Any]:
@@ -253,7 +307,7 @@ async def _show(settings: Settings, seconds: float | None, *, as_json: bool) -> 
     from algotrade.cli.announce import Announcer
     from algotrade.cli.show import show_demo
     from algotrade.platform.process import stop_signal
-    from algotrade.stack.mesh import SERVICES
+    from algotrade.stack.mesh import SERVICES, WORKERS
 
-    errors = _LoggedErrors([settings.data_dir / name / f"{name}.log" for name in SERVICES])
+    errors = _LoggedErrors([settings.data_dir / name / f"{name}.log" for name in (*SERVICES, *WORKERS[1:])])
     return await show_demo(settings, stop_signal(), seconds, Announcer(as_json=as_json), errors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -13,6 +14,7 @@ from algotrade.forward_test.archive import Archivist
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.charts import Charter
 from algotrade.forward_test.checks import Checker
+from algotrade.forward_test.elsewhere import Elsewhere
 from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.lifecycle import Lifecycle
 from algotrade.forward_test.marks import Marks
@@ -24,6 +26,7 @@ from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_outbox import PostgresOutbox
 from algotrade.forward_test.postgres_points import PostgresPoints
 from algotrade.forward_test.postgres_proofs import PostgresProofs
+from algotrade.forward_test.postgres_roster import PostgresRoster
 from algotrade.forward_test.relay import Relay
 from algotrade.forward_test.servicer import ForwardTestServicer
 from algotrade.forward_test.shards import SHARDS
@@ -39,6 +42,7 @@ from algotrade.platform.mesh import Channels
 from algotrade.platform.process import Platform
 from algotrade.platform.sampling import sampling
 from algotrade.platform.server import Mount
+from algotrade.platform.settings import Settings
 from algotrade.platform.topics import MARKET_DATA_UPDATES
 from algotrade.platform.upstream import serving_probe
 from algotrade.v1 import forward_test_service_pb2 as pb
@@ -96,16 +100,19 @@ async def build(
     )
     worker = Worker(
         ledger or PostgresLedger(platform.database),
+        PostgresRoster(platform.database, worker_name(settings)),
         platform.bus,
         changes,
         steady(clock),
         platform.metrics,
         checkpoint_seconds=settings.checkpoint_seconds,
         poll_seconds=settings.bus_poll_seconds,
+        lease_seconds=settings.worker_lease_seconds,
         stored=relay.wake,
         moved=marks.collect,
         source=source,
     )
+    elsewhere = Elsewhere(platform.bus, changes, lambda: worker.shards)
     lifecycle = Lifecycle(
         store,
         Upstream(strategies, markets),
@@ -131,6 +138,7 @@ async def build(
     charting = asyncio.create_task(charter.run(), name="forward-test-charts")
     checking = asyncio.create_task(checker.run(), name="forward-test-checks")
     marking = asyncio.create_task(marks.run(), name="forward-test-marks")
+    hearing = asyncio.create_task(elsewhere.run(), name="forward-test-elsewhere")
 
     async def probe_worker() -> None:
         if working.done() or worker.failure is not None:
@@ -162,10 +170,15 @@ async def build(
     finally:
         worker.stop()
         await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)
-        await end(working, marking, checking, charting, archiving, relaying)
+        await end(working, hearing, marking, checking, charting, archiving, relaying)
         with suppress(Exception):  # what is not sent now is sent after the next start
             await relay.drain()
         await channels.close()
+
+
+def worker_name(settings: Settings) -> str:
+    """Return the name of this process's worker: one that begins where another ended goes on with its sessions."""
+    return settings.worker_name or f"{socket.gethostname()} {settings.grpc_address}"
 
 
 def _report(working: asyncio.Task[None]) -> None:

@@ -1,7 +1,8 @@
 """News of sessions within this process: what was stored, and what a session is worth just now.
 
 News is kept by session and replaced by newer news, so nobody can fall behind on it; what is stored is read from the
-store. Who misses news because it arose in another process finds it in the store at the next look.
+store. What arises in another process is heard of through the bus (`elsewhere.py`); who misses it all the same finds it
+in the store at the next look.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Mark:
 class Watch:
     """What one reader knows of a session."""
 
+    user_id: str = ""
+    missed: bool = False  # something may have been stored that nobody here has heard of
     sequence: int = 0  # of the newest event that was stored
     status: Status | None = None
     mark: Mark | None = None
@@ -51,12 +54,14 @@ class Changes:
     def __init__(self) -> None:
         """Begin with nobody."""
         self._watches: dict[str, set[Watch]] = {}
+        self.joined = asyncio.Event()  # set when somebody begins to watch
 
     @contextmanager
-    def watching(self, session_id: str) -> Iterator[Watch]:
-        """Get the news of a session while the context is open."""
-        watch = Watch()
+    def watching(self, session_id: str, user_id: str = "") -> Iterator[Watch]:
+        """Get the news of a session while the context is open; for its marks, say whose it is."""
+        watch = Watch(user_id)
         self._watches.setdefault(session_id, set()).add(watch)
+        self.joined.set()
         try:
             yield watch
         finally:
@@ -69,10 +74,26 @@ class Changes:
         """The sessions of which somebody would hear."""
         return list(self._watches)
 
+    def watchers(self, session_id: str) -> list[Watch]:
+        """Those who watch a session."""
+        return list(self._watches.get(session_id, ()))
+
     def stored(self, session_id: str, sequence: int, status: Status) -> None:
         """Say that a session's row and events were stored."""
         for watch in self._watches.get(session_id, ()):
-            watch.sequence, watch.status = sequence, status
+            watch.sequence, watch.status = max(watch.sequence, sequence), status
+            watch.changed.set()
+
+    def happened(self, session_id: str, sequence: int) -> None:
+        """Say that an event was stored, by whomever."""
+        for watch in self._watches.get(session_id, ()):
+            watch.sequence = max(watch.sequence, sequence)
+            watch.changed.set()
+
+    def missed(self, session_id: str) -> None:
+        """Say that something may have been stored unheard of."""
+        for watch in self._watches.get(session_id, ()):
+            watch.missed = True
             watch.changed.set()
 
     def marked(self, session_id: str, mark: Mark) -> None:

@@ -1,6 +1,7 @@
 """The worker: follows the log of ticks, steps sessions over it, stores what they did.
 
-1. It takes its shards, which raises their epochs, and restores every running session from its row, at its own place.
+1. It takes its shards (`roster.py`), which raises their epochs, and brings every running session of them back from its
+   row, at its own place. Between two rounds it may take more of them, or give some away.
 2. A round: apply commands; each lane reads what follows its place and steps, those that read the same in one call; one
    transaction stores what happened, and the rows of sessions that have not been stored for a while; lanes that have
    come to one place become one.
@@ -14,7 +15,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 
@@ -26,6 +27,7 @@ from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.lane import Lane, most_ticks
 from algotrade.forward_test.member import Member
 from algotrade.forward_test.obey import Obedience
+from algotrade.forward_test.roster import Membership, Roster
 from algotrade.forward_test.session import Progress, Status
 from algotrade.forward_test.shards import Shards
 from algotrade.forward_test.source import Source
@@ -51,6 +53,7 @@ class Worker:
     def __init__(
         self,
         ledger: Ledger,
+        roster: Roster,
         bus: Bus,
         changes: Changes,
         clock: Clock,
@@ -58,6 +61,7 @@ class Worker:
         *,
         checkpoint_seconds: float,
         poll_seconds: float,
+        lease_seconds: float = 4.0,
         stored: Callable[[], None] = lambda: None,
         moved: Callable[[Iterable[Lane]], None] = lambda _lanes: None,
         source: Source | None = None,
@@ -72,7 +76,10 @@ class Worker:
         self._clock = clock
         self._metrics = metrics
         self._poll_seconds = poll_seconds
-        self._shards = Shards(ledger, changes, clock, metrics, checkpoint_seconds=checkpoint_seconds, stored=stored)
+        self._roster = roster
+        self._shards = Shards(
+            ledger, roster, changes, clock, metrics, checkpoint_seconds=checkpoint_seconds, stored=stored
+        )
         self._lanes = self._shards.lanes
         self._commands = Obedience(self._shards, bus, changes)
         self._moved = moved
@@ -80,12 +87,19 @@ class Worker:
         self._told = True
         self._looked_ns = 0  # when it last looked for commands
         self._stopping = False
+        self._fresh = False  # whether the lanes are what the rows say
+        self._membership = Membership(roster, clock, lease_seconds=lease_seconds, looked=self._wake.set)
         self.failure: BaseException | None = None  # why it does not get on just now
 
     def stop(self) -> None:
         """Ask `run` to finish its round, store everything and return."""
         self._stopping = True
         self._wake.set()
+
+    @property
+    def shards(self) -> Collection[int]:
+        """The shards whose sessions it steps."""
+        return self._shards.held
 
     def places(self) -> dict[int, int]:
         """Return where its furthest session is, {partition of market data: offset of the next record}."""
@@ -95,39 +109,45 @@ class Worker:
         return places
 
     async def run(self) -> None:
-        """Work until `stop`, or until other workers have taken every shard.
+        """Work until `stop`, or until another process works under the same name.
 
         Raises what it cannot get past, after many tries.
         """
         watching = [
-            asyncio.create_task(self._watch(MARKET_DATA_UPDATES, told=False)),
-            asyncio.create_task(self._watch(FORWARD_TEST_EVENTS, told=True)),
+            asyncio.create_task(self._membership.run(), name="worker-membership"),
+            asyncio.create_task(self._watch(MARKET_DATA_UPDATES, told=False), name="worker-ticks"),
+            asyncio.create_task(self._watch(FORWARD_TEST_EVENTS, told=True), name="worker-commands"),
         ]
         try:
             await self._work()
         finally:
             await end(*watching)
+        if not self._membership.replaced:
+            if self._fresh:  # who comes next has nothing to do twice
+                await self._shards.give(dict(self._shards.held))
+            await self._roster.leave()
 
     async def _work(self) -> None:
         failures = 0
-        fresh = False  # whether the lanes are what the rows say
-        while not self._stopping:
+        while not (self._stopping or self._membership.replaced):
             try:
-                await self._shards.take()
-                if not fresh:
+                taken = await self._shards.settle(view) if (view := self._membership.news()) else []
+                if not self.shards:  # there are enough others, or it has not looked yet
+                    await self._wait()
+                    continue
+                if taken or not self._fresh:
                     self._told = True
-                    await self._shards.restore()
-                    fresh = True
+                    await (self._shards.bring(taken) if self._fresh else self._shards.restore())
+                    self._fresh = True
                 moved = await self._round()
                 failures, self.failure = 0, None
                 if not moved:
                     await self._wait()
             except Fenced as fenced:
-                fresh = False
-                if not self._shards.lose(fenced):
-                    return
+                self._fresh = False
+                self._shards.lose(fenced)
             except Exception as error:
-                fresh = False
+                self._fresh = False
                 self.failure = error
                 failures += 1
                 # A database that fails is an event; anything else is a fault of ours, so its place is of interest.
@@ -136,8 +156,6 @@ class Worker:
                 if failures >= MAX_FAILURES:
                     raise
                 await asyncio.sleep(min(RETRY_SECONDS[0] * 2**failures, RETRY_SECONDS[1]))
-        if fresh:
-            await self._shards.store_all()
 
     # ------------------------------------------------------------------ waking
 
@@ -158,12 +176,12 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._poll_seconds):
                 await self._wake.wait()
+        self._wake.clear()
 
     # ------------------------------------------------------------------ a round
 
     async def _round(self) -> bool:
         """Move every lane a batch further and store what happened; tell whether any moved."""
-        self._wake.clear()
         now_ns = self._clock.now_ns()
         if self._told or now_ns - self._looked_ns >= self._poll_seconds * SECOND_NS:  # messages may be late, or lost
             self._told, self._looked_ns = False, now_ns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -69,6 +69,16 @@ class Lanes:
             del self._members[member.session.session_id]
         self._drop(lane)
 
+    def release(self, shards: Collection[int]) -> None:
+        """Let the sessions of some shards go; the others stay where they are."""
+        for lane in self:
+            for member in list(lane.members.values()):
+                if member.session.shard in shards:
+                    lane.drop(member)
+                    del self._members[member.session.session_id]
+        self._changed = True
+        self.tidy()
+
     def find(self, session_id: str) -> tuple[Lane, Member] | None:
         """Return a session and the lane it is in."""
         member = self._members.get(session_id)
@@ -129,14 +139,15 @@ class Lanes:
             self._artefacts[artefact_hash] = artefact
         return self._artefacts[artefact_hash]
 
-    def due(self, before_ns: int, limit: int | None = None) -> list[Progress]:
-        """Return new rows for sessions that moved and whose row is older than a time, the oldest first."""
+    def due(self, before_ns: int, limit: int | None = None, shards: Collection[int] | None = None) -> list[Progress]:
+        """Return new rows for sessions, or those of some shards, that moved since before a time, the oldest first."""
         found = [
             (member.stored_ns, lane, member)
             for lane in self
             if not lane.warming
             for member in lane.members.values()
             if member.stored_ns <= before_ns and member.place.offset != lane.offset
+            if shards is None or member.session.shard in shards
         ]
         found.sort(key=lambda one: one[0])
         return [lane.progress(member) for _, lane, member in found[:limit]]

@@ -29,12 +29,6 @@ from algotrade.forward_test.session import (
 from algotrade.forward_test.store import Fenced
 from algotrade.platform import failpoints
 
-_TAKE: Final = text("""
-    INSERT INTO shards (shard, epoch)
-    SELECT shard, 1 FROM unnest(CAST(:shards AS integer[])) AS shard ORDER BY shard
-    ON CONFLICT (shard) DO UPDATE SET epoch = shards.epoch + 1, proof_time = now()
-    RETURNING shard, epoch
-""")
 _FENCE_COLUMNS: Final = {"shard": "integer", "epoch": "bigint"}
 _FENCE: Final = text(f"""
     UPDATE shards SET proof_time = now() FROM {rows.unnest("mine", _FENCE_COLUMNS)}
@@ -187,12 +181,6 @@ class PostgresLedger:
     def __init__(self, engine: AsyncEngine) -> None:
         """Take the pool to read and write through."""
         self._engine = engine
-
-    async def take(self, shards: Sequence[int]) -> Mapping[int, int]:
-        """Raise the epochs."""
-        async with self._engine.begin() as connection:
-            taken = await connection.execute(_TAKE, {"shards": sorted(shards)})
-            return {row.shard: row.epoch for row in taken}
 
     async def held(self, shards: Sequence[int], session_ids: Sequence[str] | None = None) -> list[Held]:
         """Select by shard, or by primary key among those of the shards."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Final
 
 from algotrade.forward_test.changes import Changes
 from algotrade.forward_test.lanes import Lanes, Unreadable
 from algotrade.forward_test.member import unreadable
+from algotrade.forward_test.roster import Roster, View, plan
 from algotrade.forward_test.session import Applied, Command, Commit, Held, Progress, Session
 from algotrade.forward_test.store import Fenced, Ledger
 from algotrade.platform import failpoints, tracing
@@ -33,6 +34,7 @@ class Shards:
     def __init__(
         self,
         ledger: Ledger,
+        roster: Roster,
         changes: Changes,
         clock: Clock,
         metrics: Metrics,
@@ -43,6 +45,7 @@ class Shards:
         """Take where rows are; ``stored`` is called when there is something to send."""
         self.lanes = Lanes(ledger, clock, metrics)
         self._ledger = ledger
+        self._roster = roster
         self._changes = changes
         self._clock = clock
         self._metrics = metrics
@@ -51,21 +54,61 @@ class Shards:
         self._stored = stored
         self._epochs: dict[int, int] = {}
 
-    # ------------------------------------------------------------------ taking
+    # ------------------------------------------------------------------ taking and giving
 
-    async def take(self) -> None:
-        """Become the writer of every shard, unless some are held already."""
-        if not self._epochs:
-            self._epochs = dict(await self._ledger.take(SHARDS))
+    @property
+    def held(self) -> Mapping[int, int]:
+        """The shards that are held, as far as is known here, {shard: epoch}."""
+        return self._epochs
+
+    async def settle(self, view: View) -> list[int]:
+        """Give and take what a look at the roster asks for; return the shards that were taken.
+
+        Raises Fenced where another worker has taken some meanwhile.
+        """
+        do = plan(view, self._roster.name, self._epochs)
+        if do.lost:
+            raise Fenced(do.lost)
+        if do.give:
+            await self.give(do.give)
+        if not do.take:
+            return []
+        taken = await self._roster.take(do.take)
+        self._epochs |= taken
+        self._count()
+        if taken:
+            log.info("worker.shards_taken", epochs=taken, held=sorted(self._epochs))
             failpoints.reached("shards.taken")
+        return list(taken)
 
-    def lose(self, fenced: Fenced) -> bool:
-        """Forget shards that another worker has taken, and all that is in memory; tell whether any are left."""
+    async def give(self, shards: Mapping[int, int]) -> None:
+        """Store every row of some shards {shard: epoch} and leave them to whoever takes them."""
+        while due := self.lanes.due(self._clock.now_ns(), CHECKPOINTS_A_ROUND, shards):
+            await self.commit(due)
+        await self._roster.give(shards)
+        self.lanes.release(shards)
+        for shard in shards:
+            self._epochs.pop(shard, None)
+        self._count()
+        log.info("worker.shards_given", shards=sorted(shards), held=sorted(self._epochs))
+
+    def lose(self, fenced: Fenced) -> None:
+        """Forget shards that another worker has taken, and all that is in memory."""
         log.error("worker.fenced", shards=fenced.shards)
         self.lanes.clear()
         for shard in fenced.shards:
             self._epochs.pop(shard, None)
-        return bool(self._epochs)
+        self._count()
+
+    def _count(self) -> None:
+        self._metrics.worker_shards.set(len(self._epochs))
+
+    async def bring(self, shards: Sequence[int]) -> None:
+        """Take in the sessions of shards that were just taken, each at its own place."""
+        found = await self._ledger.held(shards)
+        await self.hold_all(found)
+        log.info("worker.brought", sessions=len(found), shards=shards)
+        failpoints.reached("shards.restored")
 
     async def restore(self) -> None:
         """Throw away what is in memory and bring every session back from its row."""
@@ -120,11 +163,6 @@ class Shards:
             self._checkpoint_due_ns = max(
                 now_ns + self._checkpoint_ns // 4, done_ns + CHECKPOINT_REST * (done_ns - now_ns)
             )
-
-    async def store_all(self) -> None:
-        """Store every row before the end, so that who comes next has nothing to do twice."""
-        while due := self.lanes.due(self._clock.now_ns(), CHECKPOINTS_A_ROUND):
-            await self.commit(due)
 
     async def write(self, commit: Commit) -> None:
         """Store something about sessions that are not in memory."""

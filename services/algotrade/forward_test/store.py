@@ -122,10 +122,6 @@ class SessionStore(Protocol):
 class Ledger(Protocol):
     """What the worker reads and writes."""
 
-    async def take(self, shards: Sequence[int]) -> Mapping[int, int]:
-        """Become the writer of shards; return the new epoch of each."""
-        ...
-
     async def held(self, shards: Sequence[int], session_ids: Sequence[str] | None = None) -> list[Held]:
         """Return the sessions of shards that have begun and not ended, or of those only these, as last stored."""
         ...

@@ -53,7 +53,7 @@ class Streamer:
         A session whose status changes is sent again, and the stream of one that has ended ends behind its last event.
         NotFound for a session of somebody else; OutOfRange for a cursor after the newest event.
         """
-        with self._changes.watching(session_id) as watch:
+        with self._changes.watching(session_id, user_id) as watch:
             session = await self._get(user_id, session_id)
             cursor = session.last_sequence if after is None else after
             if cursor > session.last_sequence:
@@ -81,7 +81,8 @@ class Streamer:
                         continue  # what ended the wait is a mark whose time has come
                     yield Item(cursor, Heartbeat(self._clock.now_ns()))
                     fresh = await self._get(user_id, session_id)
-                elif watch.sequence > cursor or watch.status not in (None, session.status):
+                elif watch.missed or watch.sequence > cursor or watch.status not in (None, session.status):
+                    watch.missed = False
                     fresh = await self._get(user_id, session_id)
                 else:
                     continue

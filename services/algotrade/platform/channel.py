@@ -35,12 +35,16 @@ TokenSource = Callable[[], str | None]
 
 
 def open_channel(address: str, token: TokenSource | None = None) -> grpc.aio.Channel:
-    """Return a channel whose calls carry the running call's correlation id, and its token unless one is given."""
+    """Return a channel whose calls carry the running call's correlation id, and its token unless one is given.
+
+    Of several addresses, with commas between them, it takes the first that answers.
+    """
     source = token or _callers_token
+    target = f"ipv4:{address}" if "," in address else address
     spans = tracing.running()
     traced = spans.client_interceptors if spans else []
     interceptors = [*traced, _Unary(source), _Stream(source)]
-    return grpc.aio.insecure_channel(address, options=OPTIONS, interceptors=interceptors)
+    return grpc.aio.insecure_channel(target, options=OPTIONS, interceptors=interceptors)
 
 
 def _callers_token() -> str | None:

@@ -113,6 +113,7 @@ class Metrics:
     def _sessions_and_runs(self) -> None:
         self.sessions = self._gauge("algotrade_sessions", "Sessions stored.", "status")
         self.sessions_held = self._gauge("algotrade_sessions_held", "Sessions in memory of the worker.", "state")
+        self.worker_shards = self._gauge("algotrade_worker_shards", "Shards whose sessions this process steps.")
         self.session_checks = self._counter(
             "algotrade_session_checks_total", "Sessions replayed from their last base, by what was found.", "outcome"
         )

@@ -28,7 +28,11 @@ def _standard_collector() -> str | None:
     return next((value for name in names if (value := os.environ.get(name))), None)
 
 
-Peer = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]  # "strategy:50051"
+_PEER: Final = r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}"
+Peer = Annotated[str, Field(pattern=rf"^{_PEER}$")]  # "strategy:50051"
+Peers = Annotated[
+    str, Field(pattern=rf"^{_PEER}(,127\.0\.0\.1:[0-9]{{1,5}})*$")
+]  # … or several processes of one machine
 
 
 class Settings(BaseSettings):
@@ -53,7 +57,7 @@ class Settings(BaseSettings):
     market_data_address: Peer | None = None
     strategy_address: Peer | None = None
     backtest_address: Peer | None = None
-    forward_test_address: Peer | None = None
+    forward_test_address: Peers | None = None
     notification_address: Peer | None = None  # realtime is there too
     jwks_url: Annotated[str, Field(pattern=r"^http://[^/:]+:[0-9]+/.+$")] | None = None
     jwks_refresh_seconds: Seconds = 15.0
@@ -186,6 +190,8 @@ class Settings(BaseSettings):
     marker_grace_seconds: Annotated[float, Field(ge=0)] = 0.5
 
     # Forward test
+    worker_name: Annotated[str, Field(max_length=200)] = ""  # one a worker that runs; without one, the host's and port
+    worker_lease_seconds: Annotated[float, Field(ge=0.5)] = 4.0  # one not seen for so long: others take its sessions
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 1.0  # a session's row is no older, though nothing happens in it
     command_seconds: Seconds = 10.0  # a call waits no longer for the worker to apply its command
     archive_after_seconds: Annotated[float, Field(ge=0)] = 6 * 3600.0  # so old is a tick that is archived

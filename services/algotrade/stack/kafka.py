@@ -41,7 +41,7 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
 listeners={listeners},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners={listeners}
+advertised.listeners={advertised}
 log.dirs={data}
 auto.create.topics.enable=false
 message.max.bytes={message_bytes}
@@ -86,9 +86,12 @@ async def kafka_server(
         yield address
 
 
-def kafka(directory: Path, *, port: int = 0, login: Login | None = None, libs: Path = LIBS) -> tuple[Server, str]:
+def kafka(
+    directory: Path, *, port: int = 0, reached_at: int = 0, login: Login | None = None, libs: Path = LIBS
+) -> tuple[Server, str]:
     """Prepare a broker on a directory, new or used before; return it, not yet started, and the address it will have.
 
+    ``reached_at``: the port that it names to its clients, where something stands between them and its own.
     Raises StackError where Java or Kafka's jars are missing.
     """
     java = shutil.which("java")
@@ -101,7 +104,7 @@ def kafka(directory: Path, *, port: int = 0, login: Login | None = None, libs: P
     directory.mkdir(parents=True, exist_ok=True)
     controller, free = free_ports(2)
     port = port or free
-    settings.write_text(_properties(data, port, controller, login))
+    settings.write_text(_properties(data, port, reached_at or port, controller, login))
     (directory / "log4j2.yaml").write_text(_LOG)
     command = [
         *(java, f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:TieredStopAtLevel=1"),
@@ -113,7 +116,7 @@ def kafka(directory: Path, *, port: int = 0, login: Login | None = None, libs: P
         named = f"--cluster-id={cluster}"  # in one word: it may begin with a hyphen
         run_once([*command, "kafka.tools.StorageTool", "format", named, "-c", str(settings), *secret])
     server = Server("kafka", [*command, "kafka.Kafka", str(settings)], directory, partial(_answers, port))
-    return server, f"127.0.0.1:{port}"
+    return server, f"127.0.0.1:{reached_at or port}"
 
 
 async def _answers(port: int) -> bool:
@@ -129,13 +132,18 @@ async def _answers(port: int) -> bool:
         await admin.close()
 
 
-def _properties(data: Path, port: int, controller: int, login: Login | None) -> str:
-    listeners = f"PLAINTEXT://127.0.0.1:{port}"
-    secure = ""
+def _properties(data: Path, port: int, reached_at: int, controller: int, login: Login | None) -> str:
+    beside = secure = ""
     if login is not None:
-        listeners += f",SASL_SSL://127.0.0.1:{login.port}"
+        beside = f",SASL_SSL://127.0.0.1:{login.port}"
         secure = _SECURE.format(keystore=login.certificates.both.absolute())
-    text = _PROPERTIES.format(listeners=listeners, controller=controller, data=data, message_bytes=MESSAGE_BYTES)
+    text = _PROPERTIES.format(
+        listeners=f"PLAINTEXT://127.0.0.1:{port}{beside}",
+        advertised=f"PLAINTEXT://127.0.0.1:{reached_at}{beside}",
+        controller=controller,
+        data=data,
+        message_bytes=MESSAGE_BYTES,
+    )
     return text + secure
 
 

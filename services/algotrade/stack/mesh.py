@@ -1,7 +1,8 @@
 """The whole mesh on this machine: Kafka, Redis and PostgreSQL, each service a process of its own, Envoy before them.
 
 Ports and passwords are chosen at the first start and kept in the directory. Servers start together, then the schema and
-the topics are brought up to date, then identity, whose keys the others read, then the others, then the gateway.
+the topics are brought up to date, then identity, whose keys the others read, then the others, then the gateway. Of the
+service that steps sessions there may be several, more or fewer while they run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import secrets
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,22 +29,22 @@ from algotrade.platform.gateway import Gateway
 from algotrade.platform.http import JWKS_PATH
 from algotrade.platform.kafka import Cluster
 from algotrade.platform.kafka_topics import ensure_topics
-from algotrade.platform.log import logger
 from algotrade.platform.mesh import PROCESSES
 from algotrade.platform.settings import Settings
-from algotrade.platform.topics import TOPICS
+from algotrade.platform.topics import FORWARD_TEST_EVENTS, TOPICS
 from algotrade.stack.kafka import kafka
+from algotrade.stack.kept import keep
 from algotrade.stack.postgres import postgres
-from algotrade.stack.process import Server, StackError, accepts, free_ports
+from algotrade.stack.process import Server, accepts, free_ports
 from algotrade.stack.redis import redis
-
-log = logger(__name__)
+from algotrade.stack.workers import Workers
 
 FIRST: Final = "identity"
 SERVICES: Final = (FIRST, *sorted(set(PROCESSES.values()) - {FIRST}))
+WORKER: Final = "forward_test"  # there may be several
+WORKERS: Final = (WORKER, *(f"{WORKER}-{number}" for number in range(2, FORWARD_TEST_EVENTS.partitions + 1)))
 SERVERS: Final = ("kafka", "redis", "postgres")
 PROBE_SECONDS: Final = 3.0
-AGAIN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +52,34 @@ class Mesh:
     """What runs, and the settings of a program that would join it."""
 
     settings: Settings
-    parts: Mapping[str, Server]  # by name: servers and services
+    single: Mapping[str, Server]  # by name: servers and services of which there is one
+    workers: Workers
     gateway: Gateway
 
-    def logs(self) -> list[Path]:
-        """Return the files that services log into."""
-        return [self.parts[name].log_path for name in SERVICES]
+    @property
+    def parts(self) -> dict[str, Server]:
+        """The processes, by name."""
+        return {**self.single, **{server.name: server for server in self.workers.running}}
 
 
 @asynccontextmanager
-async def mesh(directory: Path, settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[Mesh]:
+async def mesh(
+    directory: Path,
+    settings: Settings,
+    environment: Mapping[str, str],
+    workers: int = 1,
+    through: Mapping[str, int] | None = None,
+) -> AsyncIterator[Mesh]:
     """Run the mesh on a directory, new or used before, while the context is open.
 
-    ``settings`` have the gateway's addresses; ``environment`` has what services are told beside where everything is.
+    ``settings`` have the gateway's addresses; ``environment`` has what services are told beside where everything is;
+    ``through`` has the ports at which they are told to reach servers, by name, where something stands between.
     Raises StackError, GatewayError.
     """
     directory = await asyncio.to_thread(_directory, directory)
-    ports, passwords = await asyncio.to_thread(_kept, directory)
+    ports, passwords = await asyncio.to_thread(kept, directory)
     async with AsyncExitStack() as stack:
-        servers, addresses = await asyncio.to_thread(_servers, directory, ports, passwords)
+        servers, addresses = await asyncio.to_thread(_servers, directory, ports, passwords, through or {})
         stack.push_async_callback(_stop, list(servers.values()))
         await _start(list(servers.values()))
         joined = _joined(settings, directory, ports, addresses)
@@ -77,37 +87,30 @@ async def mesh(directory: Path, settings: Settings, environment: Mapping[str, st
             pass  # its schema is the newest now
         await ensure_topics(Cluster.of(joined), TOPICS)
         told = _environment(joined) | dict(environment)
-        services = {name: _service(name, directory, ports, told) for name in SERVICES}
+        services = {name: _service(name, directory, ports, told) for name in SERVICES if name != WORKER}
         stack.push_async_callback(_stop, list(services.values()))
         await _start([services[FIRST]])
-        await _start([services[name] for name in SERVICES if name != FIRST])
+        beside = Workers([_service(name, directory, ports, told) for name in WORKERS])
+        stack.push_async_callback(beside.scale, 0)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_start([server for name, server in services.items() if name != FIRST]))
+            tasks.create_task(beside.scale(workers))
         gateway = Gateway(joined)
         stack.push_async_callback(gateway.stop)
         await gateway.start()
         stack.push_async_callback(gateway.drain)
         where = {"gateway_address": gateway.address, "envoy_admin_address": gateway.admin_address}
-        yield Mesh(joined.model_copy(update=where), servers | services, gateway)
+        yield Mesh(joined.model_copy(update=where), servers | services, beside, gateway)
 
 
 @asynccontextmanager
-async def kept_running(parts: Mapping[str, Server]) -> AsyncIterator[None]:
+async def kept_running(running: Mesh) -> AsyncIterator[None]:
     """Start again whatever ends by itself, while the context is open."""
     async with AsyncExitStack() as stack:
-        for server in parts.values():
-            await stack.enter_async_context(background(_keep(server), f"keep-{server.name}"))
+        for server in running.single.values():
+            await stack.enter_async_context(background(keep(server), f"keep-{server.name}"))
+        await stack.enter_async_context(running.workers.kept())
         yield
-
-
-async def _keep(server: Server) -> None:
-    while True:
-        try:
-            await server.ended()
-        except StackError as error:
-            log.warning("stack.ended", part=server.name, error=str(error).splitlines()[0])
-        await asyncio.sleep(AGAIN_SECONDS)
-        with suppress(StackError):  # and then it has ended again
-            await server.start()
-            log.info("stack.started_again", part=server.name)
 
 
 async def _start(servers: Sequence[Server]) -> None:
@@ -126,11 +129,12 @@ def _directory(directory: Path) -> Path:
     return directory
 
 
-def _kept(directory: Path) -> tuple[dict[str, int], dict[str, str]]:
+def kept(directory: Path) -> tuple[dict[str, int], dict[str, str]]:
     """Return the ports and passwords of this directory, as they were the last time or new."""
     file = directory / "kept.json"
     kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    names = [*SERVERS, *SERVICES, *(f"{name}-http" for name in SERVICES)]
+    processes = [*SERVICES, *WORKERS[1:]]
+    names = [*SERVERS, *processes, *(f"{name}-http" for name in processes)]
     ports = kept.get("ports", {})
     if ports.keys() != set(names) or not all(map(_is_free, ports.values())):
         ports = dict(zip(names, free_ports(len(names)), strict=True))
@@ -149,19 +153,23 @@ def _is_free(port: int) -> bool:
 
 
 def _servers(
-    directory: Path, ports: Mapping[str, int], passwords: Mapping[str, str]
+    directory: Path, ports: Mapping[str, int], passwords: Mapping[str, str], through: Mapping[str, int]
 ) -> tuple[dict[str, Server], dict[str, str]]:
     """Prepare the servers; return them, and their addresses as the settings have them."""
-    log_at, log_address = kafka(directory / "kafka", port=ports["kafka"])
+    log_at, log_address = kafka(directory / "kafka", port=ports["kafka"], reached_at=through.get("kafka", 0))
     cache, cache_url = redis(directory / "redis", port=ports["redis"], password=passwords["redis"])
     database, dsn = postgres(directory / "postgres", port=ports["postgres"], password=passwords["postgres"])
     servers = {"kafka": log_at, "redis": cache, "postgres": database}
-    return servers, {"kafka": log_address, "redis": cache_url, "postgres": dsn}
+    addresses = {"kafka": log_address, "redis": cache_url, "postgres": dsn}
+    for name, port in through.items():
+        addresses[name] = addresses[name].replace(f"127.0.0.1:{ports[name]}", f"127.0.0.1:{port}")
+    return servers, addresses
 
 
 def _joined(settings: Settings, directory: Path, ports: Mapping[str, int], addresses: Mapping[str, str]) -> Settings:
     """Return the settings of a program that is part of the mesh and is none of its services."""
     placed = {f"{name}_address": f"127.0.0.1:{ports[name]}" for name in SERVICES}
+    placed[f"{WORKER}_address"] = ",".join(f"127.0.0.1:{ports[name]}" for name in WORKERS)
     return settings.model_copy(
         update={
             "data_dir": directory,
@@ -206,7 +214,8 @@ def _service(name: str, directory: Path, ports: Mapping[str, int], told: Mapping
     if name == FIRST:
         del environment["ALGOTRADE_JWKS_URL"]  # it has the keys
     ready = partial(_serves, ports[name])
-    return Server(name, [sys.executable, "-m", f"algotrade.{name}"], own, ready, environment)
+    module = f"algotrade.{name.partition('-')[0]}"
+    return Server(name, [sys.executable, "-m", module], own, ready, environment)
 
 
 async def _serves(port: int) -> bool:

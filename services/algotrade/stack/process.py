@@ -37,6 +37,11 @@ class Server:
     _process: asyncio.subprocess.Process | None = None
 
     @property
+    def is_running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def pid(self) -> int:
         """The id of the process. Raises StackError where none runs."""
         if self._process is None or self._process.returncode is not None:
@@ -52,15 +57,12 @@ class Server:
         """Start it and return when it answers. Raises StackError, and then nothing is left running."""
         with self.log_path.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *self.command,
+                *_as(self.account, self.command),
                 stdout=output,
                 stderr=output,
                 stdin=asyncio.subprocess.DEVNULL,
                 cwd=self.directory,
                 env={**os.environ, **self.environment},
-                user=self.account,
-                group=self.account,
-                extra_groups=None if self.account is None else [],
                 start_new_session=True,  # Ctrl-C reaches the program, which ends its servers in their order
             )
         self._pid_file.write_text(f"{self._process.pid}\n")
@@ -133,18 +135,24 @@ async def running(server: Server) -> AsyncIterator[Server]:
 def run_once(command: Sequence[str], account: str | None = None, cwd: Path | None = None) -> None:
     """Run a program that ends by itself. Raises StackError with what it said where it fails."""
     done = subprocess.run(  # noqa: S603  (a program of the stack)
-        command,
+        _as(account, command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
         cwd=cwd,
-        user=account,
-        group=account,
-        extra_groups=None if account is None else [],
     )
     if done.returncode != 0:
         raise StackError(f"{command[0]} ended with {done.returncode}\n{done.stdout.decode(errors='replace')}")
+
+
+def _as(account: str | None, command: Sequence[str]) -> list[str]:
+    """Return the command that runs another as an account: were it Python that changes it, it would have to fork.
+
+    A fork runs what gRPC has hung there, which crashes while calls are on their way.
+    """
+    who = [] if account is None else ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups", "--"]
+    return [*who, *command]
 
 
 def free_ports(count: int) -> list[int]:

@@ -59,6 +59,11 @@ class Address:
         host = host.strip("[]")
         return cls("127.0.0.1" if host == "localhost" else host, int(port))
 
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[Address, ...]:
+        """Read addresses with commas between them."""
+        return tuple(map(cls.parse, text.split(",")))
+
 
 @dataclass(frozen=True, slots=True)
 class Collector:
@@ -87,7 +92,7 @@ class Upstreams:
     grpc: Address
     http: Address
     jwks_path: str = JWKS_PATH
-    processes: Mapping[str, Address] = field(default_factory=dict)
+    processes: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, *, grpc_port: int = 0, http_port: int = 0) -> Upstreams:
@@ -102,7 +107,7 @@ class Upstreams:
             Address(grpc.host, grpc_port or grpc.port),
             Address(http.host, http_port or http.port),
             path,
-            {process: Address.parse(address) for process, address in placed.items() if address},
+            {process: Address.parse_all(address) for process, address in placed.items() if address},
         )
 
     def cluster(self, service: str) -> str:
@@ -111,10 +116,10 @@ class Upstreams:
         return process if process in self.processes else SHARED
 
     @property
-    def clusters(self) -> dict[str, Address]:
+    def clusters(self) -> dict[str, tuple[Address, ...]]:
         """The clusters that take calls, by name."""
         needed = {self.cluster(service) for service in PROCESSES}
-        return {name: self.processes.get(name, self.grpc) for name in sorted(needed)}
+        return {name: self.processes.get(name, (self.grpc,)) for name in sorted(needed)}
 
 
 def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path, access_log: Path | None = None) -> Path:

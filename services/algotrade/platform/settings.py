@@ -162,6 +162,7 @@ class Settings(BaseSettings):
     alpaca_key: SecretStr | None = None
     alpaca_symbols: tuple[str, ...] = ("AAPL",)  # or OURS=THEIRS, such as BTC-USD=BTC/USD
     alpaca_ws_url: str | None = None  # another of its feeds: …/v2/sip, …/v1beta3/crypto/us
+    alpaca_rest_url: str | None = None
     alpaca_silence_seconds: Seconds = 900.0  # it says nothing at night; a dead connection fails its pings
     loose_grace_seconds: Annotated[float, Field(ge=0)] = 2.0  # trades of Finnhub and Alpaca come so late; bars wait
     equities_exchange: str = "XNYS"  # whose hours shares of Finnhub and Alpaca have; empty: none
@@ -182,7 +183,7 @@ class Settings(BaseSettings):
     replay_path: Path | None = None  # bars or trades, CSV or Parquet; without one, daily bars of AAPL
     replay_symbol: str = "AAPL"
     replay_speed: Annotated[float, Field(ge=0)] = 0.0  # 1 is the speed of life; 0 is as fast as possible
-    history_providers: tuple[str, ...] = ("coinbase",)  # of bars of the past; also finnhub, ccxt.kraken …
+    history_providers: tuple[str, ...] = ("coinbase",)  # of bars of the past; also finnhub, alpaca, ccxt.kraken …
     history_bytes: Annotated[int, Field(ge=0)] = 4 * 1024**3  # fetched bars kept on disk; the oldest files give way
     history_seconds: Seconds = 15.0  # a call fetches what is missing for no longer
     window_ticks: Annotated[int, Field(ge=1, le=limits.MAX_TICKS_A_WINDOW)] = 10_000
@@ -285,7 +286,9 @@ class Settings(BaseSettings):
             )
         return self
 
-    @field_validator("coinbase_ws_url", "coinbase_rest_url", "finnhub_ws_url", "finnhub_rest_url", "alpaca_ws_url")
+    @field_validator(
+        "coinbase_ws_url", "coinbase_rest_url", "finnhub_ws_url", "finnhub_rest_url", "alpaca_ws_url", "alpaca_rest_url"
+    )
     @classmethod
     def _secret_on_the_way(cls, value: str | None) -> str | None:
         """What is traded on comes encrypted, but from this machine itself."""

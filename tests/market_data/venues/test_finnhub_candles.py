@@ -49,7 +49,9 @@ async def source(fake: FakeRest) -> AsyncIterator[FinnhubCandles]:
 
     async with serve(nobody, "127.0.0.1", 0, process_request=fake.answer) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        source = FinnhubCandles(Rest(f"http://127.0.0.1:{port}", {"X-Finnhub-Token": KEY}, a_second=10_000))
+        source = FinnhubCandles(
+            Rest(f"http://127.0.0.1:{port}", {"X-Finnhub-Token": KEY}, a_second=10_000), {"BTC": "BINANCE:BTCUSDT"}
+        )
         yield source
         await source.close()
 
@@ -71,3 +73,17 @@ async def test_a_plan_without_them_is_told_and_not_asked_again(source: FinnhubCa
     fake.answers += [(200, {"s": "ok", "t": [1]})]
     with pytest.raises(VenueError, match="unreadable"):
         await source.candles("AAPL", HOUR, START, START + HOUR)
+
+
+async def test_days_lie_on_their_dates_and_crypto_is_called_by_its_own_name(
+    source: FinnhubCandles, fake: FakeRest
+) -> None:
+    day = 24 * HOUR
+    begin = START // day * day
+    at = begin // 10**9 + 5 * 3_600  # midnight in New York
+    told = {"s": "ok", "t": [at], "o": [2], "h": [2], "l": [2], "c": [2], "v": [1]}
+    fake.answers += [(200, told), (200, told)]
+    assert (await source.candles("AAPL", day, begin, begin + day)).bars["ts"].tolist() == [begin]
+    assert len((await source.candles("BTC", day, begin, begin + day)).bars) == 1
+    assert [path.split("?")[0] for path in fake.asked] == ["/api/v1/stock/candle", "/api/v1/crypto/candle"]
+    assert "symbol=BINANCE%3ABTCUSDT" in fake.asked[1]

@@ -6,11 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from algotrade.engine import fixed
 from algotrade.engine.limits import MAX_AMOUNT
 from algotrade.engine.records import Records
+from algotrade.platform.clock import SECOND_NS
+
+DAY_NS: Final = 86_400 * SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,11 @@ class CandleSource(Protocol):
     async def close(self) -> None:
         """Close what is open."""
         ...
+
+
+def day_of(ts: int) -> int:
+    """Return the midnight in UTC (ns) of a day's bar that is stamped by another: of the same date, hours later."""
+    return ts - ts % DAY_NS
 
 
 def bar_of(

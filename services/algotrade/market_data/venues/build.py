@@ -17,6 +17,7 @@ from algotrade.market_data.venues.connection import ConnectionRules
 from algotrade.market_data.venues.feed import VenueFeed
 from algotrade.market_data.venues.finnhub import FINNHUB_WS, FinnhubDialect
 from algotrade.market_data.venues.loose_tape import LooseTape
+from algotrade.market_data.venues.names import names_of
 from algotrade.market_data.venues.rest import Rest
 from algotrade.market_data.venues.tape import Tape, TapeRules
 from algotrade.market_data.venues.venue import Dialect
@@ -49,14 +50,14 @@ def coinbase_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFe
 
 def finnhub_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed:
     """Make the feed of Finnhub."""
-    names = _names(settings.finnhub_symbols)
+    names = names_of(settings.finnhub_symbols)
     dialect = partial(FinnhubDialect, _text(settings.finnhub_token), names, settings.finnhub_ws_url or FINNHUB_WS)
     return _loose_feed(FINNHUB, settings, names, dialect, settings.finnhub_silence_seconds, clock, metrics)
 
 
 def alpaca_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed:
     """Make the feed of Alpaca."""
-    names = _names(settings.alpaca_symbols)
+    names = names_of(settings.alpaca_symbols)
     key = _text(settings.alpaca_key_id), _text(settings.alpaca_key)
     dialect = partial(AlpacaDialect, *key, names, settings.alpaca_ws_url or ALPACA_WS)
     return _loose_feed(ALPACA, settings, names, dialect, settings.alpaca_silence_seconds, clock, metrics)
@@ -89,12 +90,6 @@ def _with_hours(symbol: FeedSymbol, theirs: str, settings: Settings) -> FeedSymb
     if symbol.exchange or symbol.name in settings.exchanges or {":", "/"} & set(theirs):
         return symbol
     return replace(symbol, exchange=settings.equities_exchange)
-
-
-def _names(symbols: Sequence[str]) -> dict[str, str]:
-    """Return what a venue calls each of our symbols: a symbol is its own name there, or ``OURS=THEIRS``."""
-    pairs = [name.partition("=") for name in symbols]
-    return {ours: theirs or ours for ours, _, theirs in pairs}
 
 
 def _text(secret: SecretStr | None) -> str:

@@ -1,4 +1,4 @@
-"""Bars of shares from Finnhub, for those whose plan has them: the columns of one answer."""
+"""Bars from Finnhub, for those whose plan has them: the columns of one answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from algotrade.engine.records import BAR
 from algotrade.engine.settings import INTERVALS
-from algotrade.market_data.history.candles import Candles, bar_of
+from algotrade.market_data.history.candles import DAY_NS, Candles, bar_of, day_of
 from algotrade.market_data.venues.rest import Rest
 from algotrade.market_data.venues.venue import VenueError, VenueRefused
 from algotrade.platform.clock import SECOND_NS
@@ -25,32 +25,35 @@ _RESOLUTIONS: Final[Mapping[int, str]] = {
     900 * SECOND_NS: "15",
     1_800 * SECOND_NS: "30",
     3_600 * SECOND_NS: "60",
-    86_400 * SECOND_NS: "D",
+    DAY_NS: "D",
 }
 
 
 class FinnhubCandles:
-    """The port `CandleSource` over ``GET /api/v1/stock/candle``."""
+    """The port `CandleSource` over ``GET /api/v1/stock/candle`` and ``crypto/candle``."""
 
     name: Final = "finnhub"
     page: Final = 1_500  # of bars of a minute: about a day
     symbols: Final[Sequence[str]] = ()
     intervals: Final[Mapping[str, int]] = {name: length for name, length in INTERVALS.items() if length in _RESOLUTIONS}
 
-    def __init__(self, rest: Rest) -> None:
-        """Take the API, which shows the key by itself."""
+    def __init__(self, rest: Rest, names: Mapping[str, str] | None = None) -> None:
+        """Take the API, which shows the key by itself, and what it calls those of our symbols that are not its own."""
         self._rest = rest
+        self._names = names or {}
 
     async def candles(self, symbol: str, interval_ns: int, start_ns: int, end_ns: int) -> Candles:
         """Fetch the bars that start from one time to before another."""
+        theirs = self._names.get(symbol, symbol)
+        kind = "crypto" if ":" in theirs else "stock"
         wanted: dict[str, str | int] = {
-            "symbol": symbol,
+            "symbol": theirs,
             "resolution": _RESOLUTIONS[interval_ns],
             "from": start_ns // SECOND_NS,
             "to": (end_ns - interval_ns) // SECOND_NS,
         }
         try:
-            answer = await self._rest.get("/api/v1/stock/candle", wanted)
+            answer = await self._rest.get(f"/api/v1/{kind}/candle", wanted)
         except VenueRefused as refused:
             if refused.status == HTTPStatus.FORBIDDEN:
                 raise VenueRefused("finnhub: your plan does not include bars of the past") from refused
@@ -59,6 +62,7 @@ class FinnhubCandles:
         found: dict[int, tuple[int, int, int, int, int, float]] = {}
         for at, opened, high, low, closed, volume in _rows(answer):
             ts = int(at) * SECOND_NS
+            ts = day_of(ts) if interval_ns == DAY_NS else ts
             if start_ns <= ts < end_ns:
                 one = bar_of(ts, (opened, high, low, closed), volume, interval_ns)
                 if isinstance(one, str):

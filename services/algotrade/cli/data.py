@@ -38,7 +38,7 @@ ProviderOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Where bars are from: coinbase, finnhub, alpaca, sample, own (imported), with the extra ccxt ccxt.kraken …",
+        help="Where bars are from: coinbase, finnhub, alpaca, sample, own (imported), with an extra ccxt.kraken …",
     ),
 ]
 

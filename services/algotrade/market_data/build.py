@@ -30,8 +30,9 @@ from algotrade.market_data.resize import WindowSizes
 from algotrade.market_data.servicer import MarketDataServicer
 from algotrade.market_data.store import SubscriptionStore
 from algotrade.market_data.synthetic import SyntheticFeed
-from algotrade.market_data.venues.build import alpaca_feed, coinbase_feed, finnhub_feed
+from algotrade.market_data.venues.build import alpaca_feed, ccxt_feed, coinbase_feed, finnhub_feed
 from algotrade.market_data.venues.candles import candle_sources
+from algotrade.market_data.venues.ccxt_candles import PREFIX
 from algotrade.market_data.venues.feed import VenueFeed
 from algotrade.market_data.window import WindowStore
 from algotrade.platform import limits
@@ -90,7 +91,11 @@ async def feeds_of(settings: Settings, clock: Clock, metrics: Metrics, replay_ga
             ReplayFeed(settings.replay_symbol, ticks, clock, bars=bars, speed=speed, repeat=repeat, gate=replay_gate)
         )
     # In the order in which they are named: of a symbol that several have, the first is preferred.
-    feeds += [_VENUES[name](settings, clock, metrics) for name in settings.market_providers if name in _VENUES]
+    for name in settings.market_providers:
+        if name in _VENUES:
+            feeds.append(_VENUES[name](settings, clock, metrics))
+        elif name.startswith(PREFIX):
+            feeds.append(ccxt_feed(name, settings, clock, metrics))
     return feeds
 
 

@@ -34,6 +34,11 @@ Peers = Annotated[
     str, Field(pattern=rf"^{_PEER}(,127\.0\.0\.1:[0-9]{{1,5}})*$")
 ]  # … or several processes of one machine
 
+Provider = (
+    Literal["synthetic", "replay", "coinbase", "finnhub", "alpaca"]
+    | Annotated[str, Field(pattern=r"^ccxt\.[a-z0-9]{1,40}$")]
+)
+
 
 class Settings(BaseSettings):
     """Where things are, how long they last, which adapter stands behind a port."""
@@ -144,10 +149,7 @@ class Settings(BaseSettings):
     bus_trim_seconds: Seconds = 30.0
 
     # Market data
-    market_providers: tuple[Literal["synthetic", "replay", "coinbase", "finnhub", "alpaca"], ...] = (
-        "synthetic",
-        "replay",
-    )
+    market_providers: tuple[Provider, ...] = ("synthetic", "replay")  # with the extra ccxt also ccxt.kraken …
     coinbase_symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD")
     coinbase_on_demand_symbols: tuple[str, ...] = ()
     coinbase_api: Literal["exchange", "advanced"] = "exchange"
@@ -164,6 +166,8 @@ class Settings(BaseSettings):
     alpaca_ws_url: str | None = None  # another of its feeds: …/v2/sip, …/v1beta3/crypto/us
     alpaca_rest_url: str | None = None
     alpaca_silence_seconds: Seconds = 900.0  # it says nothing at night; a dead connection fails its pings
+    ccxt_symbols: tuple[str, ...] = ("BTC-USD",)  # of exchanges by ccxt; or OURS=THEIRS, such as BTC-PERP=BTC/USD:USD
+    ccxt_silence_seconds: Seconds = 900.0  # a symbol of which nothing is heard for so long is asked for anew
     loose_grace_seconds: Annotated[float, Field(ge=0)] = 2.0  # trades of Finnhub and Alpaca come so late; bars wait
     equities_exchange: str = "XNYS"  # whose hours shares of Finnhub and Alpaca have; empty: none
     exchanges: dict[str, str] = Field(default_factory=dict)  # … of single symbols of venues: {"7203": "XTKS"}

@@ -106,7 +106,7 @@ async def test_crypto_is_called_by_its_own_name_and_has_no_days(source: CandleSo
 
 async def test_a_plan_without_them_is_told_and_not_asked_again(source: CandleSource, fake: FakeRest) -> None:
     fake.answers += [(403, {"message": "subscription does not permit querying recent SIP data"})]
-    with pytest.raises(VenueRefused, match="your plan does not include this.*recent SIP"):
+    with pytest.raises(VenueRefused, match=r"your plan does not include this.*recent SIP"):
         await source.candles("AAPL", HOUR, START, START + HOUR)
     assert len(fake.asked) == 1
     for strange in ({"bars": 7}, [], {"bars": {"AAPL": [{"t": "x"}]}}):

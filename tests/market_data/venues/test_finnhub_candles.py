@@ -49,9 +49,8 @@ async def source(fake: FakeRest) -> AsyncIterator[FinnhubCandles]:
 
     async with serve(nobody, "127.0.0.1", 0, process_request=fake.answer) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        source = FinnhubCandles(
-            Rest(f"http://127.0.0.1:{port}", {"X-Finnhub-Token": KEY}, a_second=10_000), {"BTC": "BINANCE:BTCUSDT"}
-        )
+        rest = Rest(f"http://127.0.0.1:{port}", {"X-Finnhub-Token": KEY}, a_second=10_000)
+        source = FinnhubCandles(rest, {"BTC": "BINANCE:BTCUSDT"})
         yield source
         await source.close()
 

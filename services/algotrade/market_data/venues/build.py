@@ -11,9 +11,11 @@ from pydantic import SecretStr
 
 from algotrade.market_data.feed import FeedSymbol
 from algotrade.market_data.venues.alpaca import ALPACA_WS, AlpacaDialect
+from algotrade.market_data.venues.ccxt_candles import PREFIX
+from algotrade.market_data.venues.ccxt_trades import CcxtConnection, no_dialect
 from algotrade.market_data.venues.coinbase import ADVANCED_WS, EXCHANGE_WS, AdvancedDialect, ExchangeDialect
 from algotrade.market_data.venues.coinbase_rest import ADVANCED_REST, EXCHANGE_REST, AdvancedTrades, ExchangeTrades
-from algotrade.market_data.venues.connection import ConnectionRules
+from algotrade.market_data.venues.connection import Connection, ConnectionRules
 from algotrade.market_data.venues.feed import VenueFeed
 from algotrade.market_data.venues.finnhub import FINNHUB_WS, FinnhubDialect
 from algotrade.market_data.venues.loose_tape import LooseTape
@@ -63,6 +65,21 @@ def alpaca_feed(settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed
     return _loose_feed(ALPACA, settings, names, dialect, settings.alpaca_silence_seconds, clock, metrics)
 
 
+def ccxt_feed(provider: str, settings: Settings, clock: Clock, metrics: Metrics) -> VenueFeed:
+    """Make the feed of an exchange that ccxt follows, such as ccxt.kraken."""
+    names = names_of(settings.ccxt_symbols)
+    return _loose_feed(
+        provider,
+        settings,
+        names,
+        no_dialect,
+        settings.ccxt_silence_seconds,
+        clock,
+        metrics,
+        connect=partial(CcxtConnection, names=names, clock=clock),
+    )
+
+
 def _loose_feed(
     venue: str,
     settings: Settings,
@@ -71,6 +88,7 @@ def _loose_feed(
     silence_seconds: float,
     clock: Clock,
     metrics: Metrics,
+    connect: Callable[..., Connection] = Connection,
 ) -> VenueFeed:
     rules = replace(tape_rules(settings), grace_ns=round(settings.loose_grace_seconds * SECOND_NS))
     return VenueFeed(
@@ -81,13 +99,15 @@ def _loose_feed(
         clock,
         metrics,
         connection=replace(connection_rules(settings), silence_seconds=silence_seconds),
+        connect=connect,
         tape=lambda resume, now_ns: LooseTape(resume, rules, now_ns),
     )
 
 
 def _with_hours(symbol: FeedSymbol, theirs: str, settings: Settings) -> FeedSymbol:
     """A share has the hours of its exchange; what is called COINBASE:BTC-USD or BTC/USD is traded around the clock."""
-    if symbol.exchange or symbol.name in settings.exchanges or {":", "/"} & set(theirs):
+    around_the_clock = symbol.provider.startswith(PREFIX) or {":", "/"} & set(theirs)
+    if symbol.exchange or symbol.name in settings.exchanges or around_the_clock:
         return symbol
     return replace(symbol, exchange=settings.equities_exchange)
 

@@ -105,12 +105,15 @@ class Connection:
             self.connected = False
             self._metrics.venue_connected.labels(self._venue).set(0)
 
-    async def _talk(self) -> str:
-        dialect = self._dialect()
-        ws = await _opened(dialect.url)
+    def _is_connected(self) -> None:
         self.connected, self._heard_at = True, time.monotonic()
         self._metrics.venue_connected.labels(self._venue).set(1)
         log.info("venue.connected", venue=self._venue)
+
+    async def _talk(self) -> str:
+        dialect = self._dialect()
+        ws = await _opened(dialect.url)
+        self._is_connected()
         helpers = [asyncio.create_task(self._ask(ws, dialect)), asyncio.create_task(self._watch(ws))]
         try:
             await self._listen(ws, dialect)

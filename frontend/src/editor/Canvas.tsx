@@ -1,7 +1,6 @@
 // The drawing itself.
 
 import {
-  Background,
   type Connection,
   ConnectionMode,
   Controls,
@@ -22,6 +21,7 @@ import { NoteView } from "./NoteView";
 import { DRAGGED } from "./Palette";
 import { StrategyNodeView } from "./StrategyNodeView";
 import { beginDrag, endDrag, useEditor } from "./store";
+import { useViewport } from "./useViewport";
 
 const NODE_TYPES = { strategy: StrategyNodeView, note: NoteView };
 
@@ -31,6 +31,7 @@ export function Canvas({ readOnly = false }: { readOnly?: boolean }) {
   const { changeNodes, changeEdges, connect, add } = useEditor.getState();
   const catalogue = useCatalogue();
   const flow = useReactFlow();
+  const { canvas, dots, dotted, handlers } = useViewport();
 
   const why = useCallback(
     (ends: { source: string; target: string; sourceHandle?: string | null; targetHandle?: string | null }) => {
@@ -62,7 +63,9 @@ export function Canvas({ readOnly = false }: { readOnly?: boolean }) {
 
   return (
     <ReactFlow<CanvasNode>
+      ref={canvas}
       colorMode="dark"
+      {...handlers}
       nodes={nodes}
       edges={edges}
       nodeTypes={NODE_TYPES}
@@ -86,7 +89,7 @@ export function Canvas({ readOnly = false }: { readOnly?: boolean }) {
       minZoom={0.05}
       fitView
     >
-      <Background gap={24} />
+      <div ref={dots} className="dots" style={dotted} />
       <Controls showInteractive={false} />
       <MiniMap
         pannable

@@ -1,9 +1,10 @@
 // The chosen node in words, and which of its parameters a run may set.
 
 import { Select, Stack, Text, Title } from "@mantine/core";
+import { useShallow } from "zustand/react/shallow";
 import type { NodeParameter } from "../generated/algotrade/v1/strategy_service_pb";
 import { defaultOf, isNumeric, PORT_NAMES, useCatalogue } from "./catalogue";
-import type { Parameter } from "./document";
+import type { Drawing, Parameter } from "./document";
 import { freeId } from "./document";
 import { ParametersPanel } from "./ParametersPanel";
 import { rangeOf } from "./ParamField";
@@ -13,14 +14,11 @@ const OWN = "fixed";
 const NEW = "new";
 
 export function Inspector() {
-  const node = useEditor((state) => {
-    const chosen = state.nodes.filter((one) => one.selected);
-    return chosen.length === 1 ? chosen[0] : undefined;
-  });
+  const [id, kind] = useEditor(useShallow(chosenNode));
   const catalogue = useCatalogue();
-  if (node?.type !== "strategy") return <ParametersPanel />;
-  const type = catalogue.get(node.data.kind);
-  if (!type) return <Text c="red">There is no node type {node.data.kind}.</Text>;
+  if (id === undefined || kind === undefined) return <ParametersPanel />;
+  const type = catalogue.get(kind);
+  if (!type) return <Text c="red">There is no node type {kind}.</Text>;
   return (
     <Stack gap="sm">
       <Title order={3} size="h5">
@@ -42,10 +40,16 @@ export function Inspector() {
         </dl>
       )}
       {type.parameters.map((parameter) => (
-        <ParameterSource key={parameter.name} nodeId={node.id} parameter={parameter} />
+        <ParameterSource key={parameter.name} nodeId={id} parameter={parameter} />
       ))}
     </Stack>
   );
+}
+
+/** Id and kind of the only node that is chosen: not where it is, which changes with every frame of a drag. */
+function chosenNode({ nodes }: Drawing): [id?: string, kind?: string] {
+  const [one, another] = nodes.filter(({ selected }) => selected);
+  return one?.type === "strategy" && !another ? [one.id, one.data.kind] : [];
 }
 
 function Fact({ name, text }: { name: string; text: string }) {

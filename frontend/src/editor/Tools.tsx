@@ -20,7 +20,8 @@ interface Props {
 }
 
 export function Tools({ strategyId, version, dirty, saving, save, showHistory, addNote }: Props) {
-  const { name, description, rename, load, arrange } = useEditor();
+  const name = useEditor((state) => state.name);
+  const { rename, load, arrange } = useEditor.getState();
   const { canUndo, canRedo } = useHistory();
   const runs = useFindings(({ artefact, current }) => current && artefact !== undefined);
   const flow = useReactFlow();
@@ -49,7 +50,7 @@ export function Tools({ strategyId, version, dirty, saving, save, showHistory, a
       <TextInput
         aria-label="Name of the strategy"
         value={name}
-        onChange={(event) => rename(event.currentTarget.value, description)}
+        onChange={(event) => rename(event.currentTarget.value, useEditor.getState().description)}
         w={220}
       />
       <Badge variant="light" color={dirty ? "yellow" : "teal"} miw={110} aria-live="polite">

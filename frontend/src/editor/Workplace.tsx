@@ -2,7 +2,7 @@
 
 import { useHotkeys } from "@mantine/hooks";
 import { useReactFlow } from "@xyflow/react";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { Canvas } from "./Canvas";
 import { copyChosen, pasteCopied } from "./clipboard";
 import { useChecked } from "./diagnostics";
@@ -15,6 +15,7 @@ import { Palette } from "./Palette";
 import { redo, undo, useEditor } from "./store";
 import { Tools } from "./Tools";
 import { useSave } from "./useSave";
+import { useText } from "./useText";
 
 interface Props {
   strategyId: string;
@@ -23,8 +24,7 @@ interface Props {
 }
 
 export function Workplace({ strategyId, version: first, savedText }: Props) {
-  const drawing = useEditor();
-  const text = useMemo(() => textOf(drawing), [drawing]);
+  const text = useText();
   const [history, setHistory] = useState(false);
   const search = useRef<HTMLInputElement>(null);
   const flow = useReactFlow();
@@ -37,6 +37,17 @@ export function Workplace({ strategyId, version: first, savedText }: Props) {
     else forgetDraft(strategyId);
   }, [dirty, strategyId, text]);
 
+  // What was drawn in the moment before the page is left.
+  const known = useRef({ text, kept });
+  known.current = { text, kept };
+  useEffect(
+    () => () => {
+      const last = textOf(useEditor.getState());
+      if (last !== known.current.text && last !== known.current.kept) keepDraft(strategyId, last);
+    },
+    [strategyId],
+  );
+
   useEffect(() => {
     if (!dirty) return;
     const warn = (event: BeforeUnloadEvent) => event.preventDefault();
@@ -48,20 +59,23 @@ export function Workplace({ strategyId, version: first, savedText }: Props) {
     const pane = document.querySelector(".react-flow")?.getBoundingClientRect();
     if (!pane) return;
     const middle = flow.screenToFlowPosition({ x: pane.x + pane.width / 2, y: pane.y + pane.height / 2 });
-    const count = useEditor.getState().nodes.length;
-    drawing.add(kind, { x: middle.x - 100 + (count % 5) * 24, y: middle.y - 60 + (count % 5) * 24 });
+    const { nodes, add } = useEditor.getState();
+    const count = nodes.length;
+    add(kind, { x: middle.x - 100 + (count % 5) * 24, y: middle.y - 60 + (count % 5) * 24 });
   }
+
+  const saveNow = () => save(textOf(useEditor.getState()));
 
   useHotkeys([
     ["/", () => search.current?.focus()],
     ["mod+Z", undo],
     ["mod+shift+Z", redo],
     ["mod+Y", redo],
-    ["mod+S", () => void save(text)],
+    ["mod+S", () => void saveNow()],
     ["mod+C", copyChosen],
     ["mod+V", pasteCopied],
     ["mod+D", () => copyChosen() && pasteCopied()],
-    ["mod+A", () => drawing.changeNodes(drawing.nodes.map(({ id }) => ({ id, type: "select", selected: true })))],
+    ["mod+A", chooseAll],
   ]);
 
   return (
@@ -71,9 +85,9 @@ export function Workplace({ strategyId, version: first, savedText }: Props) {
         version={version}
         dirty={dirty}
         saving={saving}
-        save={() => save(text)}
+        save={saveNow}
         showHistory={() => setHistory(true)}
-        addNote={() => drawing.addNote(flow.screenToFlowPosition({ x: 500, y: 300 }))}
+        addNote={() => useEditor.getState().addNote(flow.screenToFlowPosition({ x: 500, y: 300 }))}
       />
       <Palette searchRef={search} add={addInView} />
       <main className="canvas" aria-label="Drawing">
@@ -86,4 +100,9 @@ export function Workplace({ strategyId, version: first, savedText }: Props) {
       <HistoryDrawer strategyId={strategyId} version={version} opened={history} close={() => setHistory(false)} />
     </div>
   );
+}
+
+function chooseAll(): void {
+  const { nodes, changeNodes } = useEditor.getState();
+  changeNodes(nodes.map(({ id }) => ({ id, type: "select", selected: true })));
 }

@@ -17,11 +17,13 @@ import { type FormEvent, useState } from "react";
 import { identity } from "../api/clients";
 import { type Failure, failureOf } from "../api/errors";
 import { moment } from "../api/format";
+import { tellSiblings } from "../api/siblings";
 import { tell, tellFailure } from "../api/tell";
 import { keepTokens, useLogin } from "../api/tokens";
 import { IdentityService } from "../generated/algotrade/v1/identity_service_pb";
 import { confirmed } from "../shell/confirm";
 import { usePreferences } from "../shell/preferences";
+import { Logins } from "./Logins";
 
 export function AccountPage() {
   const user = useLogin((state) => state.user);
@@ -32,6 +34,7 @@ export function AccountPage() {
       </Title>
       <Text>{user?.email}</Text>
       <PasswordForm />
+      <Logins />
       <ApiKeys />
     </Stack>
   );
@@ -48,6 +51,7 @@ function PasswordForm() {
     try {
       const { token } = await identity.changePassword({ currentPassword, newPassword });
       keepTokens(token, undefined);
+      tellSiblings();
       setCurrent("");
       setNext("");
       tell("The password is changed", "Every other login has ended.");

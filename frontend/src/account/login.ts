@@ -27,9 +27,12 @@ export async function resume(): Promise<void> {
   }
 }
 
-export async function logout(): Promise<void> {
+export const logout = () => end(false);
+export const endEverywhere = () => end(true);
+
+async function end(allDevices: boolean): Promise<void> {
   try {
-    await identity.logout({});
+    await identity.logout({ allDevices });
   } finally {
     forgetTokens();
     queries.clear();

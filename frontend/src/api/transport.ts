@@ -4,6 +4,7 @@ import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { IdentityService } from "../generated/algotrade/v1/identity_service_pb";
 import { singleFlight } from "./flight";
+import { inTurn, tellSiblings } from "./siblings";
 import { accessToken, forgetTokens, keepTokens, refreshToken, rejectToken } from "./tokens";
 
 const UNARY_MS = 30_000;
@@ -13,18 +14,22 @@ const publicTransport = createGrpcWebTransport({ baseUrl, defaultTimeoutMs: UNAR
 /** Register, Login and RefreshToken need no token. */
 export const publicIdentity = createClient(IdentityService, publicTransport);
 
-/** Trades the refresh token for new tokens. A token that the server refuses ends the login; a cut line does not. */
-export const renew = singleFlight(async () => {
-  const held = refreshToken();
-  if (!held) throw new ConnectError("not logged in", Code.Unauthenticated);
-  try {
-    const { token, refreshToken: next } = await publicIdentity.refreshToken({ refreshToken: held });
-    keepTokens(token, next);
-  } catch (error) {
-    if (ConnectError.from(error).code === Code.Unauthenticated) forgetTokens();
-    throw error;
-  }
-});
+/** Gets new tokens: those of a tab of the same login, else for the refresh token. Refused, the login has ended. */
+export const renew = singleFlight(() =>
+  inTurn(async () => {
+    if (accessToken(Date.now())) return;
+    const held = refreshToken();
+    if (!held) throw new ConnectError("not logged in", Code.Unauthenticated);
+    try {
+      const { token, refreshToken: next } = await publicIdentity.refreshToken({ refreshToken: held });
+      keepTokens(token, next);
+      tellSiblings();
+    } catch (error) {
+      if (ConnectError.from(error).code === Code.Unauthenticated) forgetTokens();
+      throw error;
+    }
+  }),
+);
 
 async function goodToken(): Promise<string> {
   if (!accessToken(Date.now())) await renew();

@@ -1,65 +1,34 @@
 import { useQuery } from "@connectrpc/connect-query";
-import { Alert, Button, Group, Paper, Select, Stack, TextInput, Title } from "@mantine/core";
+import { Group, Select, TextInput } from "@mantine/core";
 import { useState } from "react";
-import { useLocation } from "wouter";
 import { sessions } from "../api/clients";
-import { type Failure, failureOf } from "../api/errors";
 import { MarketDataService } from "../generated/algotrade/v1/market_data_service_pb";
-import { SettingsFields } from "../runs/SettingsFields";
-import { StrategyFields, texts, type Values } from "../runs/StrategyFields";
-import { emptySettings, INTERVALS } from "../runs/settings";
+import { type Run, RunForm } from "../runs/RunForm";
+import { INTERVALS } from "../runs/settings";
 
-export function NewSessionPage({ strategyId: first = "" }: { strategyId?: string }) {
-  const [strategyId, setStrategyId] = useState(first);
-  const [values, setValues] = useState<Values>({});
+export function NewSessionPage({ strategyId }: { strategyId?: string }) {
   const [symbol, setSymbol] = useState("");
   const [name, setName] = useState("");
-  const [settings, setSettings] = useState(emptySettings);
-  const [failure, setFailure] = useState<Failure>();
-  const [busy, setBusy] = useState(false);
   const symbols = useQuery(MarketDataService.method.listSymbols, { pageSize: 1000 });
-  const [, go] = useLocation();
+  const bars = symbols.data?.symbols.find((one) => one.symbol === symbol)?.bars;
 
-  async function create() {
-    setBusy(true);
-    setFailure(undefined);
-    try {
-      const { session } = await sessions.createSession({
-        requestId: crypto.randomUUID(),
-        name,
-        strategyId,
-        symbol,
-        settings,
-        parameters: texts(values),
-      });
-      const sessionId = session?.sessionId ?? "";
-      await sessions.startSession({ sessionId, requestId: crypto.randomUUID() });
-      go(`/sessions/${sessionId}`);
-    } catch (error) {
-      setFailure(failureOf(error));
-      setBusy(false);
-    }
+  async function start(run: Run): Promise<string> {
+    const { session } = await sessions.createSession({ requestId: crypto.randomUUID(), name, symbol, ...run });
+    const sessionId = session?.sessionId ?? "";
+    await sessions.startSession({ sessionId, requestId: crypto.randomUUID() });
+    return `/sessions/${sessionId}`;
   }
 
-  const bars = symbols.data?.symbols.find((one) => one.symbol === symbol)?.bars;
   return (
-    <Stack component="main" p="lg" maw={900}>
-      <Title order={1} size="h2">
-        Trade on paper
-      </Title>
-      <Paper withBorder p="md">
-        <StrategyFields
-          strategyId={strategyId}
-          choose={(id) => {
-            setStrategyId(id);
-            setValues({});
-          }}
-          values={values}
-          change={setValues}
-          errors={failure?.fields}
-        />
-      </Paper>
-      <Paper withBorder p="md">
+    <RunForm
+      title="Trade on paper"
+      verb="Start the session"
+      strategyId={strategyId}
+      ready={symbol !== ""}
+      intervals={bars ? INTERVALS : ["tick", ...INTERVALS.filter((one) => one !== "native")]}
+      start={start}
+    >
+      {(errors) => (
         <Group grow align="start">
           <Select
             label="Symbol"
@@ -67,7 +36,7 @@ export function NewSessionPage({ strategyId: first = "" }: { strategyId?: string
             data={symbols.data?.symbols.map((one) => ({ value: one.symbol, label: `${one.symbol} (${one.provider})` }))}
             value={symbol || null}
             onChange={(chosen) => setSymbol(chosen ?? "")}
-            error={failure?.fields.symbol}
+            error={errors.symbol}
             searchable
             required
           />
@@ -76,28 +45,10 @@ export function NewSessionPage({ strategyId: first = "" }: { strategyId?: string
             description="Made of strategy and symbol when empty."
             value={name}
             onChange={(event) => setName(event.currentTarget.value)}
-            error={failure?.fields.name}
+            error={errors.name}
           />
         </Group>
-      </Paper>
-      <Paper withBorder p="md">
-        <SettingsFields
-          value={settings}
-          change={setSettings}
-          errors={failure?.fields}
-          intervals={bars ? INTERVALS : ["tick", ...INTERVALS.filter((one) => one !== "native")]}
-        />
-      </Paper>
-      {failure && (
-        <Alert color="red" role="alert">
-          {failure.sentence}
-        </Alert>
       )}
-      <Group>
-        <Button onClick={() => void create()} loading={busy} disabled={!strategyId || !symbol}>
-          Start the session
-        </Button>
-      </Group>
-    </Stack>
+    </RunForm>
   );
 }

@@ -15,6 +15,7 @@ const SessionPage = lazy(async () => ({ default: (await import("./sessions/Sessi
 const BacktestPage = lazy(async () => ({ default: (await import("./backtest/BacktestPage")).BacktestPage }));
 const ComparePage = lazy(async () => ({ default: (await import("./backtest/ComparePage")).ComparePage }));
 const AccountPage = lazy(async () => ({ default: (await import("./account/AccountPage")).AccountPage }));
+const ForwardingPage = lazy(async () => ({ default: (await import("./inbox/ForwardingPage")).ForwardingPage }));
 const OptimizationPage = lazy(async () => ({
   default: (await import("./optimise/OptimizationPage")).OptimizationPage,
 }));
@@ -54,6 +55,7 @@ export function App() {
             <Route path="/optimizations/new/:id">{({ id }) => <NewOptimizationPage backtestId={id} />}</Route>
             <Route path="/optimizations/:id">{({ id }) => <OptimizationPage key={id} optimizationId={id} />}</Route>
             <Route path="/account" component={AccountPage} />
+            <Route path="/forwarding" component={ForwardingPage} />
             <Route>
               <Redirect to="/strategies" replace />
             </Route>

@@ -33,7 +33,7 @@ export function Bell() {
         </ActionIcon>
       </Indicator>
       <Drawer opened={opened} onClose={() => setOpened(false)} position="right" title="Notifications">
-        {opened && <Inbox />}
+        {opened && <Inbox close={() => setOpened(false)} />}
       </Drawer>
     </>
   );
@@ -55,7 +55,7 @@ function useToasts(): void {
   );
 }
 
-function Inbox() {
+function Inbox({ close }: { close(): void }) {
   const { data, hasNextPage, fetchNextPage } = useInfiniteQuery({
     queryKey: ["notices"],
     queryFn: ({ pageParam }) => notices.listNotifications({ pageSize: PAGE, pageToken: pageParam }),
@@ -78,7 +78,10 @@ function Inbox() {
 
   return (
     <Stack gap="xs">
-      <Group justify="flex-end">
+      <Group justify="space-between">
+        <Link href="/forwarding" onClick={close}>
+          Forward them …
+        </Link>
         <Button size="xs" variant="default" disabled={!newest} onClick={() => void markRead()}>
           Mark all as read
         </Button>

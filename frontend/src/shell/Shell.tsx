@@ -59,6 +59,7 @@ export function Shell({ children }: { children: ReactNode }) {
               <Menu.Dropdown>
                 <Menu.Label>{user?.email}</Menu.Label>
                 <Menu.Item onClick={() => go("/account")}>Account …</Menu.Item>
+                <Menu.Item onClick={() => go("/forwarding")}>Forwarding …</Menu.Item>
                 <Menu.Item onClick={() => void logout()}>Log out</Menu.Item>
               </Menu.Dropdown>
             </Menu>

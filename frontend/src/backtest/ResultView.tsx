@@ -7,6 +7,7 @@ import { words } from "../api/format";
 import { drawdown, thinned } from "../charts/curve";
 import { PriceChart } from "../charts/PriceChart";
 import type { Backtest } from "../generated/algotrade/v1/backtest_service_pb";
+import type { Candle } from "../instant/bars";
 import { InstantPanel } from "../instant/InstantPanel";
 import { useInstant } from "../instant/useInstant";
 import { download } from "../shell/download";
@@ -16,8 +17,11 @@ import { MainFigures, MetricsTable } from "./MetricsTable";
 import { MonthsTable } from "./MonthsTable";
 import { computed, marksOf, type ShownTrade, served, spanOf } from "./shownTrade";
 import { TradesTable } from "./TradesTable";
-import { csvOf } from "./tradesCsv";
+import { csvOf, rulesOf } from "./tradesCsv";
 import { useDrawn } from "./useBacktest";
+import { useIndicators } from "./useIndicators";
+
+const NO_CANDLES: readonly Candle[] = [];
 
 export function ResultView({ backtest }: { backtest: Backtest }) {
   const { data: drawn, error } = useDrawn(backtest);
@@ -28,6 +32,9 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
   const [tab, setTab] = useState<string | null>("trades");
   const instant = useInstant(backtest, live);
   const run = live ? instant.result?.run : undefined;
+
+  const parameters = run?.parameters ?? backtest.parameters;
+  const indicators = useIndicators(backtest, parameters, drawn?.candles ?? NO_CANDLES);
 
   const trades = useMemo(() => (run ? run.trades.map(computed) : (drawn?.trades.map(served) ?? [])), [run, drawn]);
   const curves = useMemo(() => {
@@ -54,12 +61,14 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
       {!run && <MainFigures metrics={summary?.metrics ?? []} />}
       <InstantPanel backtest={backtest} instant={instant} live={live} setLive={setLive} />
       <Paper withBorder p="xs">
+        {indicators.choice}
         <PriceChart
           label="Candles with fills; below them equity and drawdown"
           candles={drawn?.candles ?? []}
           equity={curves?.equity ?? []}
           drawdown={curves?.drawdown ?? []}
           benchmark={drawn?.benchmark}
+          lines={indicators.lines}
           marks={marks}
           zone={zone}
           focus={focus}
@@ -80,7 +89,9 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
           <Button
             size="compact-xs"
             variant="subtle"
-            onClick={() => download(`${backtest.name} trades.csv`, csvOf(trades), "text/csv")}
+            onClick={() =>
+              download(`${backtest.name} trades.csv`, csvOf(trades, rulesOf(backtest, parameters)), "text/csv")
+            }
           >
             Export CSV
           </Button>

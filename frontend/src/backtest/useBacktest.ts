@@ -10,7 +10,8 @@ import {
   BacktestState,
   type BacktestTrade,
 } from "../generated/algotrade/v1/backtest_service_pb";
-import type { BarColumns } from "../generated/algotrade/v1/types_pb";
+import { candlesOf } from "../instant/bars";
+import { barsOf } from "../instant/given";
 
 const AGAIN_MS = 1000;
 
@@ -58,15 +59,15 @@ export function useDrawn(backtest: Backtest) {
     enabled: backtest.state === BacktestState.SUCCEEDED,
     staleTime: Number.POSITIVE_INFINITY,
     queryFn: async () => {
-      const [{ bars }, { points }, trades] = await Promise.all([
-        backtests.getBars({ data: { case: "dataHash", value: dataHash } }),
+      const [bars, { points }, trades] = await Promise.all([
+        barsOf(dataHash),
         backtests.getBacktestEquity({ backtestId, maxPoints: 2000 }),
         allTrades(backtestId),
       ]);
       const curve = (pick: (point: (typeof points)[number]) => string) =>
         points.map((point) => ({ ms: point.time ? timestampMs(point.time) : 0, value: Number(pick(point)) }));
       return {
-        candles: bars ? candlesOf(bars) : [],
+        candles: candlesOf(bars),
         equity: curve((point) => point.equity),
         drawdown: curve((point) => point.drawdown),
         benchmark: curve((point) => point.benchmark),
@@ -87,15 +88,4 @@ async function allTrades(backtestId: string): Promise<BacktestTrade[]> {
     pageToken = page.nextPageToken;
   } while (pageToken && trades.length < MOST_TRADES);
   return trades;
-}
-
-function candlesOf({ timesNanos, opensE8, highsE8, lowsE8, closesE8 }: BarColumns) {
-  const price = (column: bigint[], row: number) => Number(column[row] ?? 0n) / 1e8;
-  return timesNanos.map((nanos, row) => ({
-    ms: Number(nanos / 1_000_000n),
-    open: price(opensE8, row),
-    high: price(highsE8, row),
-    low: price(lowsE8, row),
-    close: price(closesE8, row),
-  }));
 }

@@ -15,14 +15,8 @@ import {
 } from "lightweight-charts";
 import { useEffect, useRef } from "react";
 import type { Zone } from "../api/format";
-
-export interface Candle {
-  ms: number;
-  open: number;
-  high: number;
-  low: number;
-  close: number;
-}
+import type { Candle } from "../instant/bars";
+import { type Line, Lines } from "./lines";
 
 export interface Point {
   ms: number;
@@ -41,6 +35,8 @@ interface Props {
   equity: readonly Point[];
   drawdown: readonly Point[];
   benchmark?: readonly Point[];
+  /** Indicators: those with a pane of their own stand below the candles. */
+  lines?: readonly Line[];
   marks: readonly Mark[];
   zone: Zone;
   label: string;
@@ -56,10 +52,12 @@ interface Drawn {
   equity: ISeriesApi<"Line">;
   benchmark: ISeriesApi<"Line">;
   drawdown: ISeriesApi<"Area">;
+  lines: Lines;
   marks: ISeriesMarkersPluginApi<Time>;
 }
 
 const MINUTE_MS = 60_000;
+const PANE_HEIGHT = 110; // of an indicator's own
 
 // Charts know UTC only: other zones are shown by moving the times.
 const shifted = (ms: number, zone: Zone) => (zone === "UTC" ? ms : ms - new Date(ms).getTimezoneOffset() * MINUTE_MS);
@@ -70,6 +68,7 @@ export function PriceChart({
   equity,
   drawdown,
   benchmark,
+  lines,
   marks,
   zone,
   label,
@@ -104,8 +103,11 @@ export function PriceChart({
   useEffect(() => {
     drawn.current?.equity.setData(line(equity));
     drawn.current?.drawdown.setData(line(drawdown));
-    drawn.current?.benchmark.setData(line(benchmark ?? []));
-  }, [equity, drawdown, benchmark, zone]);
+  }, [equity, drawdown, zone]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: as above
+  useEffect(() => drawn.current?.benchmark.setData(line(benchmark ?? [])), [benchmark, zone]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: as above
+  useEffect(() => drawn.current?.lines.show(lines ?? [], time), [lines, zone]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: as above
   useEffect(() => {
     // A fill of the bar that is still being built has no candle to stand at.
@@ -119,7 +121,8 @@ export function PriceChart({
     if (focus) drawn.current?.chart.timeScale().setVisibleRange({ from: time(focus.from), to: time(focus.to) });
   }, [focus]);
 
-  return <figure ref={box} style={{ height, margin: 0 }} aria-label={label} />;
+  const panes = new Set(lines?.flatMap(({ pane }) => pane ?? [])).size;
+  return <figure ref={box} style={{ height: height + panes * PANE_HEIGHT, margin: 0 }} aria-label={label} />;
 }
 
 function draw(box: HTMLElement): Drawn {
@@ -127,7 +130,14 @@ function draw(box: HTMLElement): Drawn {
     autoSize: true,
     layout: { background: { color: "transparent" }, textColor: "#ced4da", panes: { separatorColor: "#373a40" } },
     grid: { vertLines: { color: "#2c2e33" }, horzLines: { color: "#2c2e33" } },
-    timeScale: { timeVisible: true, secondsVisible: true, maxBarSpacing: 24, borderColor: "#373a40" },
+    timeScale: {
+      timeVisible: true,
+      secondsVisible: true,
+      maxBarSpacing: 24,
+      minBarSpacing: 0.001, // 100,000 bars fit into a page
+      enableConflation: true, // bars that fall into one pixel are drawn as one
+      borderColor: "#373a40",
+    },
     rightPriceScale: { borderColor: "#373a40" },
   });
   const candles = chart.addSeries(CandlestickSeries, {
@@ -154,7 +164,8 @@ function draw(box: HTMLElement): Drawn {
   top?.setStretchFactor(3);
   middle?.setStretchFactor(1.4);
   bottom?.setStretchFactor(0.8);
-  return { chart, candles, equity, benchmark, drawdown, marks: createSeriesMarkers(candles, []) };
+  const marks = createSeriesMarkers(candles, []);
+  return { chart, candles, equity, benchmark, drawdown, lines: new Lines(chart), marks };
 }
 
 function marker({ side, text, chosen }: Mark, time: UTCTimestamp): SeriesMarker<Time> {

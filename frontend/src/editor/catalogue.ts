@@ -54,6 +54,12 @@ export const isNumeric = (parameter: NodeParameter) => ["int", "number", "decima
 /** The unit that the description ends with, such as `%`. */
 export const unitOf = (parameter: NodeParameter) => / Unit: (\S+)\.$/.exec(parameter.description)?.[1] ?? "";
 
+/** Whether an output is a price, which belongs over candles. */
+export function isPrice(catalogue: Catalogue, kind: string, port: string): boolean {
+  const category = catalogue.get(kind)?.category;
+  return (category === "overlap" && port !== "direction") || kind === "price" || kind === "heikin_ashi";
+}
+
 /** Types whose name, category or summary has every word, names that begin with the first word before others. */
 export function search(types: readonly NodeType[], query: string): NodeType[] {
   const wanted = query.toLowerCase().split(/\s+/).filter(Boolean);

@@ -14,6 +14,7 @@ const ALIGN = 64;
 const HALTED = 2;
 const CLOSES_BAR = 2;
 const SECOND = 1_000_000_000n;
+const NANOS_A_MS = 1_000_000n;
 const SECONDS: Readonly<Record<string, bigint>> = {
   native: 0n,
   "1s": 1n,
@@ -47,6 +48,8 @@ interface Manifest {
   nodes: { id: string; type: string }[];
   parameters: Parameter[];
   slots: Record<string, string[]>;
+  /** By node and port the field of the row that keeps its value; none but in a probed build. */
+  probes: [node: string, port: string, field: string][];
   events_per_bar: number;
 }
 
@@ -61,6 +64,19 @@ interface Exports {
 export interface Run extends Book {
   parameters: Record<string, string>;
   equity: Float64Array<ArrayBuffer>;
+}
+
+export interface Port {
+  node: string;
+  port: string;
+  /** The kind of the node. */
+  type: string;
+}
+
+/** What numbers held at the close of each evaluated bar, NaN where unknown: a column a `node.port`, bars by their start. */
+export interface Series {
+  ms: Float64Array<ArrayBuffer>;
+  columns: Record<string, Float64Array<ArrayBuffer>>;
 }
 
 export class UnsupportedError extends Error {}
@@ -87,6 +103,14 @@ export class Artefact {
     new Uint8Array(memory.buffer).set(bars, this.input);
   }
 
+  /** The numbers that a probed build keeps, in the order of the drawing. */
+  get ports(): Port[] {
+    const types = new Map(this.manifest.nodes.map(({ id, type }) => [id, type]));
+    return this.manifest.probes
+      .filter(([, , field]) => this.manifest.fields[field]?.[0] === "f64")
+      .map(([node, port]) => ({ node, port, type: types.get(node) ?? "" }));
+  }
+
   /** Takes a module and the bars that it is to run over, which stay in its memory. */
   static async load(bytes: Uint8Array<ArrayBuffer>, bars: Uint8Array): Promise<Artefact> {
     const { module, instance } = await WebAssembly.instantiate(bytes);
@@ -108,6 +132,39 @@ export class Artefact {
     }
     const book = bookOf(joined(parts), this.manifest.nodes);
     return { ...book, parameters, equity: this.equity(book, units(String(settings.initial_cash)), done) };
+  }
+
+  /** Steps a probed build bar by bar, and takes down what ports (`node.port`) held. */
+  series(settings: Settings, values: Readonly<Record<string, number>>, wanted: readonly string[]): Series {
+    this.begin(settings, values);
+    const { memory, bars, regroup } = this.exports;
+    const interval = Number((SECONDS[String(settings.interval)] ?? 0n) * 1000n);
+    const step = interval ? regroup : bars;
+    const view = new DataView(memory.buffer);
+    const kept = this.manifest.probes.filter(([node, port]) => wanted.includes(`${node}.${port}`));
+    const places = kept.map(([, , field]) => this.row + (this.manifest.fields[field]?.[1] ?? 0));
+    const columns = kept.map(() => new Float64Array(this.count));
+    const ms = new Float64Array(this.count);
+    let evaluated = 0;
+    for (let done = 0; done < this.count && this.mode(view) !== HALTED; done++) {
+      const address = this.input + done * BAR_BYTES;
+      step(this.row, address, 1, 1);
+      view.setInt32(LOG_COUNT, 0, true);
+      if (this.whole(view, "bars") === evaluated) continue;
+      // A bar of a coarser interval closes with the first row behind it.
+      const now = Number(view.getBigInt64(interval ? address - BAR_BYTES : address, true) / NANOS_A_MS);
+      ms[evaluated] = interval ? Math.floor(now / interval) * interval : now;
+      for (const [column, place] of places.entries()) {
+        const values = columns[column];
+        if (values) values[evaluated] = view.getFloat64(place, true);
+      }
+      evaluated++;
+    }
+    const named = kept.map(([node, port], column) => [
+      `${node}.${port}`,
+      columns[column]?.slice(0, evaluated) ?? new Float64Array(),
+    ]);
+    return { ms: ms.slice(0, evaluated), columns: Object.fromEntries(named) };
   }
 
   /** Makes the row that of a session before its first bar; the parameters as results have them. */
@@ -139,7 +196,11 @@ export class Artefact {
   }
 
   private mode(view: DataView): number {
-    return view.getInt32(this.row + (this.manifest.fields.mode?.[1] ?? 0), true);
+    return this.whole(view, "mode");
+  }
+
+  private whole(view: DataView, field: string): number {
+    return view.getInt32(this.row + (this.manifest.fields[field]?.[1] ?? 0), true);
   }
 
   /** Cash plus quantity times close, at each close. */

@@ -1,4 +1,4 @@
-import type { Parameter, Run, Settings } from "./artefact";
+import type { Parameter, Port, Run, Series, Settings } from "./artefact";
 
 /** What the page tells the worker: first what to run, then each run. */
 export type Order =
@@ -9,7 +9,8 @@ export type Order =
       artefactHash: string;
       dataHash: string;
     }
-  | { kind: "run"; number: number; settings: Settings; values: Record<string, number> };
+  | { kind: "run"; number: number; settings: Settings; values: Record<string, number> }
+  | { kind: "series"; settings: Settings; values: Record<string, number>; wanted: readonly string[] };
 
 export interface Result {
   run: Run;
@@ -18,6 +19,7 @@ export interface Result {
 }
 
 export type Answer =
-  | { kind: "loaded"; parameters: Parameter[] }
+  | { kind: "loaded"; parameters: Parameter[]; ports: Port[] }
+  | { kind: "series"; series: Series }
   | { kind: "ran"; number: number; result: Result }
   | { kind: "failed"; message: string };

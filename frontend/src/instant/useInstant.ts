@@ -1,9 +1,9 @@
 import { useEffect, useRef, useState } from "react";
-import { backtests, strategies } from "../api/clients";
+import { strategies } from "../api/clients";
 import { failureOf } from "../api/errors";
 import type { Backtest } from "../generated/algotrade/v1/backtest_service_pb";
 import type { Parameter } from "./artefact";
-import { records } from "./bars";
+import { barsOf } from "./given";
 import type { Answer, Order, Result } from "./messages";
 import { settingsText } from "./settingsText";
 
@@ -35,7 +35,7 @@ export function useInstant(backtest: Backtest, wanted: boolean): Instant {
   function hear(answer: Answer): void {
     if (answer.kind === "loaded") setParameters(answer.parameters);
     else if (answer.kind === "failed") setFailure(answer.message);
-    else {
+    else if (answer.kind === "ran") {
       setFailure(undefined);
       setResult(answer.result);
     }
@@ -50,16 +50,13 @@ export function useInstant(backtest: Backtest, wanted: boolean): Instant {
     const mine = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
     worker.current = mine;
     mine.onmessage = ({ data }: MessageEvent<Answer>) => hear(data);
-    Promise.all([
-      strategies.getArtefact({ artefactHash }),
-      backtests.getBars({ data: { case: "dataHash", value: dataHash } }),
-    ])
-      .then(([{ module }, { bars }]) => {
-        if (worker.current !== mine || !bars) return;
+    Promise.all([strategies.getArtefact({ artefactHash }), barsOf(dataHash)])
+      .then(([{ module }, bars]) => {
+        if (worker.current !== mine) return;
         const order: Order = {
           kind: "load",
           module: new Uint8Array(module),
-          bars: records(bars),
+          bars: bars.slice(),
           artefactHash,
           dataHash,
         };

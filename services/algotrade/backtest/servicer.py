@@ -160,6 +160,12 @@ class BacktestServicer(OptimizationServicer):
         at_ns = request.time.ToNanoseconds()
         return explanation_message(await self._explainer.explain(principal().user_id, request.backtest_id, at_ns))
 
+    async def GetProbe(self, request: pb.GetProbeRequest, context: Context) -> pb.GetProbeResponse:
+        """Return the build of a backtest's graph that keeps what each port held."""
+        backtest = await self._get(request.backtest_id)
+        probed = await self._explainer.probe(principal().user_id, request.backtest_id)
+        return pb.GetProbeResponse(module=probed.wasm, artefact_hash=backtest.artefact_hash)
+
     async def DeleteBacktest(self, request: pb.DeleteBacktestRequest, context: Context) -> pb.DeleteBacktestResponse:
         """Forget a backtest."""
         if not await self._store.delete(principal().user_id, request.backtest_id):

@@ -886,6 +886,54 @@ class ActionExplanation(_message.Message):
 Global___ActionExplanation: _TypeAlias = ActionExplanation  # noqa: Y015
 
 @_typing.final
+class GetProbeRequest(_message.Message):
+    """GetProbeRequest is the argument of GetProbe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKTEST_ID_FIELD_NUMBER: _builtins.int
+    backtest_id: _builtins.str
+    """The backtest, in whatever state it is."""
+    def __init__(
+        self,
+        *,
+        backtest_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backtest_id", b"backtest_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProbeRequest: _TypeAlias = GetProbeRequest  # noqa: Y015
+
+@_typing.final
+class GetProbeResponse(_message.Message):
+    """GetProbeResponse is the answer of GetProbe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODULE_FIELD_NUMBER: _builtins.int
+    ARTEFACT_HASH_FIELD_NUMBER: _builtins.int
+    module: _builtins.bytes
+    """The WebAssembly module. Its manifest names, by node and port, the field of the row that holds each value."""
+    artefact_hash: _builtins.str
+    """SHA-256 of the artefact that trades as it does: that of the backtest."""
+    def __init__(
+        self,
+        *,
+        module: _builtins.bytes = ...,
+        artefact_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artefact_hash", b"artefact_hash", "module", b"module"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProbeResponse: _TypeAlias = GetProbeResponse  # noqa: Y015
+
+@_typing.final
 class DeleteBacktestRequest(_message.Message):
     """DeleteBacktestRequest is the argument of DeleteBacktest."""
 

@@ -85,6 +85,11 @@ class BacktestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarResponse.FromString,
                 _registered_method=True)
+        self.GetProbe = channel.unary_unary(
+                '/algotrade.v1.BacktestService/GetProbe',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetProbeRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetProbeResponse.FromString,
+                _registered_method=True)
         self.DeleteBacktest = channel.unary_unary(
                 '/algotrade.v1.BacktestService/DeleteBacktest',
                 request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestRequest.SerializeToString,
@@ -222,6 +227,15 @@ class BacktestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetProbe(self, request, context):
+        """GetProbe returns the build of a backtest's graph that ExplainBar runs: it trades exactly as the artefact does, and
+        keeps in its row what each port held. Run over the same bars it gives the indicators of all of them.
+        Errors: NOT_FOUND BACKTEST_NOT_FOUND, FAILED_PRECONDITION ARTEFACT_OUTDATED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteBacktest(self, request, context):
         """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
         Errors: NOT_FOUND BACKTEST_NOT_FOUND.
@@ -343,6 +357,11 @@ def add_BacktestServiceServicer_to_server(servicer, server):
                     servicer.ExplainBar,
                     request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarResponse.SerializeToString,
+            ),
+            'GetProbe': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProbe,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.GetProbeRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.GetProbeResponse.SerializeToString,
             ),
             'DeleteBacktest': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteBacktest,
@@ -656,6 +675,33 @@ class BacktestService:
             '/algotrade.v1.BacktestService/ExplainBar',
             algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarRequest.SerializeToString,
             algotrade_dot_v1_dot_backtest__service__pb2.ExplainBarResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProbe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/GetProbe',
+            algotrade_dot_v1_dot_backtest__service__pb2.GetProbeRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.GetProbeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -84,6 +84,11 @@ class BacktestServiceStub:
     Errors: NOT_FOUND BACKTEST_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID (no bar holds the time),
     FAILED_PRECONDITION ARTEFACT_OUTDATED.
     """
+    GetProbe: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.GetProbeRequest, _backtest_service_pb2.GetProbeResponse]
+    """GetProbe returns the build of a backtest's graph that ExplainBar runs: it trades exactly as the artefact does, and
+    keeps in its row what each port held. Run over the same bars it gives the indicators of all of them.
+    Errors: NOT_FOUND BACKTEST_NOT_FOUND, FAILED_PRECONDITION ARTEFACT_OUTDATED.
+    """
     DeleteBacktest: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteBacktestRequest, _backtest_service_pb2.DeleteBacktestResponse]
     """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
@@ -177,6 +182,11 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     the backtest is run again up to that bar, by a build of the same graph that keeps what each port held.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID (no bar holds the time),
     FAILED_PRECONDITION ARTEFACT_OUTDATED.
+    """
+    GetProbe: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.GetProbeRequest, _backtest_service_pb2.GetProbeResponse]  # type: ignore[assignment]
+    """GetProbe returns the build of a backtest's graph that ExplainBar runs: it trades exactly as the artefact does, and
+    keeps in its row what each port held. Run over the same bars it gives the indicators of all of them.
+    Errors: NOT_FOUND BACKTEST_NOT_FOUND, FAILED_PRECONDITION ARTEFACT_OUTDATED.
     """
     DeleteBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteBacktestRequest, _backtest_service_pb2.DeleteBacktestResponse]  # type: ignore[assignment]
     """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
@@ -328,6 +338,17 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
         the backtest is run again up to that bar, by a build of the same graph that keeps what each port held.
         Errors: NOT_FOUND BACKTEST_NOT_FOUND, INVALID_ARGUMENT FIELD_INVALID (no bar holds the time),
         FAILED_PRECONDITION ARTEFACT_OUTDATED.
+        """
+
+    @_abc_1.abstractmethod
+    def GetProbe(
+        self,
+        request: _backtest_service_pb2.GetProbeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.GetProbeResponse, _abc.Awaitable[_backtest_service_pb2.GetProbeResponse]]:
+        """GetProbe returns the build of a backtest's graph that ExplainBar runs: it trades exactly as the artefact does, and
+        keeps in its row what each port held. Run over the same bars it gives the indicators of all of them.
+        Errors: NOT_FOUND BACKTEST_NOT_FOUND, FAILED_PRECONDITION ARTEFACT_OUTDATED.
         """
 
     @_abc_1.abstractmethod

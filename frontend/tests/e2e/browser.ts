@@ -52,6 +52,13 @@ declare global {
   }
 }
 
+export async function login(page: Page, email: string, password: string): Promise<void> {
+  await page.getByLabel("E-mail address").fill(email);
+  await page.getByRole("textbox", { name: "Password" }).fill(password);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("navigation", { name: "Pages" }).waitFor();
+}
+
 export async function register(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Create an account" }).click();
   await page.getByLabel("E-mail address").fill(`${crypto.randomUUID()}@example.com`);

@@ -14,6 +14,9 @@ const EditorPage = lazy(async () => ({ default: (await import("./editor/EditorPa
 const SessionPage = lazy(async () => ({ default: (await import("./sessions/SessionPage")).SessionPage }));
 const BacktestPage = lazy(async () => ({ default: (await import("./backtest/BacktestPage")).BacktestPage }));
 const ComparePage = lazy(async () => ({ default: (await import("./backtest/ComparePage")).ComparePage }));
+const CompareSessionsPage = lazy(async () => ({
+  default: (await import("./sessions/CompareSessionsPage")).CompareSessionsPage,
+}));
 const AccountPage = lazy(async () => ({ default: (await import("./account/AccountPage")).AccountPage }));
 const ForwardingPage = lazy(async () => ({ default: (await import("./inbox/ForwardingPage")).ForwardingPage }));
 const OptimizationPage = lazy(async () => ({
@@ -51,6 +54,7 @@ export function App() {
             <Route path="/backtests/:id">{({ id }) => <BacktestPage key={id} backtestId={id} />}</Route>
             <Route path="/sessions" component={SessionsPage} />
             <Route path="/sessions/new/:strategy?">{({ strategy }) => <NewSessionPage strategyId={strategy} />}</Route>
+            <Route path="/sessions/compare/:ids">{({ ids }) => <CompareSessionsPage ids={ids.split("+")} />}</Route>
             <Route path="/sessions/:id">{({ id }) => <SessionPage key={id} sessionId={id} />}</Route>
             <Route path="/optimizations/new/:id">{({ id }) => <NewOptimizationPage backtestId={id} />}</Route>
             <Route path="/optimizations/:id">{({ id }) => <OptimizationPage key={id} optimizationId={id} />}</Route>

@@ -15,8 +15,11 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from algotrade.cli.app import app
-from algotrade.engine.compile import compile_strategy
+from algotrade.engine.compile import Artefact, compile_strategy
 from algotrade.engine.metrics import Metric
+from algotrade.engine.records import EventKind
+from algotrade.engine.runtime import Sessions
+from algotrade.engine.settings import RunSettings
 from algotrade.platform import limits
 from algotrade.platform.bars_file import read_bars
 from algotrade.platform.errors import info, violations
@@ -269,6 +272,34 @@ async def test_a_bar_explains_itself(ada, tmp_path, sample_file, sample_bars):
     assert len(numbers) >= 3
 
 
+def _held(port: types_pb2.PortValue):
+    kind = port.WhichOneof("value")
+    return None if kind is None else getattr(port, kind)
+
+
+async def test_the_probe_is_what_explains(ada, sample_bars):
+    """Run here over the same bars, it holds what ExplainBar tells, and trades as the backtest did."""
+    found = await ada.done(TUNED, parameters={"fast": "8"})
+    lent = await ada.backtests.GetProbe(pb.GetProbeRequest(backtest_id=found.backtest_id))
+    assert lent.artefact_hash == found.artefact_hash
+    sessions = Sessions(Artefact.from_wasm(lent.module))
+    slot = sessions.add(RunSettings.parse({"interval": "native", "native_seconds": "86400"}), {"fast": "8"})
+    count = 700
+    taken, events = sessions.run(slot, sample_bars[:count])
+    told = await ada.backtests.ExplainBar(
+        pb.ExplainBarRequest(
+            backtest_id=found.backtest_id, time=Timestamp(seconds=int(sample_bars["ts"][count - 1]) // 10**9)
+        )
+    )
+    assert (taken, told.bar) == (count, count - 1)
+    values = {(one.node_id, one.port): _held(one) for one in told.ports}
+    assert sessions.probes(slot) == values
+    entries = events[events["kind"] == EventKind.ENTRY]["ts"].tolist()
+    trades = [trade.entry_time.ToNanoseconds() for trade in await ada.trades(found)]
+    assert entries == trades[: len(entries)]
+    assert len(entries) > 3
+
+
 async def test_bars_that_cannot_be_explained(ada, database):
     found = await ada.done(GRAPH)
     before = pb.ExplainBarRequest(backtest_id=found.backtest_id, time=Timestamp(seconds=1))
@@ -277,9 +308,11 @@ async def test_bars_that_cannot_be_explained(ada, database):
     assert list(violations(error)) == ["time"]
     async with database.begin() as connection:  # made by another compiler
         await connection.execute(text("UPDATE backtest_results SET graph = :graph"), {"graph": json.dumps(TUNED)})
-    error = await failure(ada.backtests.ExplainBar(before))
-    assert (error.code(), info(error).reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ARTEFACT_OUTDATED")
-    assert info(error).metadata["artefact_hash"] == found.artefact_hash
+    lend = pb.GetProbeRequest(backtest_id=found.backtest_id)
+    for call in (ada.backtests.ExplainBar(before), ada.backtests.GetProbe(lend)):
+        error = await failure(call)
+        assert (error.code(), info(error).reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ARTEFACT_OUTDATED")
+        assert info(error).metadata["artefact_hash"] == found.artefact_hash
 
 
 def test_few_points_are_all_kept():
@@ -450,6 +483,7 @@ async def test_nobody_sees_anothers(ada, bob):
         yield stub.ListBacktestTrades(pb.ListBacktestTradesRequest(backtest_id=backtest_id))
         yield stub.GetBacktestEquity(pb.GetBacktestEquityRequest(backtest_id=backtest_id))
         yield stub.ExplainBar(pb.ExplainBarRequest(backtest_id=backtest_id, time=Timestamp(seconds=1_600_000_000)))
+        yield stub.GetProbe(pb.GetProbeRequest(backtest_id=backtest_id))
         yield anext(aiter(stub.WatchBacktest(pb.WatchBacktestRequest(backtest_id=backtest_id))))
 
     nothing = str(uuid.uuid4())

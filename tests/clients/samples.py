@@ -327,6 +327,7 @@ _MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
     "BacktestService.ListBacktestTrades": _backtest,
     "BacktestService.GetBacktestEquity": _backtest,
     "BacktestService.ExplainBar": _explained_bar,
+    "BacktestService.GetProbe": _backtest,
     "BacktestService.DeleteBacktest": _delete_backtest,
     "BacktestService.WatchOptimization": _optimization,
     "BacktestService.CancelOptimization": _optimization,

@@ -1,13 +1,13 @@
 import { useQuery } from "@connectrpc/connect-query";
-import { Alert, Badge, Button, Checkbox, Group, Stack, Table, Text, Title } from "@mantine/core";
-import { useState } from "react";
+import { Alert, Badge, Button, Group, Stack, Table, Text, Title } from "@mantine/core";
 import { Link, useLocation } from "wouter";
 import { failureOf } from "../api/errors";
 import { moment, money } from "../api/format";
 import { BacktestService, BacktestState } from "../generated/algotrade/v1/backtest_service_pb";
+import { pairs } from "../runs/CompareTable";
+import { useComparing } from "../runs/Comparing";
 import { usePreferences } from "../shell/preferences";
 
-const MOST_COMPARED = 6;
 const COLORS: Readonly<Record<BacktestState, string>> = {
   [BacktestState.UNSPECIFIED]: "gray",
   [BacktestState.QUEUED]: "gray",
@@ -20,10 +20,8 @@ const COLORS: Readonly<Record<BacktestState, string>> = {
 export function BacktestsPage() {
   const { data, error } = useQuery(BacktestService.method.listBacktests, { pageSize: 100 }, { refetchInterval: 5000 });
   const zone = usePreferences((state) => state.zone);
-  const [chosen, setChosen] = useState<readonly string[]>([]);
+  const { button, box } = useComparing("/backtests");
   const [, go] = useLocation();
-  const toggle = (id: string) =>
-    setChosen(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-MOST_COMPARED));
   return (
     <Stack component="main" p="lg">
       <Group justify="space-between">
@@ -31,13 +29,7 @@ export function BacktestsPage() {
           Backtests
         </Title>
         <Group>
-          <Button
-            variant="default"
-            disabled={chosen.length < 2}
-            onClick={() => go(`/backtests/compare/${chosen.join("+")}`)}
-          >
-            Compare {chosen.length > 1 ? chosen.length : ""}
-          </Button>
+          {button}
           <Button onClick={() => go("/backtests/new")}>New backtest</Button>
         </Group>
       </Group>
@@ -61,13 +53,7 @@ export function BacktestsPage() {
           <Table.Tbody>
             {data.backtests.map((one) => (
               <Table.Tr key={one.backtestId}>
-                <Table.Td>
-                  <Checkbox
-                    aria-label={`Compare ${one.name}`}
-                    checked={chosen.includes(one.backtestId)}
-                    onChange={() => toggle(one.backtestId)}
-                  />
-                </Table.Td>
+                <Table.Td>{box(one.backtestId, one.name)}</Table.Td>
                 <Table.Td>
                   <Link href={`/backtests/${one.backtestId}`}>{one.name}</Link>
                 </Table.Td>
@@ -78,11 +64,7 @@ export function BacktestsPage() {
                 </Table.Td>
                 <Table.Td ta="right">{one.summary?.trades}</Table.Td>
                 <Table.Td ta="right">{money(one.summary?.finalEquity ?? "")}</Table.Td>
-                <Table.Td>
-                  {Object.entries(one.parameters)
-                    .map(([name, value]) => `${name} ${value}`)
-                    .join(", ")}
-                </Table.Td>
+                <Table.Td>{pairs(one.parameters)}</Table.Td>
                 <Table.Td>{moment(one.createTime, zone)}</Table.Td>
               </Table.Tr>
             ))}

@@ -1,13 +1,7 @@
 import { SimpleGrid, Table, TextInput } from "@mantine/core";
 import { useState } from "react";
 import { metric, words } from "../api/format";
-
-interface Figure {
-  name: string;
-  value: string;
-  unit: string;
-  definition: string;
-}
+import type { Figure } from "../runs/CompareTable";
 
 const MAIN = ["total_return", "cagr", "sharpe", "sortino", "max_drawdown", "win_rate", "profit_factor", "trades"];
 

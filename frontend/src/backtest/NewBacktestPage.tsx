@@ -3,14 +3,23 @@ import { useState } from "react";
 import { backtests } from "../api/clients";
 import { type Run, RunForm } from "../runs/RunForm";
 import { MOST_BARS, readBars } from "./csv";
+import { RangeFields } from "./RangeFields";
+import { emptyRange, fetchRange, historyOf, isWhole } from "./range";
 
-type Source = "sample" | "file";
+type Source = "sample" | "range" | "file";
 
 export function NewBacktestPage({ strategyId }: { strategyId?: string }) {
   const [source, setSource] = useState<Source>("sample");
   const [file, setFile] = useState<File | null>(null);
+  const [range, setRange] = useState(emptyRange);
+  const [fetched, setFetched] = useState<number>();
 
   async function data() {
+    if (source === "range") {
+      setFetched(0);
+      await fetchRange(range, Date.now(), setFetched).finally(() => setFetched(undefined));
+      return { case: "history", value: historyOf(range) } as const;
+    }
     if (source === "sample" || !file) return { case: "sample", value: "AAPL" } as const;
     const value = readBars(await file.text());
     return { case: "bars", value: { $typeName: "algotrade.v1.BarColumns", ...value } } as const;
@@ -31,10 +40,10 @@ export function NewBacktestPage({ strategyId }: { strategyId?: string }) {
       title="New backtest"
       verb="Run the backtest"
       strategyId={strategyId}
-      ready={source === "sample" || file !== null}
+      ready={source === "sample" || (source === "range" ? isWhole(range) : file !== null)}
       start={start}
     >
-      {() => (
+      {(errors) => (
         <>
           <Text fw={600} mb="xs">
             Bars
@@ -46,6 +55,7 @@ export function NewBacktestPage({ strategyId }: { strategyId?: string }) {
               onChange={(value) => setSource(value as Source)}
               data={[
                 { value: "sample", label: "AAPL, daily, 2019 to 2024" },
+                { value: "range", label: "A symbol and a range" },
                 { value: "file", label: "A CSV file" },
               ]}
             />
@@ -60,6 +70,7 @@ export function NewBacktestPage({ strategyId }: { strategyId?: string }) {
               />
             )}
           </Group>
+          {source === "range" && <RangeFields value={range} change={setRange} errors={errors} fetched={fetched} />}
         </>
       )}
     </RunForm>

@@ -1,11 +1,12 @@
 // What a backtest did: the server's result, and in its place, once a parameter is moved, that of the browser.
 
 import { Alert, Button, Group, Paper, Tabs, Text } from "@mantine/core";
-import { useDeferredValue, useMemo, useState } from "react";
+import { useDebouncedValue } from "@mantine/hooks";
+import { useMemo, useState } from "react";
 import { failureOf } from "../api/errors";
 import { words } from "../api/format";
 import { drawdown, thinned } from "../charts/curve";
-import { PriceChart } from "../charts/PriceChart";
+import { type Point, PriceChart } from "../charts/PriceChart";
 import type { Backtest } from "../generated/algotrade/v1/backtest_service_pb";
 import type { Candle } from "../instant/bars";
 import { InstantPanel } from "../instant/InstantPanel";
@@ -21,7 +22,9 @@ import { csvOf, rulesOf } from "./tradesCsv";
 import { useDrawn } from "./useBacktest";
 import { useIndicators } from "./useIndicators";
 
+const RESTED_MS = 120;
 const NO_CANDLES: readonly Candle[] = [];
+const NO_POINTS: readonly Point[] = [];
 
 export function ResultView({ backtest }: { backtest: Backtest }) {
   const { data: drawn, error } = useDrawn(backtest);
@@ -45,7 +48,9 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
   }, [run, drawn, backtest.settings]);
   const marks = useMemo(() => marksOf(trades, chosen?.number), [trades, chosen]);
   const focus = useMemo(() => chosen && spanOf(chosen), [chosen]);
-  const listed = useDeferredValue(trades); // the curve first, then the table
+  // While a parameter is dragged the curve comes first; what takes long to draw waits for the hand to rest.
+  const [listed] = useDebouncedValue(trades, RESTED_MS, { leading: true });
+  const [fall] = useDebouncedValue(curves?.drawdown, RESTED_MS, { leading: true });
   const { summary } = backtest;
   if (error) return <Alert color="red">{failureOf(error).sentence}</Alert>;
 
@@ -64,9 +69,9 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
         {indicators.choice}
         <PriceChart
           label="Candles with fills; below them equity and drawdown"
-          candles={drawn?.candles ?? []}
-          equity={curves?.equity ?? []}
-          drawdown={curves?.drawdown ?? []}
+          candles={drawn?.candles ?? NO_CANDLES}
+          equity={curves?.equity ?? NO_POINTS}
+          drawdown={fall ?? NO_POINTS}
           benchmark={drawn?.benchmark}
           lines={indicators.lines}
           marks={marks}

@@ -5,6 +5,7 @@ import type { NodeParameter } from "../generated/algotrade/v1/strategy_service_p
 import { defaultOf, isNumeric, unitOf } from "./catalogue";
 import type { ParamValue } from "./document";
 import { useEditor } from "./store";
+import { useFar } from "./useViewport";
 
 interface Props {
   nodeId: string;
@@ -37,7 +38,11 @@ interface ValueProps {
 
 function Value({ parameter, value, label, wrong, set }: ValueProps) {
   const standard = defaultOf(parameter);
+  const far = useFar((state) => state.far);
   if (typeof value === "object") return <output className="bound">{value.param}</output>;
+  // Hundreds of inputs take the browser longer to move than all the rest of a drawing.
+  if (far)
+    return <output className={value === undefined ? "plain standard" : "plain"}>{value ?? standard ?? "–"}</output>;
   if (parameter.type === "choice") {
     return (
       <select

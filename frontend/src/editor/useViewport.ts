@@ -2,11 +2,21 @@
 // listener for each port, node and edge, some thousands of them. It is told now and then, and when the hand rests.
 
 import { useStoreApi, type Viewport } from "@xyflow/react";
-import { useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
+import { create } from "zustand";
 
 const TOLD_MS = 200; // for the map in the corner
+const FAR = 0.35; // of full size
 const GAP = 24; // from dot to dot
 const LEAST_GAP = 10; // closer together they are a grey haze
+
+/** Whether the drawing is seen from so far that nobody can read it: nodes then show values without their inputs. */
+export const useFar = create<{ far: boolean }>()(() => ({ far: false }));
+
+function look({ zoom }: Viewport): void {
+  const far = zoom < FAR;
+  if (useFar.getState().far !== far) useFar.setState({ far });
+}
 
 /** What a canvas needs to be moved; `dots` is for its background. */
 export function useViewport() {
@@ -16,7 +26,10 @@ export function useViewport() {
   const dots = useRef<HTMLDivElement>(null);
   const hand = useRef({ moves: false, toldMs: 0 });
 
+  useEffect(() => look(viewport), [viewport]);
+
   function place({ x, y, zoom }: Viewport): void {
+    look({ x, y, zoom });
     const layer = canvas.current?.querySelector<HTMLElement>(".react-flow__viewport");
     if (layer) layer.style.transform = `translate(${x}px,${y}px) scale(${zoom})`;
     if (dots.current) Object.assign(dots.current.style, dotted({ x, y, zoom }));

@@ -1,12 +1,13 @@
 import { Alert, Button, Group, Stack, Table, Text, TextInput, Title, UnstyledButton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { sessions } from "../api/clients";
 import { failureOf } from "../api/errors";
 import { exact, money, signed, tone } from "../api/format";
 import type { Session } from "../generated/algotrade/v1/forward_test_service_pb";
 import { useRealtime } from "../realtime/store";
+import { useComparing } from "../runs/Comparing";
 import { renewed } from "./renewed";
 import { StatusBadge } from "./StatusBadge";
 
@@ -36,6 +37,7 @@ export function SessionsPage() {
   const statuses = useRealtime((state) => state.statuses);
   const [query, setQuery] = useState("");
   const [order, setOrder] = useState({ column: -1, down: false });
+  const { button, box } = useComparing("/sessions");
   const [, go] = useLocation();
 
   const wanted = (data ?? [])
@@ -56,6 +58,7 @@ export function SessionsPage() {
             value={query}
             onChange={(event) => setQuery(event.currentTarget.value)}
           />
+          {button}
           <Button onClick={() => go("/sessions/new")}>New session</Button>
         </Group>
       </Group>
@@ -67,6 +70,9 @@ export function SessionsPage() {
         <Table highlightOnHover>
           <Table.Thead>
             <Table.Tr>
+              <Table.Th w={30}>
+                <span className="hidden">Compare</span>
+              </Table.Th>
               {COLUMNS.map(({ name, right }, column) => (
                 <Table.Th key={name} ta={right ? "right" : "left"} aria-sort={ariaSort(order, column)}>
                   <UnstyledButton
@@ -82,7 +88,7 @@ export function SessionsPage() {
           </Table.Thead>
           <Table.Tbody>
             {shown.map((one) => (
-              <Row key={one.sessionId} session={one} />
+              <Row key={one.sessionId} session={one} box={box(one.sessionId, one.name)} />
             ))}
           </Table.Tbody>
         </Table>
@@ -108,10 +114,11 @@ function sorted(found: readonly Session[], { column, down }: Order): readonly Se
   return down ? rising.reverse() : rising;
 }
 
-function Row({ session }: { session: Session }) {
+function Row({ session, box }: { session: Session; box: ReactNode }) {
   const gained = String(profit(session));
   return (
     <Table.Tr>
+      <Table.Td>{box}</Table.Td>
       <Table.Td>
         <Link href={`/sessions/${session.sessionId}`}>{session.name}</Link>
       </Table.Td>

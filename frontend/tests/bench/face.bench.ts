@@ -3,8 +3,8 @@
 import { setTimeout as rest } from "node:timers/promises";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { login, openTab, type Tab } from "../e2e/browser";
-import { type Material, material, PASSWORD } from "./material";
+import { login, openTab, PASSWORD, type Tab } from "../e2e/browser";
+import { type Material, material } from "./material";
 import { answersTo, framesDuring, HEAD, say } from "./measure";
 
 const FRAME_MS = 16;

@@ -5,8 +5,8 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { BacktestService, BacktestState } from "../../src/generated/algotrade/v1/backtest_service_pb";
 import { IdentityService } from "../../src/generated/algotrade/v1/identity_service_pb";
 import { StrategyService } from "../../src/generated/algotrade/v1/strategy_service_pb";
+import { PASSWORD } from "../e2e/browser";
 
-export const PASSWORD = "correct horse battery staple";
 const MINUTE_NANOS = 60_000_000_000n;
 const BEGUN_NANOS = 1_700_000_040_000_000_000n;
 const CHAINS = 99; // of five nodes each, and five that gather them

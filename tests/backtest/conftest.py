@@ -154,7 +154,7 @@ def request(graph: Mapping[str, Any] | None = None, **fields: Any) -> pb.StartBa
     """Ask for a run over the sample, unless other data is named."""
     if "settings" in fields:
         fields["settings"] = types_pb2.RunSettings(**fields["settings"])
-    if not fields.keys() & {"bars", "data_hash", "history"}:
+    if not fields.keys() & {"bars", "deltas", "data_hash", "history"}:
         fields["sample"] = "AAPL"
     if graph is not None:
         fields["graph"] = json.dumps(graph)

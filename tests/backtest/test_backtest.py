@@ -427,6 +427,54 @@ async def test_columns_are_equally_long_and_bounded(ada, sample_bars):
     assert "bars.times_nanos" in violations(await failure(ada.start(GRAPH, bars=many)))
 
 
+def deltas(bars):
+    """Write bars in differences, as a client would: prices in cents, times in days."""
+    cents, day = 10**6, 86_400 * 10**9
+    prices = {field: bars[field] for field in ("open", "high", "low", "close")}
+    unit = cents if all((column % cents == 0).all() for column in prices.values()) else 1
+    opened, before = prices["open"], np.concatenate([[0], prices["close"][:-1]])
+    moves = {"opens": opened - before}
+    moves |= {f"{field}s": prices[field] - opened for field in ("high", "low", "close")}
+    return types_pb2.BarDeltas(
+        first_time_nanos=int(bars["ts"][0]),
+        time_unit_nanos=day,
+        price_unit_e8=unit,
+        time_steps=(np.diff(bars["ts"]) // day).tolist(),
+        volumes=bars["volume"].tolist(),
+        **{name: (column // unit).tolist() for name, column in moves.items()},
+    )
+
+
+async def test_bars_in_differences_are_the_same_bars(ada, sample_bars):
+    whole = await ada.done(GRAPH, bars=columns(sample_bars))
+    short = await ada.done(GRAPH, deltas=deltas(sample_bars))
+    assert short.data_hash == whole.data_hash
+    assert short.summary.result_hash == whole.summary.result_hash
+    assert short.source.origin == pb.DATA_ORIGIN_UPLOADED
+    one = await ada.done(GRAPH, deltas=deltas(sample_bars[:1]))
+    assert one.summary.bars == 1
+
+
+async def test_differences_are_held_to_what_bars_are(ada, sample_bars):
+    bars = deltas(sample_bars[:10])
+    del bars.time_steps[:]
+    assert "deltas.time_steps" in violations(await failure(ada.start(GRAPH, deltas=bars)))
+    for column, row, value, named in (
+        ("time_steps", 2, 0, "bars.times_nanos[3]"),
+        ("opens", 0, -(10**15), "bars.opens_e8[0]"),
+        ("highs", 4, -1, "bars.opens_e8[4]"),
+        ("volumes", 9, -1.0, "bars.volumes[9]"),
+    ):
+        bars = deltas(sample_bars[:10])
+        getattr(bars, column)[row] = value
+        error = await failure(ada.start(GRAPH, deltas=bars))
+        assert info(error).reason == "BARS_INVALID"
+        assert named in violations(error)
+    bars = deltas(sample_bars[:10])
+    bars.price_unit_e8 = 0
+    assert "deltas.price_unit_e8" in violations(await failure(ada.start(GRAPH, deltas=bars)))
+
+
 @pytest.mark.parametrize("wrong", [{"graph": ""}, {"request_id": "x"}, {"sample": "MSFT"}, {"data_hash": "abc"}])
 async def test_fields_have_rules(ada, wrong):
     fields = {"graph": json.dumps(GRAPH), "sample": "AAPL"} | wrong

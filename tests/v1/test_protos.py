@@ -102,6 +102,10 @@ def test_bounds_are_those_of_the_code():
     columns = types_pb2.BarColumns.DESCRIPTOR
     for column in columns.fields:
         assert rules(columns, column.name).repeated.max_items == limits.MAX_UPLOADED_BARS
+    deltas = types_pb2.BarDeltas.DESCRIPTOR
+    for column in deltas.fields[3:]:
+        fewer = 1 if column.name == "time_steps" else 0
+        assert rules(deltas, column.name).repeated.max_items == limits.MAX_UPLOADED_DELTAS - fewer
     for request in (market_data_service_pb2.StreamTicksRequest, market_data_service_pb2.SubscribeRequest):
         assert rules(request.DESCRIPTOR, "symbol").string.pattern == f"^{SYMBOL.pattern}$"
     ticks = rules(market_data_service_pb2.ConfigureWindowRequest.DESCRIPTOR, "ticks").int32

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { backtests } from "../api/clients";
 import { type Run, RunForm } from "../runs/RunForm";
 import { MOST_BARS, readBars } from "./csv";
+import { deltasOf } from "./deltas";
 import { RangeFields } from "./RangeFields";
 import { emptyRange, fetchRange, historyOf, isWhole } from "./range";
 
@@ -21,8 +22,7 @@ export function NewBacktestPage({ strategyId }: { strategyId?: string }) {
       return { case: "history", value: historyOf(range) } as const;
     }
     if (source === "sample" || !file) return { case: "sample", value: "AAPL" } as const;
-    const value = readBars(await file.text());
-    return { case: "bars", value: { $typeName: "algotrade.v1.BarColumns", ...value } } as const;
+    return { case: "deltas", value: deltasOf(readBars(await file.text())) } as const;
   }
 
   async function start({ strategyId, ...run }: Run): Promise<string> {
@@ -62,7 +62,7 @@ export function NewBacktestPage({ strategyId }: { strategyId?: string }) {
             {source === "file" && (
               <FileInput
                 aria-label="CSV file"
-                placeholder={`timestamp, open, high, low, close, volume; at most ${MOST_BARS} rows`}
+                placeholder={`timestamp, open, high, low, close, volume; at most ${MOST_BARS.toLocaleString("en-US")} rows`}
                 accept=".csv,text/csv"
                 value={file}
                 onChange={setFile}

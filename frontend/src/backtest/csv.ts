@@ -2,7 +2,7 @@
 
 import { units } from "../instant/units";
 
-export const MOST_BARS = 40_000;
+export const MOST_BARS = 120_000;
 const COLUMNS = ["timestamp", "open", "high", "low", "close", "volume"] as const;
 const NAMED = 5; // wrong lines that are named
 

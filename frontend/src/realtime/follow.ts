@@ -6,7 +6,7 @@ import { realtime } from "../api/clients";
 import { setLine, takeChanges, takeSnapshot } from "./store";
 
 const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 15_000;
+const LONGEST_WAIT_MS = 5_000;
 const SILENCE_MS = 40_000; // heartbeats come every 15 s: a line that is silent for so long is none
 
 export class Follower {

@@ -9,15 +9,15 @@ import { answersTo, framesDuring, HEAD, say } from "./measure";
 
 const FRAME_MS = 16;
 const STEPS = 120;
-const INSTANT_BARS = 40_000;
-const CHART_BARS = 40_000;
+const INSTANT_BARS = 50_000;
+const CHART_BARS = 100_000;
 let tab: Tab;
 let page: Page;
 let made: Material;
 
 beforeAll(async () => {
   const gateway = inject("gateway");
-  made = await material(gateway);
+  made = await material(gateway, PASSWORD);
   tab = await openTab(gateway);
   page = tab.page;
   await login(page, made.email, PASSWORD);

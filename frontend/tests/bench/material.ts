@@ -2,10 +2,10 @@
 
 import { createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { deltasOf } from "../../src/backtest/deltas";
 import { BacktestService, BacktestState } from "../../src/generated/algotrade/v1/backtest_service_pb";
 import { IdentityService } from "../../src/generated/algotrade/v1/identity_service_pb";
 import { StrategyService } from "../../src/generated/algotrade/v1/strategy_service_pb";
-import { PASSWORD } from "../e2e/browser";
 
 const MINUTE_NANOS = 60_000_000_000n;
 const BEGUN_NANOS = 1_700_000_040_000_000_000n;
@@ -78,7 +78,7 @@ export function madeUpBars(count: number) {
 export type Material = Awaited<ReturnType<typeof material>>;
 
 /** Registers a user and makes what the pages are to show. */
-export async function material(baseUrl: string) {
+export async function material(baseUrl: string, password: string) {
   let token = "";
   const bearer: Interceptor = (next) => (request) => {
     if (token) request.header.set("authorization", `Bearer ${token}`);
@@ -88,7 +88,7 @@ export async function material(baseUrl: string) {
   const strategies = createClient(StrategyService, transport);
   const backtests = createClient(BacktestService, transport);
   const email = `${crypto.randomUUID()}@example.com`;
-  const { token: given } = await createClient(IdentityService, transport).register({ email, password: PASSWORD });
+  const { token: given } = await createClient(IdentityService, transport).register({ email, password });
   token = given?.token ?? "";
   const saved = async (graph: string) => (await strategies.createStrategy({ graph })).strategy?.strategyId ?? "";
   const { templates } = await strategies.listTemplates({});
@@ -97,7 +97,7 @@ export async function material(baseUrl: string) {
   async function backtest(bars: number): Promise<string> {
     const { backtest: started } = await backtests.startBacktest({
       strategy: { case: "saved", value: { strategyId: cross } },
-      data: { case: "bars", value: { $typeName: "algotrade.v1.BarColumns", ...madeUpBars(bars) } },
+      data: { case: "deltas", value: deltasOf(madeUpBars(bars)) },
     });
     const backtestId = started?.backtestId ?? "";
     for await (const { payload } of backtests.watchBacktest({ backtestId })) {

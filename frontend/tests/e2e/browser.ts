@@ -5,7 +5,7 @@ import { expect } from "vitest";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 export const PASSWORD = "correct horse battery staple";
-const PATIENCE_MS = 30_000; // the machine may be busy
+const PATIENCE_MS = 60_000; // the machine may be busy
 
 /** Keeps what is shown as a picture for the docs, where PICTURES names a folder for them. */
 export async function picture(page: Page, name: string): Promise<void> {

@@ -59,6 +59,7 @@ function start(folder: string, gatewayAddress: string): ChildProcess {
       ALGOTRADE_HTTP_ADDRESS: ANY_PORT,
       ALGOTRADE_ENVOY_ADMIN_ADDRESS: ANY_PORT,
       ALGOTRADE_LOG_LEVEL: "error",
+      ALGOTRADE_SHUTDOWN_GRACE_SECONDS: "1",
     },
   });
 }

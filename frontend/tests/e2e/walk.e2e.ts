@@ -138,13 +138,13 @@ test("paper session: live fills, the gateway killed without a hole, stop", async
   await page.getByRole("button", { name: "Start the session" }).click();
   await page.locator("tr[data-kind=EXIT]").first().waitFor();
   await expectAccessible(page);
-  await picture(page, "4-session");
 
   // Whoever kills the gateway ends this platform, which is then started again where it was.
   process.kill(Number(readFileSync(join(inject("folder"), "gateway", "envoy.pid"), "utf8")), "SIGKILL");
   await page.getByText(/No line to the platform/).waitFor();
   await expectNoHole();
 
+  await picture(page, "4-session");
   await page.getByRole("button", { name: "Verify parity" }).click();
   await page.getByText("parity identical").waitFor();
   await page.getByRole("button", { name: "Stop …" }).click();
@@ -164,6 +164,21 @@ async function expectNoHole(): Promise<void> {
   const numbers = (await events.locator("td:first-child").allTextContents()).map(Number);
   expect(numbers).toEqual(numbers.map((_, index) => numbers.length - index));
 }
+
+test("runs beside each other, figure by figure", async () => {
+  const session = await page.getByRole("link", { name: /BTC-USD/ }).getAttribute("href");
+  await page.goto(`${inject("gateway")}/#/sessions/compare/${session?.split("/").at(-1)}`);
+  await page.getByRole("row", { name: /^state stopped/ }).waitFor();
+  await page.getByRole("row", { name: /^sharpe/ }).waitFor();
+  await page.getByRole("link", { name: "Backtests" }).click();
+  const boxes = page.getByRole("checkbox", { name: /^Compare/ });
+  await expect.poll(() => boxes.count()).toBe(2);
+  for (const box of await boxes.all()) await box.check();
+  await page.getByRole("button", { name: "Compare 2" }).click();
+  await page.getByRole("row", { name: "parameters fast 15, slow 50 fast 20, slow 50" }).waitFor();
+  await page.getByRole("row", { name: /^sharpe/ }).waitFor();
+  await expectAccessible(page);
+});
 
 test("what happened is in the inbox, and a key for a program is shown once", async () => {
   await page.getByRole("button", { name: /Notifications, [1-9]/ }).click();

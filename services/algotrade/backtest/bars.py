@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ import numpy as np
 
 from algotrade.engine.limits import MAX_AMOUNT
 from algotrade.engine.records import Records
-from algotrade.platform.bar_columns import COLUMNS, records_of
+from algotrade.platform.bar_columns import COLUMNS, records_of, records_of_deltas
 from algotrade.platform.bars_file import read_bars
 from algotrade.platform.errors import InvalidArgument
 from algotrade.platform.samples import aapl_daily
@@ -24,13 +25,29 @@ _VIOLATIONS_NAMED: Final = 20
 def bars_of(columns: types_pb2.BarColumns) -> Records:
     """Read columns as BAR records. Raises InvalidArgument naming columns and rows."""
     count = len(columns.times_nanos)
-    lengths = {name: len(getattr(columns, name)) for name in COLUMNS.values()}
+    _check_lengths("bars", {name: (len(getattr(columns, name)), count) for name in COLUMNS.values()})
+    return _checked(records_of(columns))
+
+
+def bars_of_deltas(deltas: types_pb2.BarDeltas) -> Records:
+    """Read differences as BAR records. Raises InvalidArgument naming what is wrong in the bars that they come to."""
+    count = len(deltas.opens)
+    lengths = {name: (len(getattr(deltas, name)), count) for name in ("highs", "lows", "closes", "volumes")}
+    _check_lengths("deltas", lengths | {"time_steps": (len(deltas.time_steps), count - 1)})
+    return _checked(records_of_deltas(deltas))
+
+
+def _check_lengths(path: str, lengths: Mapping[str, tuple[int, int]]) -> None:
     unequal = [
-        (f"bars.{name}", f"{length} values for {count} times") for name, length in lengths.items() if length != count
+        (f"{path}.{name}", f"{found} values, not {wanted}")
+        for name, (found, wanted) in lengths.items()
+        if found != wanted
     ]
     if unequal:
         raise _invalid("columns of unequal length", unequal)
-    bars = records_of(columns)
+
+
+def _checked(bars: Records) -> Records:
     bars["volume"] += 0.0  # one zero: that of -0.0 is another hash
     if found := _violations(bars):
         raise _invalid(f"{len(found)} value(s) that cannot be", found[:_VIOLATIONS_NAMED])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from algotrade.backtest.bars import bars_of, sample
+from algotrade.backtest.bars import bars_of, bars_of_deltas, sample
 from algotrade.backtest.history import History
 from algotrade.backtest.run import parameters_of
 from algotrade.backtest.source import DataSource
@@ -70,8 +70,8 @@ class Given:
         if request.HasField("history"):
             bars, source = await self._history.bars(request.history)
             return Data(bars, source, source.label)
-        if not isinstance(request, pb.GetBarsRequest) and request.HasField("bars"):
-            bars = await asyncio.to_thread(bars_of, request.bars)
+        if not isinstance(request, pb.GetBarsRequest) and not request.HasField("data_hash"):
+            bars = await asyncio.to_thread(_uploaded, request)
             return Data(bars, DataSource("uploaded"), f"{len(bars)} bars")
         stored = await self._store.data(user_id, request.data_hash)
         if stored is None:
@@ -95,6 +95,10 @@ class Given:
             )
         artefact = await self._strategies.artefact(saved.artefact_hash)
         return Strategy(saved.name, saved.graph, artefact, saved.strategy_id, saved.version)
+
+
+def _uploaded(request: Request) -> Records:
+    return bars_of_deltas(request.deltas) if request.HasField("deltas") else bars_of(request.bars)
 
 
 def _compile(graph: str) -> Strategy:

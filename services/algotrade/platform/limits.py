@@ -84,6 +84,7 @@ MAX_SESSIONS: Final = 1_000  # a user
 MAX_BACKTESTS: Final = 1_000  # a user
 MAX_UNFINISHED_BACKTESTS: Final = 50  # a user
 MAX_UPLOADED_BARS: Final = 40_000  # a request
+MAX_UPLOADED_DELTAS: Final = 120_000  # … in differences: some 16 bytes a bar
 MAX_AXIS_VALUES: Final = 10_000  # of a parameter that is searched
 MAX_TRIALS: Final = 100_000  # of an optimisation
 MAX_FOLDS: Final = 50

@@ -184,6 +184,7 @@ class StartBacktestRequest(_message.Message):
     SAMPLE_FIELD_NUMBER: _builtins.int
     DATA_HASH_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    DELTAS_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
@@ -213,6 +214,10 @@ class StartBacktestRequest(_message.Message):
         """
 
     @_builtins.property
+    def deltas(self) -> _types_pb2.BarDeltas:
+        """The bars themselves, in differences: for many of them."""
+
+    @_builtins.property
     def settings(self) -> _types_pb2.RunSettings:
         """The rules of the run; defaults where fields are empty, native for the interval."""
 
@@ -231,14 +236,15 @@ class StartBacktestRequest(_message.Message):
         sample: _builtins.str = ...,
         data_hash: _builtins.str = ...,
         history: _types_pb2.HistoryRange | None = ...,
+        deltas: _types_pb2.BarDeltas | None = ...,
         settings: _types_pb2.RunSettings | None = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data", b"data", "data_hash", b"data_hash", "graph", b"graph", "history", b"history", "sample", b"sample", "saved", b"saved", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data", b"data", "data_hash", b"data_hash", "deltas", b"deltas", "graph", b"graph", "history", b"history", "sample", b"sample", "saved", b"saved", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data", b"data", "data_hash", b"data_hash", "graph", b"graph", "history", b"history", "name", b"name", "parameters", b"parameters", "request_id", b"request_id", "sample", b"sample", "saved", b"saved", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "data", b"data", "data_hash", b"data_hash", "deltas", b"deltas", "graph", b"graph", "history", b"history", "name", b"name", "parameters", b"parameters", "request_id", b"request_id", "sample", b"sample", "saved", b"saved", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["bars", "sample", "data_hash", "history"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["bars", "sample", "data_hash", "history", "deltas"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["saved", "graph"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015
@@ -1396,6 +1402,7 @@ class StartOptimizationRequest(_message.Message):
     SAMPLE_FIELD_NUMBER: _builtins.int
     DATA_HASH_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    DELTAS_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     AXES_FIELD_NUMBER: _builtins.int
@@ -1449,6 +1456,10 @@ class StartOptimizationRequest(_message.Message):
         """
 
     @_builtins.property
+    def deltas(self) -> _types_pb2.BarDeltas:
+        """The bars themselves, in differences: for many of them."""
+
+    @_builtins.property
     def settings(self) -> _types_pb2.RunSettings:
         """The rules of each run; defaults where fields are empty, native for the interval."""
 
@@ -1473,6 +1484,7 @@ class StartOptimizationRequest(_message.Message):
         sample: _builtins.str = ...,
         data_hash: _builtins.str = ...,
         history: _types_pb2.HistoryRange | None = ...,
+        deltas: _types_pb2.BarDeltas | None = ...,
         settings: _types_pb2.RunSettings | None = ...,
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         axes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
@@ -1484,15 +1496,15 @@ class StartOptimizationRequest(_message.Message):
         folds: _builtins.int | None = ...,
         test_share: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "folds", b"folds", "graph", b"graph", "history", b"history", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "deltas", b"deltas", "folds", b"folds", "graph", b"graph", "history", b"history", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "axes", b"axes", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "folds", b"folds", "graph", b"graph", "history", b"history", "method", b"method", "minimize", b"minimize", "name", b"name", "objective", b"objective", "parameters", b"parameters", "request_id", b"request_id", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy", "test_share", b"test_share", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_folds", b"_folds", "_seed", b"_seed", "axes", b"axes", "bars", b"bars", "data", b"data", "data_hash", b"data_hash", "deltas", b"deltas", "folds", b"folds", "graph", b"graph", "history", b"history", "method", b"method", "minimize", b"minimize", "name", b"name", "objective", b"objective", "parameters", b"parameters", "request_id", b"request_id", "sample", b"sample", "saved", b"saved", "seed", b"seed", "settings", b"settings", "strategy", b"strategy", "test_share", b"test_share", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__folds: _TypeAlias = _typing.Literal["folds"]  # noqa: Y015
     _WhichOneofArgType__folds: _TypeAlias = _typing.Literal["_folds", b"_folds"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["bars", "sample", "data_hash", "history"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["bars", "sample", "data_hash", "history", "deltas"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["saved", "graph"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015

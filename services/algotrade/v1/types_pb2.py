@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61lgotrade/v1/types.proto\x12\x0c\x61lgotrade.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x01\n\nDiagnostic\x12\x32\n\x08severity\x18\x01 \x01(\x0e\x32 .algotrade.v1.DiagnosticSeverity\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x0f\n\x07\x65\x64ge_id\x18\x05 \x01(\t\x12\r\n\x05param\x18\x06 \x01(\t\"\xcb\x01\n\x04Tick\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05price\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x01\x12\x14\n\x0cinterpolated\x18\x05 \x01(\x08\x12\x12\n\ncloses_bar\x18\x06 \x01(\x08\x12\x0e\n\x06marker\x18\x07 \x01(\x08\x12*\n\taggressor\x18\x08 \x01(\x0e\x32\x17.algotrade.v1.Aggressor\"i\n\tTickBatch\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12\x13\n\x0btimes_nanos\x18\x02 \x03(\x10\x12\x11\n\tprices_e8\x18\x03 \x03(\x10\x12\r\n\x05sizes\x18\x04 \x03(\x01\x12\r\n\x05\x66lags\x18\x05 \x03(\r\"\xc4\x01\n\nBarColumns\x12!\n\x0btimes_nanos\x18\x01 \x03(\x10\x42\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xc0\xb8\x02\x12\x1c\n\x08opens_e8\x18\x02 \x03(\x10\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\x12\x1c\n\x08highs_e8\x18\x03 \x03(\x10\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\x12\x1b\n\x07lows_e8\x18\x04 \x03(\x10\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\x12\x1d\n\tcloses_e8\x18\x05 \x03(\x10\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\x12\x1b\n\x07volumes\x18\x06 \x03(\x01\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\"\x8f\x02\n\x0cHistoryRange\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12\x37\n\x08provider\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\xd8\x01\x01\x12,\n\x08interval\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[1-9][0-9]?[smhd]$\x12\x36\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x02\n\x0bRunSettings\x12\x10\n\x08interval\x18\x01 \x01(\t\x12\x14\n\x0cinitial_cash\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x65_bps\x18\x03 \x01(\t\x12\x14\n\x0cslippage_bps\x18\x04 \x01(\t\x12\x0c\n\x04\x66ill\x18\x05 \x01(\t\x12\x10\n\x08lot_step\x18\x06 \x01(\t\x12\x12\n\nprice_step\x18\x07 \x01(\t\x12\x14\n\x0cmin_notional\x18\x08 \x01(\t\x12\x1c\n\x14max_position_percent\x18\t \x01(\t\x12\x13\n\x0b\x61llow_short\x18\n \x01(\x08\x12\x0c\n\x04path\x18\x0b \x01(\t\x12\x14\n\x0c\x64\x61y_timezone\x18\x0c \x01(\t\x12\x16\n\x0enative_seconds\x18\r \x01(\t\"V\n\tPortValue\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\t\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0f\n\x05truth\x18\x04 \x01(\x08H\x00\x42\x07\n\x05value\"5\n\tHeartbeat\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*}\n\tFeedState\x12\x1a\n\x16\x46\x45\x45\x44_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46\x45\x45\x44_STATE_LIVE\x10\x01\x12\x12\n\x0e\x46\x45\x45\x44_STATE_GAP\x10\x02\x12\x14\n\x10\x46\x45\x45\x44_STATE_STALE\x10\x03\x12\x15\n\x11\x46\x45\x45\x44_STATE_CLOSED\x10\x04*Q\n\tAggressor\x12\x19\n\x15\x41GGRESSOR_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41GGRESSOR_BUYER\x10\x01\x12\x14\n\x10\x41GGRESSOR_SELLER\x10\x02*y\n\x12\x44iagnosticSeverity\x12#\n\x1f\x44IAGNOSTIC_SEVERITY_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44IAGNOSTIC_SEVERITY_ERROR\x10\x01\x12\x1f\n\x1b\x44IAGNOSTIC_SEVERITY_WARNING\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61lgotrade/v1/types.proto\x12\x0c\x61lgotrade.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x01\n\nDiagnostic\x12\x32\n\x08severity\x18\x01 \x01(\x0e\x32 .algotrade.v1.DiagnosticSeverity\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x0f\n\x07\x65\x64ge_id\x18\x05 \x01(\t\x12\r\n\x05param\x18\x06 \x01(\t\"\xcb\x01\n\x04Tick\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05price\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x01\x12\x14\n\x0cinterpolated\x18\x05 \x01(\x08\x12\x12\n\ncloses_bar\x18\x06 \x01(\x08\x12\x0e\n\x06marker\x18\x07 \x01(\x08\x12*\n\taggressor\x18\x08 \x01(\x0e\x32\x17.algotrade.v1.Aggressor\"i\n\tTickBatch\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12\x13\n\x0btimes_nanos\x18\x02 \x03(\x10\x12\x11\n\tprices_e8\x18\x03 \x03(\x10\x12\r\n\x05sizes\x18\x04 \x03(\x01\x12\r\n\x05\x66lags\x18\x05 \x03(\r\"\xc4\x01\n\nBarColumns\x12!\n\x0btimes_nanos\x18\x01 \x03(\x10\x42\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xc0\xb8\x02\x12\x1c\n\x08opens_e8\x18\x02 \x03(\x10\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\x12\x1c\n\x08highs_e8\x18\x03 \x03(\x10\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\x12\x1b\n\x07lows_e8\x18\x04 \x03(\x10\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\x12\x1d\n\tcloses_e8\x18\x05 \x03(\x10\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\x12\x1b\n\x07volumes\x18\x06 \x03(\x01\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xb8\x02\"\x92\x02\n\tBarDeltas\x12\x18\n\x10\x66irst_time_nanos\x18\x01 \x01(\x03\x12 \n\x0ftime_unit_nanos\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1e\n\rprice_unit_e8\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00\x12\x1e\n\ntime_steps\x18\x04 \x03(\x12\x42\n\xbaH\x07\x92\x01\x04\x10\xbf\xa9\x07\x12\x1b\n\x05opens\x18\x05 \x03(\x12\x42\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xc0\xa9\x07\x12\x19\n\x05highs\x18\x06 \x03(\x12\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xa9\x07\x12\x18\n\x04lows\x18\x07 \x03(\x12\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xa9\x07\x12\x1a\n\x06\x63loses\x18\x08 \x03(\x12\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xa9\x07\x12\x1b\n\x07volumes\x18\t \x03(\x01\x42\n\xbaH\x07\x92\x01\x04\x10\xc0\xa9\x07\"\x8f\x02\n\x0cHistoryRange\x12\x32\n\x06symbol\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[A-Z0-9][A-Z0-9._-]{0,31}$\x12\x37\n\x08provider\x18\x02 \x01(\tB%\xbaH\"r\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\xd8\x01\x01\x12,\n\x08interval\x18\x03 \x01(\tB\x1a\xbaH\x17r\x15\x32\x13^[1-9][0-9]?[smhd]$\x12\x36\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x95\x02\n\x0bRunSettings\x12\x10\n\x08interval\x18\x01 \x01(\t\x12\x14\n\x0cinitial_cash\x18\x02 \x01(\t\x12\x0f\n\x07\x66\x65\x65_bps\x18\x03 \x01(\t\x12\x14\n\x0cslippage_bps\x18\x04 \x01(\t\x12\x0c\n\x04\x66ill\x18\x05 \x01(\t\x12\x10\n\x08lot_step\x18\x06 \x01(\t\x12\x12\n\nprice_step\x18\x07 \x01(\t\x12\x14\n\x0cmin_notional\x18\x08 \x01(\t\x12\x1c\n\x14max_position_percent\x18\t \x01(\t\x12\x13\n\x0b\x61llow_short\x18\n \x01(\x08\x12\x0c\n\x04path\x18\x0b \x01(\t\x12\x14\n\x0c\x64\x61y_timezone\x18\x0c \x01(\t\x12\x16\n\x0enative_seconds\x18\r \x01(\t\"V\n\tPortValue\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\t\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0f\n\x05truth\x18\x04 \x01(\x08H\x00\x42\x07\n\x05value\"5\n\tHeartbeat\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*}\n\tFeedState\x12\x1a\n\x16\x46\x45\x45\x44_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46\x45\x45\x44_STATE_LIVE\x10\x01\x12\x12\n\x0e\x46\x45\x45\x44_STATE_GAP\x10\x02\x12\x14\n\x10\x46\x45\x45\x44_STATE_STALE\x10\x03\x12\x15\n\x11\x46\x45\x45\x44_STATE_CLOSED\x10\x04*Q\n\tAggressor\x12\x19\n\x15\x41GGRESSOR_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41GGRESSOR_BUYER\x10\x01\x12\x14\n\x10\x41GGRESSOR_SELLER\x10\x02*y\n\x12\x44iagnosticSeverity\x12#\n\x1f\x44IAGNOSTIC_SEVERITY_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x44IAGNOSTIC_SEVERITY_ERROR\x10\x01\x12\x1f\n\x1b\x44IAGNOSTIC_SEVERITY_WARNING\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,6 +45,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BARCOLUMNS'].fields_by_name['closes_e8']._serialized_options = b'\272H\007\222\001\004\020\300\270\002'
   _globals['_BARCOLUMNS'].fields_by_name['volumes']._loaded_options = None
   _globals['_BARCOLUMNS'].fields_by_name['volumes']._serialized_options = b'\272H\007\222\001\004\020\300\270\002'
+  _globals['_BARDELTAS'].fields_by_name['time_unit_nanos']._loaded_options = None
+  _globals['_BARDELTAS'].fields_by_name['time_unit_nanos']._serialized_options = b'\272H\004\"\002 \000'
+  _globals['_BARDELTAS'].fields_by_name['price_unit_e8']._loaded_options = None
+  _globals['_BARDELTAS'].fields_by_name['price_unit_e8']._serialized_options = b'\272H\004\"\002 \000'
+  _globals['_BARDELTAS'].fields_by_name['time_steps']._loaded_options = None
+  _globals['_BARDELTAS'].fields_by_name['time_steps']._serialized_options = b'\272H\007\222\001\004\020\277\251\007'
+  _globals['_BARDELTAS'].fields_by_name['opens']._loaded_options = None
+  _globals['_BARDELTAS'].fields_by_name['opens']._serialized_options = b'\272H\t\222\001\006\010\001\020\300\251\007'
+  _globals['_BARDELTAS'].fields_by_name['highs']._loaded_options = None
+  _globals['_BARDELTAS'].fields_by_name['highs']._serialized_options = b'\272H\007\222\001\004\020\300\251\007'
+  _globals['_BARDELTAS'].fields_by_name['lows']._loaded_options = None
+  _globals['_BARDELTAS'].fields_by_name['lows']._serialized_options = b'\272H\007\222\001\004\020\300\251\007'
+  _globals['_BARDELTAS'].fields_by_name['closes']._loaded_options = None
+  _globals['_BARDELTAS'].fields_by_name['closes']._serialized_options = b'\272H\007\222\001\004\020\300\251\007'
+  _globals['_BARDELTAS'].fields_by_name['volumes']._loaded_options = None
+  _globals['_BARDELTAS'].fields_by_name['volumes']._serialized_options = b'\272H\007\222\001\004\020\300\251\007'
   _globals['_HISTORYRANGE'].fields_by_name['symbol']._loaded_options = None
   _globals['_HISTORYRANGE'].fields_by_name['symbol']._serialized_options = b'\272H\037r\0352\033^[A-Z0-9][A-Z0-9._-]{0,31}$'
   _globals['_HISTORYRANGE'].fields_by_name['provider']._loaded_options = None
@@ -53,12 +69,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HISTORYRANGE'].fields_by_name['interval']._serialized_options = b'\272H\027r\0252\023^[1-9][0-9]?[smhd]$'
   _globals['_HISTORYRANGE'].fields_by_name['start_time']._loaded_options = None
   _globals['_HISTORYRANGE'].fields_by_name['start_time']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_FEEDSTATE']._serialized_start=1460
-  _globals['_FEEDSTATE']._serialized_end=1585
-  _globals['_AGGRESSOR']._serialized_start=1587
-  _globals['_AGGRESSOR']._serialized_end=1668
-  _globals['_DIAGNOSTICSEVERITY']._serialized_start=1670
-  _globals['_DIAGNOSTICSEVERITY']._serialized_end=1791
+  _globals['_FEEDSTATE']._serialized_start=1737
+  _globals['_FEEDSTATE']._serialized_end=1862
+  _globals['_AGGRESSOR']._serialized_start=1864
+  _globals['_AGGRESSOR']._serialized_end=1945
+  _globals['_DIAGNOSTICSEVERITY']._serialized_start=1947
+  _globals['_DIAGNOSTICSEVERITY']._serialized_end=2068
   _globals['_DIAGNOSTIC']._serialized_start=105
   _globals['_DIAGNOSTIC']._serialized_end=249
   _globals['_TICK']._serialized_start=252
@@ -67,12 +83,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TICKBATCH']._serialized_end=562
   _globals['_BARCOLUMNS']._serialized_start=565
   _globals['_BARCOLUMNS']._serialized_end=761
-  _globals['_HISTORYRANGE']._serialized_start=764
-  _globals['_HISTORYRANGE']._serialized_end=1035
-  _globals['_RUNSETTINGS']._serialized_start=1038
-  _globals['_RUNSETTINGS']._serialized_end=1315
-  _globals['_PORTVALUE']._serialized_start=1317
-  _globals['_PORTVALUE']._serialized_end=1403
-  _globals['_HEARTBEAT']._serialized_start=1405
-  _globals['_HEARTBEAT']._serialized_end=1458
+  _globals['_BARDELTAS']._serialized_start=764
+  _globals['_BARDELTAS']._serialized_end=1038
+  _globals['_HISTORYRANGE']._serialized_start=1041
+  _globals['_HISTORYRANGE']._serialized_end=1312
+  _globals['_RUNSETTINGS']._serialized_start=1315
+  _globals['_RUNSETTINGS']._serialized_end=1592
+  _globals['_PORTVALUE']._serialized_start=1594
+  _globals['_PORTVALUE']._serialized_end=1680
+  _globals['_HEARTBEAT']._serialized_start=1682
+  _globals['_HEARTBEAT']._serialized_end=1735
 # @@protoc_insertion_point(module_scope)

@@ -175,7 +175,7 @@ test("runs beside each other, figure by figure", async () => {
   await expect.poll(() => boxes.count()).toBe(2);
   for (const box of await boxes.all()) await box.check();
   await page.getByRole("button", { name: "Compare 2" }).click();
-  await page.getByRole("row", { name: "parameters fast 15, slow 50 fast 20, slow 50" }).waitFor();
+  await page.getByRole("row", { name: /^parameters .*fast 15.*fast 20/ }).waitFor();
   await page.getByRole("row", { name: /^sharpe/ }).waitFor();
   await expectAccessible(page);
 });

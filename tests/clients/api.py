@@ -14,7 +14,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 from algotrade.platform.gateway.api import services
-from algotrade.platform.policy import Access, rule_of
+from algotrade.platform.policy import Access, Scope, rule_of, scope_of
 
 _VARIABLE = re.compile(r"\{(\w+)\}")
 
@@ -48,6 +48,10 @@ class Rpc:
     def access(self) -> Access:
         return rule_of(self.method)[0]
 
+    @property
+    def scope(self) -> Scope:
+        return scope_of(self.method)
+
     @cached_property
     def request(self) -> type[Message]:
         return message_factory.GetMessageClass(self.method.input_type)
@@ -62,6 +66,11 @@ class Rpc:
         rule = self.method.GetOptions().Extensions[annotations_pb2.http]
         verb = rule.WhichOneof("pattern")
         return verb.upper(), getattr(rule, verb)
+
+    @cached_property
+    def path_fields(self) -> list[str]:
+        """The fields that are in the path."""
+        return _VARIABLE.findall(self.http[1])
 
     def rest(self, request: Message) -> tuple[str, str, Any, list[tuple[str, str]]]:
         """Write a request as verb, path, body and query parameters."""
@@ -98,7 +107,9 @@ def is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
-RPCS = [Rpc(method) for service in services() for method in service.methods]
+EVERY = [Rpc(method) for service in services() for method in service.methods]
+INTERNAL = [rpc for rpc in EVERY if rpc.access is Access.SERVICE]  # which the gateway has no way to
+RPCS = [rpc for rpc in EVERY if rpc not in INTERNAL]
 BY_NAME = {str(rpc): rpc for rpc in RPCS}
 LISTS = [rpc for rpc in RPCS if rpc.has("page_token")]
 STREAMS = [rpc for rpc in RPCS if rpc.streaming]

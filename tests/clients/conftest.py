@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from algotrade.cli.serve import everything, fixed_addresses
+from algotrade.identity.postgres_admin import PostgresAdminStore
 from algotrade.platform.database import open_engine
 from algotrade.platform.settings import Settings
 
@@ -36,10 +37,17 @@ class Stage:
     worlds: dict[str, World] = field(default_factory=dict)
 
     async def world(self, name: str = "ada") -> World:
-        """Return a user of this name, the same for every test that asks."""
+        """Return a user of this name, the same for every test that asks. Ada is an administrator too."""
         if name not in self.worlds:
-            self.worlds[name] = await self.newcomer()
+            self.worlds[name] = await (self.administrator() if name == "ada" else self.newcomer())
         return self.worlds[name]
+
+    async def administrator(self) -> World:
+        """Return a new user whom the command line has made an administrator."""
+        world = await self.newcomer()
+        assert await PostgresAdminStore(self.database).set_admin(world.email, is_admin=True)
+        await world.log_in()
+        return world
 
     async def newcomer(self) -> World:
         return await World.registered(self.direct)
@@ -70,6 +78,7 @@ async def stage(database_url: URL, migrated: Any, session_settings: Settings) ->
             "database_dsn": SecretStr(url.render_as_string(hide_password=False)),
             "streams_per_user": STREAMS_PER_USER,
             "rate_limits": False,
+            "access_token_seconds": 3600,  # they are kept for as long as the tests run
         }
         settings = fixed_addresses(session_settings.model_copy(update=free | given))
         await stack.enter_async_context(everything(settings))
@@ -83,8 +92,16 @@ async def stage(database_url: URL, migrated: Any, session_settings: Settings) ->
 
 @pytest.fixture
 async def ada(stage: Stage) -> World:
-    """Return the user who owns things."""
+    """Return the user who owns things, and administers."""
     return await stage.world("ada")
+
+
+@pytest.fixture
+async def root(stage: Stage) -> World:
+    """Return another administrator, who has nothing."""
+    if "root" not in stage.worlds:
+        stage.worlds["root"] = await stage.administrator()
+    return stage.worlds["root"]
 
 
 @pytest.fixture

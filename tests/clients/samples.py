@@ -54,6 +54,10 @@ class World:
         world.user_id = reply.user.user_id
         return world
 
+    async def log_in(self) -> None:
+        reply = await self.do("IdentityService.Login", email=self.email, password=PASSWORD)
+        self.token, self.refresh_token = reply.token.token, reply.refresh_token.token
+
     async def ask(self, name: str, /, **fields: Any) -> Answer:
         rpc = BY_NAME[name]
         return await self._caller(rpc, rpc.request(**fields), self.token or None)
@@ -136,6 +140,11 @@ class World:
         made = await self.do("IdentityService.CreateApiKey", name="bot")
         return made.api_key.api_key_id, made.secret
 
+    async def somebody(self) -> str:
+        """Return the id of a user who is nobody else's."""
+        email = f"{uuid.uuid4()}@example.com"
+        return str((await self.do("IdentityService.Register", email=email, password=PASSWORD)).user.user_id)
+
     async def channel(self, *, fresh: bool = False) -> str:
         if not fresh and "channel" in self._kept:
             return self._kept["channel"]
@@ -162,11 +171,14 @@ class World:
 
 Fields = Mapping[str, Any]
 _STATIC: Final[Mapping[str, Fields]] = {
+    "AdminService.ListUsers": {},
+    "AdminService.ListAuditEvents": {},
     "HealthService.GetDetailedHealth": {},
     "IdentityService.Logout": {},
     "IdentityService.GetMe": {},
     "IdentityService.UpdateMe": {"display_name": "Ada", "update_mask": {"paths": ["display_name"]}},
     "IdentityService.ChangePassword": {"current_password": PASSWORD, "new_password": PASSWORD[::-1]},
+    "IdentityService.DeleteMe": {"current_password": PASSWORD},
     "IdentityService.CreateApiKey": {"name": "bot"},
     "IdentityService.ListApiKeys": {},
     "IdentityService.ListLogins": {},
@@ -307,7 +319,18 @@ async def _create_session(world: World) -> Fields:
     return {"strategy_id": await world.strategy(), "symbol": TICKS_SYMBOL, "settings": {"interval": "tick"}}
 
 
+async def _user(world: World) -> Fields:
+    return {"user_id": world.user_id}
+
+
+async def _disabled(world: World) -> Fields:
+    return {"user_id": await world.somebody(), "reason": "asked to"}
+
+
 _MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
+    "AdminService.GetUser": _user,
+    "AdminService.DisableUser": _disabled,
+    "AdminService.EnableUser": _user,
     "IdentityService.Register": _register,
     "IdentityService.Login": _login,
     "IdentityService.RefreshToken": _refresh_token,
@@ -360,7 +383,12 @@ _MADE: Final[Mapping[str, Callable[[World], Awaitable[Fields]]]] = {
 }
 SAMPLED: Final = {*_STATIC, *_MADE}
 # These end the login or the token that others of the same user go on with.
-ENDS_LOGIN: Final = {"IdentityService.Logout", "IdentityService.ChangePassword", "IdentityService.RefreshToken"}
+ENDS_LOGIN: Final = {
+    "IdentityService.Logout",
+    "IdentityService.ChangePassword",
+    "IdentityService.RefreshToken",
+    "IdentityService.DeleteMe",
+}
 
 
 async def sample(rpc: Rpc, world: World) -> Message:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from clients.api import BY_NAME, RPCS, Rpc
+from clients.api import BY_NAME, INTERNAL, RPCS, Rpc
 from clients.conftest import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +79,7 @@ def test_every_rpc_has_a_line_of_each_kind_in_its_own_section() -> None:
     told = [(line.section, line.tool, str(line.rpc)) for line in lines() if line.expected and line.rpc]
     wanted = {(rpc.name, tool, str(rpc)) for rpc in RPCS for tool in ("grpcurl", "curl")}
     assert set(told) == wanted
+    assert all(f"`{rpc.service}/{rpc.name}`" in PAGE.read_text() for rpc in INTERNAL)
     assert len(told) == len(wanted), "an RPC has more lines than its two"
 
 

@@ -36,10 +36,16 @@ def clock() -> MovableClock:
 
 
 @pytest.fixture
-async def stub(serve, connect, monkeypatch) -> Any:
-    """Return the service, with hashes that cost nothing."""
+async def channel(serve, connect, monkeypatch) -> grpc.aio.Channel:
+    """Return a channel to identity's process, with hashes that cost nothing."""
     monkeypatch.setattr(identity, "PasswordHasher", partial(PasswordHasher, time_cost=1, memory_cost=8, parallelism=1))
-    return IdentityServiceStub(connect(await serve(identity.build)))
+    return connect(await serve(identity.build, identity.build_admin))
+
+
+@pytest.fixture
+async def stub(channel) -> Any:
+    """Return the service."""
+    return IdentityServiceStub(channel)
 
 
 async def failure(call: Awaitable[object]) -> grpc.aio.AioRpcError:

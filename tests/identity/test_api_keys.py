@@ -100,6 +100,27 @@ async def test_a_key_and_its_tokens_end_when_it_says(enter, clock):
 
 
 @pytest.mark.parametrize(
+    ("given", "kept", "claim"),
+    [
+        (pb.API_KEY_SCOPE_READ, pb.API_KEY_SCOPE_READ, "read"),
+        (pb.API_KEY_SCOPE_TRADE, pb.API_KEY_SCOPE_TRADE, "read trade"),
+        (pb.API_KEY_SCOPE_UNSPECIFIED, pb.API_KEY_SCOPE_TRADE, "read trade"),
+    ],
+)
+async def test_a_key_is_good_for_what_it_was_made_for(enter, platform, given, kept, claim):
+    """What that opens and what not, tests/clients/test_access.py has for every RPC."""
+    ada = await enter()
+    created = await create(ada, scope=given)
+    assert created.api_key.scope == kept
+    [key] = (await listed(ada)).api_keys
+    assert key.scope == kept
+    program = await exchanged(ada, created.secret)
+    assert (await program.me()).user == ada.user
+    assert platform.verifier.verify(program.token).scopes == set(claim.split())
+    assert platform.verifier.verify(ada.token).scopes is None
+
+
+@pytest.mark.parametrize(
     ("request_", "field"),
     [
         (pb.CreateApiKeyRequest(), "name"),

@@ -14,7 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 import algotrade.v1
-from algotrade.platform.policy import Access, PolicyError, Tier, accesses, rules
+from algotrade.platform.policy import Access, PolicyError, Tier, needs, rules
 from algotrade.v1 import access_pb2
 
 
@@ -27,7 +27,7 @@ def services() -> list[ServiceDescriptor]:
 
 
 def test_only_these_are_public() -> None:
-    public = {method for method, access in accesses(services()).items() if access is Access.PUBLIC}
+    public = {method for method, need in needs(services()).items() if need.access is Access.PUBLIC}
     assert public == {
         "/algotrade.v1.IdentityService/Register",
         "/algotrade.v1.IdentityService/Login",
@@ -69,7 +69,7 @@ def test_a_method_without_a_whole_and_fitting_policy_stops_the_start(
     name: str, declared: dict[str, int], what: str
 ) -> None:
     with pytest.raises(PolicyError, match=what):
-        accesses([method(name, **declared).containing_service])
+        needs([method(name, **declared).containing_service])
 
 
 def test_each_kind_stands_for_one_of_the_protos() -> None:

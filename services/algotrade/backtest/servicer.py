@@ -173,5 +173,17 @@ class BacktestServicer(OptimizationServicer):
         await self._worker.cancel(request.backtest_id)
         return pb.DeleteBacktestResponse()
 
+    async def DeleteUserBacktests(
+        self, request: pb.DeleteUserBacktestsRequest, context: Context
+    ) -> pb.DeleteUserBacktestsResponse:
+        """Forget all that a user has here."""
+        user_id, deleted = request.user_id, 0
+        while found := await self._store.newest(user_id, None, BACKTESTS_PAGE[1]):
+            for one in found:
+                deleted += await self._store.delete(user_id, one.backtest_id)
+                await self._worker.cancel(one.backtest_id)
+        deleted += await self.delete_optimizations(user_id)
+        return pb.DeleteUserBacktestsResponse(deleted=deleted)
+
     async def _get(self, backtest_id: str) -> Backtest:
         return await self._find(principal().user_id, backtest_id)

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from algotrade.cli.admins import admins
 from algotrade.cli.audit import audit
 from algotrade.cli.backtest import backtest
+from algotrade.cli.certs import certs
 from algotrade.cli.compile import compile_
 from algotrade.cli.data import data
 from algotrade.cli.doctor import doctor
@@ -49,8 +51,10 @@ def _options(
     pass
 
 
-app.command()(audit)
+app.add_typer(admins)
+app.add_typer(audit)
 app.command()(backtest)
+app.add_typer(certs)
 app.command("compile")(compile_)
 app.add_typer(data)
 app.add_typer(events)

@@ -13,6 +13,7 @@ from algotrade.backtest.build import build as build_backtest
 from algotrade.cli.failure import CommandError
 from algotrade.forward_test.build import build as build_forward_test
 from algotrade.identity.__main__ import build as build_identity
+from algotrade.identity.build_admin import build_admin
 from algotrade.market_data.build import build as build_market_data
 from algotrade.notification.build import build as build_notification
 from algotrade.notification.build_realtime import build_realtime
@@ -26,6 +27,7 @@ from algotrade.strategy.__main__ import build as build_strategy
 
 SERVICES: Final[tuple[Builder, ...]] = (
     build_identity,
+    build_admin,
     build_market_data,
     build_strategy,
     build_backtest,

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -29,6 +30,8 @@ MOST_WORKERS: Final = 4  # as many as there are shards; a test holds it to them
 UP_SECONDS: Final = 180.0
 DOWN_SECONDS: Final = 90.0
 LOOK_SECONDS: Final = 0.1
+TRUST_DOMAIN: Final = "algotrade.local"
+CERTIFICATE_LIFE: Final = timedelta(days=30)  # of those that a start of the mesh writes
 
 SecondsOption = Annotated[
     float | None, typer.Option(min=0, help="Stop by itself so long after it is up.", show_default=False)
@@ -48,15 +51,16 @@ def up(
     workers: Annotated[
         int, typer.Option(min=1, max=MOST_WORKERS, help="Processes that step sessions, which they share out.")
     ] = 1,
+    tls: Annotated[bool, typer.Option("--tls/--no-tls", help="Have services know each other by certificates.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Start the mesh; Ctrl-C stops it, or `algotrade stack down`. What ends by itself is started again."""
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     with failures_told(as_json=json):
         if detach:
-            _detach(workers)
+            _detach(workers, tls=tls)
         else:
-            asyncio.run(_up(workers, as_json=json))
+            asyncio.run(_up(workers, as_json=json, tls=tls))
 
 
 @stack.command()
@@ -100,13 +104,16 @@ def _directory() -> Path:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, as_json: bool, workers: int = 1) -> AsyncIterator[Settings]:
+async def _running(
+    settings: Settings, as_json: bool, workers: int = 1, *, tls: bool = False
+) -> AsyncIterator[Settings]:
     """Run the mesh, and say so in a file beside it; yield the settings of who joins it. Raises CommandError."""
     from algotrade.cli.announce import Announcer
     from algotrade.cli.demo import REPLAY_SPEED
     from algotrade.cli.serve import sole_use
     from algotrade.platform.background import background
     from algotrade.platform.gateway import GatewayError
+    from algotrade.stack.authority import write_development
     from algotrade.stack.mesh import kept_running, mesh
     from algotrade.stack.process import StackError
 
@@ -115,7 +122,11 @@ async def _running(settings: Settings, as_json: bool, workers: int = 1) -> Async
     speed = settings.replay_speed if "replay_speed" in settings.model_fields_set else REPLAY_SPEED
     try:
         with sole_use(directory):
-            async with mesh(directory, settings, {"ALGOTRADE_REPLAY_SPEED": str(speed)}, workers) as running:
+            certificates = directory / "certs" if tls else None
+            if certificates is not None:
+                write_development(certificates, TRUST_DOMAIN, CERTIFICATE_LIFE)
+            told = {"ALGOTRADE_REPLAY_SPEED": str(speed)}
+            async with mesh(directory, settings, told, workers, certificates=certificates) as running:
                 with _told(directory, running.settings, workers):
                     announce.event("ready", gateway=f"http://{running.settings.gateway_address}")
                     announce.line(f"The mesh is up: http://{running.settings.gateway_address}", "bold green")
@@ -177,26 +188,27 @@ def _scale(directory: Path, workers: int) -> None:
     typer.echo(f"Workers: {workers}.")
 
 
-async def _up(workers: int, *, as_json: bool) -> None:
+async def _up(workers: int, *, as_json: bool, tls: bool) -> None:
     from algotrade.platform import log
     from algotrade.platform.process import stop_signal
 
     settings = _settings()
     log.configure(settings.model_copy(update={"log_level": "warning"}), sys.__stderr__)
     stop = stop_signal()
-    async with _running(settings, as_json, workers):
+    async with _running(settings, as_json, workers, tls=tls):
         await stop.wait()
 
 
-def _detach(workers: int) -> None:
+def _detach(workers: int, *, tls: bool) -> None:
     directory = _directory()
+    options = ["--workers", str(workers), "--tls" if tls else "--no-tls"]
     if _holder(directory) is not None:
         raise CommandError("stack_is_up", "the mesh is up; `algotrade stack down` stops it")
     directory.mkdir(parents=True, exist_ok=True)
     output = directory / "stack.log"
     with output.open("wb") as file:
         process = subprocess.Popen(  # noqa: S603  (this program)
-            [sys.executable, "-m", "algotrade.cli", "stack", "up", "--workers", str(workers)],
+            [sys.executable, "-m", "algotrade.cli", "stack", "up", *options],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -299,7 +311,7 @@ async def _demo(seconds: float | None, *, as_json: bool) -> bool:
     if _holder(directory) is not None:
         joined = settings.model_copy(update={"gateway_address": _facts(directory)["gateway"], "data_dir": directory})
         return await _show(joined, seconds, as_json=as_json)
-    async with _running(settings, as_json) as joined:
+    async with _running(settings, as_json=as_json) as joined:
         return await _show(joined, seconds, as_json=as_json)
 
 

@@ -27,7 +27,9 @@ from algotrade.forward_test.postgres_outbox import PostgresOutbox
 from algotrade.forward_test.postgres_points import PostgresPoints
 from algotrade.forward_test.postgres_proofs import PostgresProofs
 from algotrade.forward_test.postgres_roster import PostgresRoster
+from algotrade.forward_test.postgres_seals import PostgresSeals
 from algotrade.forward_test.relay import Relay
+from algotrade.forward_test.seals import Sealer
 from algotrade.forward_test.servicer import ForwardTestServicer
 from algotrade.forward_test.shards import SHARDS
 from algotrade.forward_test.source import Source
@@ -98,6 +100,7 @@ async def build(
         every_seconds=settings.check_seconds,
         replay_seconds=settings.check_replay_seconds,
     )
+    sealer = Sealer(PostgresSeals(platform.database), every_seconds=settings.seal_seconds)
     worker = Worker(
         ledger or PostgresLedger(platform.database),
         PostgresRoster(platform.database, worker_name(settings)),
@@ -137,6 +140,7 @@ async def build(
     archiving = asyncio.create_task(archivist.run(), name="forward-test-archive")
     charting = asyncio.create_task(charter.run(), name="forward-test-charts")
     checking = asyncio.create_task(checker.run(), name="forward-test-checks")
+    sealing = asyncio.create_task(sealer.run(), name="forward-test-seals")
     marking = asyncio.create_task(marks.run(), name="forward-test-marks")
     hearing = asyncio.create_task(elsewhere.run(), name="forward-test-elsewhere")
 
@@ -170,7 +174,7 @@ async def build(
     finally:
         worker.stop()
         await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)
-        await end(working, hearing, marking, checking, charting, archiving, relaying)
+        await end(working, hearing, marking, sealing, checking, charting, archiving, relaying)
         with suppress(Exception):  # what is not sent now is sent after the next start
             await relay.drain()
         await channels.close()

@@ -156,6 +156,12 @@ class Lifecycle:
         if not await self._store.delete(session, once):
             raise _wrong_status(await self.get(user_id, request.session_id), "be deleted")
 
+    async def end_all(self, user_id: str) -> int:
+        """Stop all of a user's sessions that go on, what they hold kept; return how many. Raises Unavailable."""
+        going = await self._store.going(user_id)
+        await asyncio.gather(*(self._tell(session, CommandKind.STOP_KEEP, None) for session in going))
+        return len(going)
+
     async def _steer(self, user_id: str, session_id: str, kind: CommandKind, once: Once | None) -> Session:
         """Tell a session something that its status allows; what it was told before it is not told again."""
         session = await self.get(user_id, session_id)

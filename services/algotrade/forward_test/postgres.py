@@ -92,6 +92,15 @@ class PostgresSessionStore:
         async with self._engine.connect() as connection:
             return [rows.session(row) for row in await connection.execute(query, where)]
 
+    async def going(self, user_id: str) -> list[Session]:
+        """Select along the index of each user's statuses."""
+        query = text(f"""
+            SELECT {rows.SESSION} FROM {rows.SESSIONS}
+            WHERE user_id = :user_id AND s.status NOT IN ('created', 'stopped', 'halted')
+        """)
+        async with self._engine.connect() as connection:
+            return [rows.session(row) for row in await connection.execute(query, {"user_id": UUID(user_id)})]
+
     async def positions(
         self, user_id: str, before: tuple[datetime, str] | None, count: int
     ) -> list[tuple[Session, SessionTrade]]:

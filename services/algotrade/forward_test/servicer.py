@@ -101,6 +101,10 @@ class ForwardTestServicer(pb_grpc.ForwardTestServiceServicer):
         await self._lifecycle.delete(principal().user_id, request)
         return pb.DeleteSessionResponse()
 
+    async def EndUserSessions(self, request: pb.EndUserSessionsRequest, context: Context) -> pb.EndUserSessionsResponse:
+        """Stop all of a user's sessions."""
+        return pb.EndUserSessionsResponse(stopped=await self._lifecycle.end_all(request.user_id))
+
     async def GetSession(self, request: pb.GetSessionRequest, context: Context) -> pb.GetSessionResponse:
         """Return one of the caller's sessions."""
         session = await self._lifecycle.get(principal().user_id, request.session_id)

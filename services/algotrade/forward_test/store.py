@@ -84,6 +84,10 @@ class SessionStore(Protocol):
         """List sessions: those before a (create_time, session_id), the newest first."""
         ...
 
+    async def going(self, user_id: str) -> list[Session]:
+        """List sessions that have begun and not ended."""
+        ...
+
     async def positions(
         self, user_id: str, before: tuple[datetime, str] | None, count: int
     ) -> list[tuple[Session, SessionTrade]]:

@@ -5,16 +5,27 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from algotrade.identity.opaque import REFRESH_PREFIX, Secret, hash_of
 from algotrade.identity.passwords import Passwords
 from algotrade.identity.store import Account, AccountStore, Guesses, LoginStore, NewLogin, OpenLogin
+from algotrade.identity.upstream import Belongings
 from algotrade.platform.caller import Principal
 from algotrade.platform.clock import Clock, utc
-from algotrade.platform.errors import AlreadyExists, InvalidArgument, NotFound, ResourceExhausted, Unauthenticated
-from algotrade.platform.tokens import LOGIN_CLAIM, VERSION_CLAIM, TokenSigner
+from algotrade.platform.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+)
+from algotrade.platform.log import logger
+from algotrade.platform.tokens import ADMIN_ROLE, LOGIN_CLAIM, ROLE_CLAIM, VERSION_CLAIM, TokenSigner
+
+log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +64,20 @@ class Authenticator:
         logins: LoginStore,
         guesses: Guesses,
         passwords: Passwords,
+        belongings: Belongings,
         signer: TokenSigner,
         clock: Clock,
         lifetimes: Lifetimes,
         revoked: Callable[[], Awaitable[None]],
     ) -> None:
-        """Take the stores, the key, how long things are good, and what to await after tokens were revoked."""
+        """Take the stores, who ends what other services have of a user, the key, how long things are good, and what to
+        await after tokens were revoked.
+        """
         self._accounts = accounts
         self._logins = logins
         self._guesses = guesses
         self._passwords = passwords
+        self._belongings = belongings
         self._signer = signer
         self._clock = clock
         self._lifetimes = lifetimes
@@ -86,7 +101,8 @@ class Authenticator:
     async def login(self, email: str, password: str) -> Login:
         """Check a password. Raises Unauthenticated, the same for no account and for a wrong password.
 
-        Raises ResourceExhausted after too many wrong ones for the address, and looks at none for a while.
+        Raises ResourceExhausted after too many wrong ones for the address, and looks at none for a while. Raises
+        PermissionDenied where the account is disabled, which only who knows the password is told.
         """
         address = email.lower()
         await self._counted(address)
@@ -96,6 +112,8 @@ class Authenticator:
             await self._logins.refused(account, self._now())
             raise Unauthenticated("CREDENTIALS_INVALID", "no such account, or not its password")
         await self._guesses.forget(address)
+        if account.disable_time is not None:
+            raise PermissionDenied("ACCOUNT_DISABLED", "the account is disabled")
         login, secret = self._new_login()
         await self._logins.open(account, login)
         if self._passwords.is_weak(account.password_hash):
@@ -112,7 +130,7 @@ class Authenticator:
         except Unauthenticated:
             await self._revoked()
             raise
-        access = self._access(found.account.user_id, found.account.token_version, found.login_id)
+        access = self._access(found.account, found.login_id)
         return Login(found.account, access, following.text, found.token_expire_time)
 
     async def logout(self, caller: Principal, *, all_devices: bool) -> None:
@@ -135,19 +153,19 @@ class Authenticator:
 
     async def change_password(self, caller: Principal, current: str, new: str) -> AccessToken:
         """Set a new password and end the other logins. Raises InvalidArgument where the current one is wrong."""
-        account = await self.account(caller.user_id)
-        await self._counted(account.email)
-        if not await self._passwords.fits(account.password_hash, current):
-            await self._logins.refused(account, self._now())
-            sentence = "is not the account's password"
-            raise InvalidArgument(
-                "PASSWORD_WRONG", f"current_password {sentence}", violations=[("current_password", sentence)]
-            )
-        await self._guesses.forget(account.email)
+        account = await self._proven(caller, current)
         new_hash = await self._passwords.hash(new)
         version = await self._accounts.change_password(account, new_hash, caller.login_id, self._now())
         await self._revoked()
-        return self._access(account.user_id, version, caller.login_id)
+        return self._access(replace(account, token_version=version), caller.login_id)
+
+    async def delete(self, caller: Principal, current: str) -> None:
+        """End an account for good, what other services have of it first. Raises InvalidArgument, Unavailable."""
+        account = await self._proven(caller, current)
+        await self._belongings.end(account.user_id)
+        await self._accounts.delete(account, self._now())
+        await self._revoked()
+        log.info("identity.account_deleted", user_id=account.user_id)
 
     async def account(self, user_id: str) -> Account:
         """Return an account. Raises NotFound when it is gone."""
@@ -157,6 +175,19 @@ class Authenticator:
         """Change the name to show; the address when it is empty. Raises NotFound when the account is gone."""
         name = display_name.strip() or (await self.account(user_id)).email
         return _found(await self._accounts.rename(user_id, name))
+
+    async def _proven(self, caller: Principal, current: str) -> Account:
+        """Return the caller's account, the password having been checked. Raises InvalidArgument, ResourceExhausted."""
+        account = await self.account(caller.user_id)
+        await self._counted(account.email)
+        if not await self._passwords.fits(account.password_hash, current):
+            await self._logins.refused(account, self._now())
+            sentence = "is not the account's password"
+            raise InvalidArgument(
+                "PASSWORD_WRONG", f"current_password {sentence}", violations=[("current_password", sentence)]
+            )
+        await self._guesses.forget(account.email)
+        return account
 
     async def _counted(self, address: str) -> None:
         """Count a password before it is looked at. Raises ResourceExhausted after too many wrong ones in a row."""
@@ -170,7 +201,7 @@ class Authenticator:
             )
 
     def _logged_in(self, account: Account, login: NewLogin, secret: Secret) -> Login:
-        access = self._access(account.user_id, account.token_version, login.login_id)
+        access = self._access(account, login.login_id)
         return Login(account, access, secret.text, login.token_expire_time)
 
     def _new_login(self) -> tuple[NewLogin, Secret]:
@@ -179,9 +210,11 @@ class Authenticator:
         token_expire_time = min(expire_time, now + timedelta(seconds=self._lifetimes.refresh_token))
         return NewLogin(str(uuid.uuid4()), now, expire_time, secret.hash, token_expire_time), secret
 
-    def _access(self, user_id: str, version: int, login_id: str) -> AccessToken:
-        claims: dict[str, object] = {VERSION_CLAIM: version, LOGIN_CLAIM: login_id}
-        return AccessToken(*self._signer.access_token(user_id, self._lifetimes.access_token, **claims))
+    def _access(self, account: Account, login_id: str) -> AccessToken:
+        claims: dict[str, object] = {VERSION_CLAIM: account.token_version, LOGIN_CLAIM: login_id}
+        if account.is_admin:
+            claims[ROLE_CLAIM] = ADMIN_ROLE
+        return AccessToken(*self._signer.access_token(account.user_id, self._lifetimes.access_token, **claims))
 
     def _now(self) -> datetime:
         return utc(self._clock.now_ns())

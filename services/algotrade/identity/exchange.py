@@ -9,9 +9,10 @@ from algotrade.identity.authenticate import AccessToken
 from algotrade.identity.opaque import hash_of
 from algotrade.identity.store import ApiKey, ApiKeyStore
 from algotrade.platform.clock import Clock, utc
-from algotrade.platform.errors import Unauthenticated
+from algotrade.platform.errors import PermissionDenied, Unauthenticated
 from algotrade.platform.once import Once
-from algotrade.platform.tokens import API_KEY_CLAIM, VERSION_CLAIM, TokenSigner
+from algotrade.platform.policy import Scope
+from algotrade.platform.tokens import API_KEY_CLAIM, SCOPE_CLAIM, VERSION_CLAIM, TokenSigner
 
 
 class ApiKeys:
@@ -46,16 +47,26 @@ class ApiKeys:
         await self._revoked()
 
     async def exchange(self, secret: str) -> AccessToken:
-        """Trade a key's secret for an access token that is good no longer than the key. Raises Unauthenticated."""
+        """Trade a key's secret for an access token that is good no longer than the key.
+
+        Raises Unauthenticated; PermissionDenied where the account is disabled.
+        """
         now = self.now()
         found = await self._store.use(hash_of(secret), now)
         if found is None:
             raise Unauthenticated("API_KEY_INVALID", "no such API key, or its time is over")
         account, key = found
+        if account.disable_time is not None:
+            raise PermissionDenied("ACCOUNT_DISABLED", "the account is disabled")
         seconds = self._access_token_seconds
         if key.expire_time is not None:
             seconds = min(seconds, max(1, int((key.expire_time - now).total_seconds())))
-        claims: dict[str, object] = {VERSION_CLAIM: account.token_version, API_KEY_CLAIM: key.api_key_id}
+        scopes = (Scope.READ,) if key.scope is Scope.READ else tuple(Scope)
+        claims: dict[str, object] = {
+            VERSION_CLAIM: account.token_version,
+            API_KEY_CLAIM: key.api_key_id,
+            SCOPE_CLAIM: " ".join(scope.value for scope in scopes),
+        }
         return AccessToken(*self._signer.access_token(account.user_id, seconds, **claims))
 
     def now(self) -> datetime:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from algotrade.identity.postgres_accounts import USERS, as_account, record
 from algotrade.identity.postgres_logins import end_logins, insert_login
 from algotrade.identity.store import Account, NewLogin
+from algotrade.platform import audit
 from algotrade.platform.errors import Aborted
 from algotrade.platform.revocations import revoke
 
@@ -78,13 +79,28 @@ class PostgresAccountStore:
         async with self._engine.begin() as connection:
             version: int | None = (await connection.execute(statement)).scalar_one_or_none()
             if version is None:
-                raise Aborted("ACCOUNT_CHANGED", "the account was changed meanwhile; try again")
+                raise _changed()
             ended = await end_logins(connection, account.user_id, now, but=kept_login)
             await revoke(connection, account.user_id, version)
             await record(connection, now, account.user_id, "password_changed", logins_ended=str(ended))
         return version
 
+    async def delete(self, account: Account, now: datetime) -> None:
+        """Delete where the hash is still the one that was checked; what belongs to the account goes by cascade."""
+        same = (USERS.c.user_id == UUID(account.user_id)) & (USERS.c.password_hash == account.password_hash)
+        async with self._engine.begin() as connection:
+            gone = await connection.execute(delete(USERS).where(same).returning(USERS.c.audit_actor))
+            actor: UUID | None = gone.scalar_one_or_none()
+            if actor is None:
+                raise _changed()
+            await revoke(connection, account.user_id)
+            await audit.record(connection, now, actor, "account_deleted")
+
     async def _one(self, condition: ColumnElement[bool]) -> Account | None:
         async with self._engine.connect() as connection:
             row = (await connection.execute(select(USERS).where(condition))).first()
         return None if row is None else as_account(row)
+
+
+def _changed() -> Aborted:
+    return Aborted("ACCOUNT_CHANGED", "the account was changed meanwhile; try again")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TIMESTAMP, BigInteger, Column, MetaData, Row, Table, Text, Uuid, select
+from sqlalchemy import TIMESTAMP, BigInteger, Boolean, Column, MetaData, Row, Table, Text, Uuid, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from algotrade.identity.store import Account
@@ -22,12 +22,26 @@ USERS = Table(
     Column("create_time", TIMESTAMP(timezone=True)),
     Column("token_version", BigInteger),
     Column("audit_actor", Uuid),
+    Column("is_admin", Boolean),
+    Column("disable_time", TIMESTAMP(timezone=True)),
+    Column("disable_reason", Text),
 )
 
 
 def as_account(row: Row[Any]) -> Account:
     """Read a row with the columns of `users`."""
-    return Account(str(row.user_id), row.email, row.display_name, row.password_hash, row.create_time, row.token_version)
+    return Account(
+        str(row.user_id),
+        row.email,
+        row.display_name,
+        row.password_hash,
+        row.create_time,
+        row.token_version,
+        row.is_admin,
+        str(row.audit_actor),
+        row.disable_time,
+        row.disable_reason,
+    )
 
 
 async def record(connection: AsyncConnection, now: datetime, user_id: str | None, action: str, **facts: str) -> None:

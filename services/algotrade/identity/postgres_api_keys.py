@@ -14,15 +14,16 @@ from algotrade.identity.store import Account, ApiKey
 from algotrade.platform import limits
 from algotrade.platform.errors import NotFound, ResourceExhausted
 from algotrade.platform.once import Once, earlier_answer, lock_user
+from algotrade.platform.policy import Scope
 from algotrade.platform.revocations import revoke
 
 _COUNT: Final = text("SELECT count(*) FROM api_keys WHERE user_id = :user_id")
 _INSERT: Final = text("""
-    INSERT INTO api_keys (api_key_id, user_id, name, secret_hash, create_time, expire_time)
-    VALUES (:api_key_id, :user_id, :name, :secret_hash, :create_time, :expire_time)
+    INSERT INTO api_keys (api_key_id, user_id, name, secret_hash, create_time, expire_time, scope)
+    VALUES (:api_key_id, :user_id, :name, :secret_hash, :create_time, :expire_time, :scope)
 """)
 _NEWEST: Final = text("""
-    SELECT api_key_id, name, create_time, expire_time, last_use_time FROM api_keys
+    SELECT api_key_id, name, create_time, expire_time, last_use_time, scope FROM api_keys
     WHERE user_id = :user_id
         AND (CAST(:time AS timestamptz) IS NULL OR (create_time, api_key_id) < (:time, CAST(:api_key_id AS uuid)))
     ORDER BY create_time DESC, api_key_id DESC
@@ -32,7 +33,7 @@ _DELETE: Final = text("DELETE FROM api_keys WHERE api_key_id = :api_key_id AND u
 _USE: Final = text("""
     UPDATE api_keys AS k SET last_use_time = :now FROM users AS u
     WHERE k.secret_hash = :secret_hash AND k.user_id = u.user_id AND (k.expire_time IS NULL OR k.expire_time > :now)
-    RETURNING u.*, k.api_key_id, k.name, k.create_time AS key_create_time, k.expire_time, k.last_use_time
+    RETURNING u.*, k.api_key_id, k.name, k.create_time AS key_create_time, k.expire_time, k.last_use_time, k.scope
 """)
 
 
@@ -59,9 +60,11 @@ class PostgresApiKeyStore:
                     "secret_hash": secret_hash,
                     "create_time": key.create_time,
                     "expire_time": key.expire_time,
+                    "scope": key.scope.value,
                 },
             )
-            await record(connection, key.create_time, user_id, "api_key_created", api_key_id=key.api_key_id)
+            facts = {"api_key_id": key.api_key_id, "scope": key.scope.value}
+            await record(connection, key.create_time, user_id, "api_key_created", **facts)
         return None
 
     async def newest(self, user_id: str, before: tuple[datetime, str] | None, count: int) -> list[ApiKey]:
@@ -103,4 +106,5 @@ async def _check_room(connection: AsyncConnection, user_id: str) -> None:
 
 
 def _key(row: Row[Any], create_time: datetime) -> ApiKey:
-    return ApiKey(str(row.api_key_id), row.name, create_time, row.expire_time, row.last_use_time)
+    scope = Scope(row.scope)
+    return ApiKey(str(row.api_key_id), row.name, create_time, row.expire_time, row.last_use_time, scope)

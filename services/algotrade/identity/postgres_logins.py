@@ -117,12 +117,9 @@ class PostgresLoginStore:
     async def end_all(self, user_id: str, now: datetime) -> None:
         """Raise the version, which the tokens given from now on carry."""
         async with self._engine.begin() as connection:
-            raised = await connection.execute(_RAISE_VERSION, {"user_id": UUID(user_id)})
-            version: int | None = raised.scalar_one_or_none()
-            if version is None:  # the account is gone, and its logins with it
+            if await raise_version(connection, user_id) is None:  # the account is gone, and its logins with it
                 return
             ended = await end_logins(connection, user_id, now)
-            await revoke(connection, user_id, version)
             await record(connection, now, user_id, "logged_out_everywhere", logins_ended=str(ended))
 
 
@@ -144,6 +141,15 @@ async def end_logins(connection: AsyncConnection, user_id: str, now: datetime, b
     """End every login of a user but one; return how many ended."""
     keys = {"user_id": UUID(user_id), "but": UUID(but) if but else None, "now": now}
     return (await connection.execute(_END_OTHERS, keys)).rowcount
+
+
+async def raise_version(connection: AsyncConnection, user_id: str) -> int | None:
+    """End every access token given so far, from this transaction's end on; return the new version, None: no user."""
+    raised = await connection.execute(_RAISE_VERSION, {"user_id": UUID(user_id)})
+    version: int | None = raised.scalar_one_or_none()
+    if version is not None:
+        await revoke(connection, user_id, version)
+    return version
 
 
 async def _end(connection: AsyncConnection, user_id: str, login_id: str, now: datetime, action: str) -> bool:

@@ -16,6 +16,7 @@ from algotrade.identity.store import Account, ApiKey
 from algotrade.platform import paging
 from algotrade.platform.caller import principal
 from algotrade.platform.once import Once
+from algotrade.platform.policy import Scope
 from algotrade.v1 import identity_service_pb2 as pb
 from algotrade.v1 import identity_service_pb2_grpc as pb_grpc
 
@@ -39,14 +40,14 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
         """Make an account and log it in."""
         login = await self._authenticator.register(request.email, request.password, request.display_name)
         return pb.RegisterResponse(
-            user=_user(login.account), token=_token(login.access), refresh_token=_refresh_token(login)
+            user=user_message(login.account), token=_token(login.access), refresh_token=_refresh_token(login)
         )
 
     async def Login(self, request: pb.LoginRequest, context: Context) -> pb.LoginResponse:
         """Trade an address and a password for tokens."""
         login = await self._authenticator.login(request.email, request.password)
         return pb.LoginResponse(
-            user=_user(login.account), token=_token(login.access), refresh_token=_refresh_token(login)
+            user=user_message(login.account), token=_token(login.access), refresh_token=_refresh_token(login)
         )
 
     async def RefreshToken(self, request: pb.RefreshTokenRequest, context: Context) -> pb.RefreshTokenResponse:
@@ -66,9 +67,9 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
             logins=[
                 pb.LoginEntry(
                     login_id=one.login_id,
-                    create_time=_timestamp(one.create_time),
-                    last_use_time=_timestamp(one.last_use_time),
-                    expire_time=_timestamp(one.expire_time),
+                    create_time=timestamp(one.create_time),
+                    last_use_time=timestamp(one.last_use_time),
+                    expire_time=timestamp(one.expire_time),
                     current=one.login_id == caller.login_id,
                 )
                 for one in await self._authenticator.logins(caller)
@@ -82,7 +83,7 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
 
     async def GetMe(self, request: pb.GetMeRequest, context: Context) -> pb.GetMeResponse:
         """Return the caller."""
-        return pb.GetMeResponse(user=_user(await self._authenticator.account(principal().user_id)))
+        return pb.GetMeResponse(user=user_message(await self._authenticator.account(principal().user_id)))
 
     async def UpdateMe(self, request: pb.UpdateMeRequest, context: Context) -> pb.UpdateMeResponse:
         """Change the name to show, where the mask or a name says so."""
@@ -91,18 +92,24 @@ class IdentityServicer(pb_grpc.IdentityServiceServicer):
             account = await self._authenticator.rename(user_id, request.display_name)
         else:
             account = await self._authenticator.account(user_id)
-        return pb.UpdateMeResponse(user=_user(account))
+        return pb.UpdateMeResponse(user=user_message(account))
 
     async def ChangePassword(self, request: pb.ChangePasswordRequest, context: Context) -> pb.ChangePasswordResponse:
         """Set a new password."""
         access = await self._authenticator.change_password(principal(), request.current_password, request.new_password)
         return pb.ChangePasswordResponse(token=_token(access))
 
+    async def DeleteMe(self, request: pb.DeleteMeRequest, context: Context) -> pb.DeleteMeResponse:
+        """End the caller's account."""
+        await self._authenticator.delete(principal(), request.current_password)
+        return pb.DeleteMeResponse()
+
     async def CreateApiKey(self, request: pb.CreateApiKeyRequest, context: Context) -> pb.CreateApiKeyResponse:
         """Make a key. What is kept as the answer to the request_id has no secret."""
         user_id, secret = principal().user_id, Secret.new(API_KEY_PREFIX)
         expire_time = request.expire_time.ToDatetime(UTC) if request.HasField("expire_time") else None
-        key = ApiKey(str(uuid.uuid4()), request.name, self._api_keys.now(), expire_time)
+        scope = Scope.READ if request.scope == pb.API_KEY_SCOPE_READ else Scope.TRADE
+        key = ApiKey(str(uuid.uuid4()), request.name, self._api_keys.now(), expire_time, scope=scope)
         answer = pb.CreateApiKeyResponse(api_key=_api_key(key))
         once = Once.of(user_id, CREATE_API_KEY, request, answer)
         earlier = await self._api_keys.create(user_id, key, secret.hash, once)
@@ -145,12 +152,13 @@ def _before(token: str) -> tuple[datetime, str] | None:
     return create_time, api_key_id
 
 
-def _user(account: Account) -> pb.User:
+def user_message(account: Account) -> pb.User:
+    """Write what users see of their account."""
     return pb.User(
         user_id=account.user_id,
         email=account.email,
         display_name=account.display_name,
-        create_time=_timestamp(account.create_time),
+        create_time=timestamp(account.create_time),
     )
 
 
@@ -159,20 +167,22 @@ def _token(access: AccessToken) -> pb.AccessToken:
 
 
 def _refresh_token(login: Login) -> pb.RefreshToken:
-    return pb.RefreshToken(token=login.refresh_token, expire_time=_timestamp(login.refresh_expire_time))
+    return pb.RefreshToken(token=login.refresh_token, expire_time=timestamp(login.refresh_expire_time))
 
 
 def _api_key(key: ApiKey) -> pb.ApiKey:
     return pb.ApiKey(
         api_key_id=key.api_key_id,
         name=key.name,
-        create_time=_timestamp(key.create_time),
-        expire_time=_timestamp(key.expire_time) if key.expire_time else None,
-        last_use_time=_timestamp(key.last_use_time) if key.last_use_time else None,
+        create_time=timestamp(key.create_time),
+        expire_time=timestamp(key.expire_time) if key.expire_time else None,
+        last_use_time=timestamp(key.last_use_time) if key.last_use_time else None,
+        scope=pb.API_KEY_SCOPE_READ if key.scope is Scope.READ else pb.API_KEY_SCOPE_TRADE,
     )
 
 
-def _timestamp(time: datetime) -> Timestamp:
+def timestamp(time: datetime) -> Timestamp:
+    """Write a time."""
     written = Timestamp()
     written.FromDatetime(time)
     return written

@@ -1,4 +1,7 @@
-"""Where accounts, their logins and their API keys are kept. Whatever changes one also writes the audit log."""
+"""Where accounts, their logins and their API keys are kept. Whatever changes one also writes the audit log.
+
+What administrators see and change of other people's accounts is in `AdminStore`; there even reading is put on record.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from algotrade.platform.audit import Entry
 from algotrade.platform.once import Once
+from algotrade.platform.policy import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,10 @@ class Account:
     password_hash: str
     create_time: datetime
     token_version: int = 0
+    is_admin: bool = False
+    actor: str = ""  # the pseudonym under which the audit log has what it does
+    disable_time: datetime | None = None
+    disable_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class ApiKey:
     create_time: datetime
     expire_time: datetime | None = None
     last_use_time: datetime | None = None
+    scope: Scope = Scope.TRADE
 
 
 class AccountStore(Protocol):
@@ -83,6 +93,10 @@ class AccountStore(Protocol):
 
         Raises Aborted where the hash is not the account's any more.
         """
+        ...
+
+    async def delete(self, account: Account, now: datetime) -> None:
+        """Delete an account with all that is its own. Raises Aborted where the hash is not the account's any more."""
         ...
 
 
@@ -156,4 +170,36 @@ class ApiKeyStore(Protocol):
 
     async def use(self, secret_hash: bytes, now: datetime) -> tuple[Account, ApiKey] | None:
         """Find the key of a secret, and whose it is; None where there is none or its time is over."""
+        ...
+
+
+class AdminStore(Protocol):
+    """What administrators see and do. `admin` is the user id of who asks; each call is put on record."""
+
+    async def users(self, admin: str, prefix: str, after: str, count: int) -> list[Account]:
+        """Return so many accounts behind an address, in the order of addresses, of those that begin like this."""
+        ...
+
+    async def user(self, admin: str, user_id: str) -> Account | None:
+        """Find an account."""
+        ...
+
+    async def disable(self, admin: str, user_id: str, reason: str, now: datetime) -> Account | None:
+        """Let nobody in as a user any more and end the logins; nothing changes where it is disabled. None: no user."""
+        ...
+
+    async def enable(self, admin: str, user_id: str) -> Account | None:
+        """Let a user in again; None where there is none."""
+        ...
+
+    async def audit(self, admin: str, before: int | None, actor: str, count: int) -> list[Entry]:
+        """Return so many entries of the audit log before a number, the newest first; of one actor, or of all."""
+        ...
+
+    async def set_admin(self, email: str, *, is_admin: bool) -> Account | None:
+        """Make an account an administrator's or anybody's; None where the address has none. For the command line."""
+        ...
+
+    async def admins(self) -> list[Account]:
+        """Return the administrators."""
         ...

@@ -46,14 +46,16 @@ class AuditEvent:
         }
 
 
-async def record(
-    connection: AsyncConnection, time: datetime, actor: UUID | None, action: str, **facts: str
-) -> AuditEvent:
-    """Add a row in the transaction that does what it tells. Call it last: writers wait for each other's end."""
+async def record(connection: AsyncConnection, time: datetime, actor: UUID | None, action: str, **facts: str) -> int:
+    """Add a row in the transaction that does what it tells; return its number.
+
+    Call it last: writers wait for each other's end.
+    """
     event = AuditEvent(time, actor, action, facts, CORRELATION_ID.get())
     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": AUDIT_LOCK})
     newest = text("SELECT number, hash FROM audit_log ORDER BY number DESC LIMIT 1")
     last = (await connection.execute(newest)).first()
+    number: int
     number, before = (last.number + 1, bytes(last.hash)) if last else (1, _BEFORE_ALL)
     await connection.execute(
         text("""
@@ -70,20 +72,29 @@ async def record(
             "hash": _hash(before, number, event),
         },
     )
-    return event
+    return number
 
 
-async def record_act(connection: AsyncConnection, user_id: str, action: str, **facts: str) -> None:
-    """Add what a user did, now, under the account's pseudonym. Call it last in the transaction that does it."""
+async def record_act(connection: AsyncConnection, user_id: str | None, action: str, **facts: str) -> int:
+    """Add what a user did, now, under the account's pseudonym; return its number.
+
+    Call it last in the transaction that does it. None: no user did, but the command line, or the platform itself.
+    """
     query = text("SELECT clock_timestamp() AS now, (SELECT audit_actor FROM users WHERE user_id = :user_id) AS actor")
-    row = (await connection.execute(query, {"user_id": UUID(user_id)})).one()
-    await record(connection, row.now, row.actor, action, **facts)
+    row = (await connection.execute(query, {"user_id": UUID(user_id) if user_id else None})).one()
+    return await record(connection, row.now, row.actor, action, **facts)
 
 
-async def newest(connection: AsyncConnection, count: int) -> list[AuditEvent]:
-    """Return so many of the newest events, the oldest of them first."""
-    query = text("SELECT * FROM audit_log ORDER BY number DESC LIMIT :count")
-    return [_event(row) for row in reversed((await connection.execute(query, {"count": count})).all())]
+async def newest(connection: AsyncConnection, count: int, before: int | None, actor: UUID | None) -> list[Entry]:
+    """Return so many entries before a number, the newest first; of one actor, or of all."""
+    query = text("""
+        SELECT * FROM audit_log
+        WHERE (CAST(:before AS bigint) IS NULL OR number < :before)
+            AND (CAST(:actor AS uuid) IS NULL OR actor = :actor)
+        ORDER BY number DESC LIMIT :count
+    """)
+    rows = await connection.execute(query, {"count": count, "before": before, "actor": actor})
+    return [Entry(row.number, _event(row), bytes(row.hash)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ class Principal:
     token_version: int = 0  # of the account when the token was made; raising it ends all tokens before
     login_id: str = ""  # the login that the token came from …
     api_key_id: str = ""  # … or the API key
+    scopes: frozenset[str] | None = None  # what the API key was made for; None for everything
+    is_admin: bool = False
 
 
 CORRELATION_KEY: Final = "x-correlation-id"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 
 from algotrade.platform import limits, tracing
 from algotrade.platform.caller import CORRELATION_ID, CORRELATION_KEY, PRINCIPAL, TRACEPARENT, TRACEPARENT_KEY
+from algotrade.platform.certificates import Certificates, Pems
+from algotrade.platform.renewing import RenewingChannel
 
 # What is away may be back in a moment, as when it is started anew: a call is tried again for about a second. gRPC
 # does so only where no answer has begun; calls that change things carry a request_id.
@@ -39,12 +41,31 @@ def open_channel(address: str, token: TokenSource | None = None) -> grpc.aio.Cha
 
     Of several addresses, with commas between them, it takes the first that answers.
     """
+    return grpc.aio.insecure_channel(_target(address), options=OPTIONS, interceptors=_interceptors(token))
+
+
+def open_renewing(
+    address: str, token: TokenSource | None, certificates: Certificates, process: str
+) -> grpc.aio.Channel:
+    """Return such a channel with TLS on both sides: to the process of this name only, in this process's own name."""
+    target, options = _target(address), (*OPTIONS, ("grpc.ssl_target_name_override", process))
+
+    def opened(pems: Pems) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(pems.authorities, pems.key, pems.certificate)
+        return grpc.aio.secure_channel(target, credentials, options=options, interceptors=_interceptors(token))
+
+    return cast(grpc.aio.Channel, RenewingChannel(certificates, opened))
+
+
+def _target(address: str) -> str:
+    return f"ipv4:{address}" if "," in address else address
+
+
+def _interceptors(token: TokenSource | None) -> list[grpc.aio.ClientInterceptor]:
     source = token or _callers_token
-    target = f"ipv4:{address}" if "," in address else address
     spans = tracing.running()
     traced = spans.client_interceptors if spans else []
-    interceptors = [*traced, _Unary(source), _Stream(source)]
-    return grpc.aio.insecure_channel(target, options=OPTIONS, interceptors=interceptors)
+    return [*traced, _Unary(source), _Stream(source)]
 
 
 def _callers_token() -> str | None:

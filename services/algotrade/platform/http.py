@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from threading import Thread
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from algotrade.platform import pages
+from algotrade.platform.certificates import Certificates
 from algotrade.platform.log import logger
 
 log = logger(__name__)
@@ -33,6 +35,12 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 class _Server(ThreadingWSGIServer):
     daemon_threads = True
     allow_reuse_address = True
+    wrap: Callable[[socket.socket], socket.socket] | None = None
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Take a connection; its handshake, where there is one, waits for its own thread."""
+        connection, address = super().get_request()
+        return (self.wrap(connection) if self.wrap else connection), address
 
 
 class _Handler(WSGIRequestHandler):
@@ -48,15 +56,19 @@ async def http_server(
     registry: CollectorRegistry,
     jwks: dict[str, Any] | Callable[[], dict[str, Any]],
     files: Mapping[str, pages.File] | None = None,
+    certificates: Certificates | None = None,
 ) -> AsyncIterator[int]:
     """Serve metrics, keys and files while the context is open; yield the port. AddressError where it is taken.
 
-    Keys that may change are asked for each time.
+    Keys that may change are asked for each time. With certificates it is HTTPS, to whoever comes: nothing here is
+    secret, but who reads keys has to know whose they are.
     """
     host, _, port = address.rpartition(":")
     keys = jwks if callable(jwks) else lambda: jwks
     try:
         server = make_server(host, int(port), _app(registry, keys, files or {}), _Server, _Handler)
+        if certificates is not None:
+            server.wrap = certificates.server_wrap()
     except OSError as error:
         raise AddressError(f"cannot listen on {address}: is it in use?") from error
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="http", daemon=True)

@@ -2,7 +2,7 @@
 
 A layer is an asynchronous context manager around the running call, so it is written once for unary calls and for
 streams. From the outside in: correlation id, the span where there are any, metrics and log, error mapping, deadline,
-authentication, field rules, and how many streams a user may have open.
+which process calls, authentication, field rules, and how many streams a user may have open.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 from typing import Any, NoReturn
 
@@ -22,10 +22,12 @@ from google.protobuf.message import Message
 from algotrade.platform import errors, tracing
 from algotrade.platform.call import Call, Layer
 from algotrade.platform.caller import CORRELATION_ID, PRINCIPAL, Principal, carried
+from algotrade.platform.certificates import Certificates, service_uri
 from algotrade.platform.database import is_away
+from algotrade.platform.mesh import CALLS, GATEWAY
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.observed import correlated, measured
-from algotrade.platform.policy import Access
+from algotrade.platform.policy import Access, Need
 from algotrade.platform.settings import Settings
 from algotrade.platform.tokens import TokenVerifier
 
@@ -33,10 +35,11 @@ from algotrade.platform.tokens import TokenVerifier
 def layers(
     metrics: Metrics,
     verifier: TokenVerifier,
-    access: Mapping[str, Access],
+    needs: Mapping[str, Need],
     settings: Settings,
+    certificates: Certificates | None = None,
 ) -> tuple[Layer, ...]:
-    """Return the layers in order, the outermost first."""
+    """Return the layers in order, the outermost first. With certificates, processes are told apart by theirs."""
     spans = tracing.running()
     return (
         correlated,
@@ -44,7 +47,8 @@ def layers(
         measured(metrics),
         mapped,
         capped(settings.unary_deadline_seconds),
-        authenticated(verifier, access, settings.stream_token_grace_seconds),
+        *([admitted(certificates, needs)] if certificates else []),
+        authenticated(verifier, needs, settings.stream_token_grace_seconds),
         validated(protovalidate.Validator()),
         bounded(settings.streams_per_user),
     )
@@ -102,18 +106,44 @@ def capped(seconds: float) -> Layer:
     return layer
 
 
-def authenticated(verifier: TokenVerifier, access: Mapping[str, Access], stream_grace_seconds: float) -> Layer:
+def admitted(certificates: Certificates, needs: Mapping[str, Need]) -> Layer:
+    """Let a process call what it needs, whosever token it brings along; the gateway what clients may call.
+
+    TLS has seen to it that the certificate is good, and of an authority that this process trusts.
+    """
+    domain, own = certificates.trust_domain, certificates.uri
+    allowed = {service_uri(domain, process): methods for process, methods in CALLS.items()}
+    allowed[service_uri(domain, GATEWAY)] = frozenset(
+        method for method, need in needs.items() if need.access is not Access.SERVICE
+    )
+
+    @asynccontextmanager
+    async def layer(call: Call) -> AsyncIterator[None]:
+        names = list(call.context.auth_context().get("peer_uri", ()))
+        caller = names[0].decode() if len(names) == 1 else ""
+        structlog.contextvars.bind_contextvars(peer=caller)
+        if caller != own and call.method not in allowed.get(caller, ()):
+            raise errors.PermissionDenied("PEER_NOT_ADMITTED", "this process does not call that", peer=caller)
+        yield
+
+    return layer
+
+
+def authenticated(verifier: TokenVerifier, needs: Mapping[str, Need], stream_grace_seconds: float) -> Layer:
     """Verify the token of every call that needs one, whoever verified it before. A stream ends with its token."""
 
     @asynccontextmanager
     async def layer(call: Call) -> AsyncIterator[None]:
-        needed = access[call.method]
-        if needed is Access.PUBLIC:
+        need = needs[call.method]
+        if need.access is Access.PUBLIC:
+            yield
+            return
+        if need.access is Access.SERVICE:
+            structlog.contextvars.bind_contextvars(service=verifier.verify_service(_bearer(call)))
             yield
             return
         caller = verifier.verify(_bearer(call))
-        if needed is Access.LOGIN and not caller.login_id:
-            raise errors.PermissionDenied("LOGIN_REQUIRED", "an API key may not do this; log in")
+        _check(caller, need)
         PRINCIPAL.set(caller)
         structlog.contextvars.bind_contextvars(user_id=caller.user_id)
         if not call.streaming:
@@ -123,6 +153,17 @@ def authenticated(verifier: TokenVerifier, access: Mapping[str, Access], stream_
             yield
 
     return layer
+
+
+def _check(caller: Principal, need: Need) -> None:
+    """Raise PermissionDenied where a good token is not good for this."""
+    if need.access in (Access.LOGIN, Access.ADMIN) and not caller.login_id:
+        raise errors.PermissionDenied("LOGIN_REQUIRED", "an API key may not do this; log in")
+    if need.access is Access.ADMIN and not caller.is_admin:
+        raise errors.PermissionDenied("ADMIN_REQUIRED", "only an administrator may do this")
+    if caller.scopes is not None and need.scope.value not in caller.scopes:
+        scope = need.scope.value
+        raise errors.PermissionDenied("SCOPE_MISSING", f"the API key was not made for this: {scope}", scope=scope)
 
 
 @asynccontextmanager
@@ -211,12 +252,14 @@ class LayeredCalls(grpc.aio.ServerInterceptor):
     """Runs every call of the application's services within the layers; leaves health and reflection alone."""
 
     def __init__(
-        self, metrics: Metrics, access: Mapping[str, Access], around: Sequence[Layer], stream_write_seconds: float
+        self, metrics: Metrics, methods: Collection[str], around: Sequence[Layer], stream_write_seconds: float
     ) -> None:
-        """Take the layers, the outermost first, and how long a client may leave a stream's message lying."""
+        """Take which methods run in the layers, the layers, the outermost first, and how long a client may leave a
+        stream's message lying.
+        """
         self._write_seconds = stream_write_seconds
         self._metrics = metrics
-        self._access = access
+        self._methods = methods
         self._around = tuple(around)
         self._streams: dict[asyncio.Task[Any], Call] = {}
 
@@ -230,7 +273,7 @@ class LayeredCalls(grpc.aio.ServerInterceptor):
         """Wrap the handler of a method."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method not in self._access:
+        if handler is None or method not in self._methods:
             return handler
         codec = {
             "request_deserializer": handler.request_deserializer,

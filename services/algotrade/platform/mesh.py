@@ -7,11 +7,13 @@ from typing import Final
 
 import grpc
 
-from algotrade.platform.channel import open_channel
+from algotrade.platform.certificates import Certificates, dns_name
+from algotrade.platform.channel import TokenSource, open_channel, open_renewing
 from algotrade.platform.settings import Settings
 
 # The process each service lives in where each has one of its own; `<process>_address` is the setting that says where.
 PROCESSES: Final[Mapping[str, str]] = {
+    "algotrade.v1.AdminService": "identity",
     "algotrade.v1.BacktestService": "backtest",
     "algotrade.v1.ForwardTestService": "forward_test",
     "algotrade.v1.HealthService": "identity",  # every process has it; this one is asked about all of them
@@ -20,6 +22,35 @@ PROCESSES: Final[Mapping[str, str]] = {
     "algotrade.v1.NotificationService": "notification",
     "algotrade.v1.RealtimeService": "notification",
     "algotrade.v1.StrategyService": "strategy",
+}
+
+GATEWAY: Final = "gateway"  # Envoy, which calls all that clients may call
+_STRATEGIES: Final = ("/algotrade.v1.StrategyService/GetStrategy", "/algotrade.v1.StrategyService/GetArtefact")
+# What each process calls of the others, beside grpc.health.v1: with certificates it is let do that and nothing else.
+CALLS: Final[Mapping[str, frozenset[str]]] = {
+    "backtest": frozenset((*_STRATEGIES, "/algotrade.v1.MarketDataService/ListHistory")),
+    "forward_test": frozenset(
+        (
+            *_STRATEGIES,
+            "/algotrade.v1.MarketDataService/ListSymbols",
+            "/algotrade.v1.MarketDataService/GetWindow",
+        )
+    ),
+    "identity": frozenset(
+        (
+            "/algotrade.v1.BacktestService/DeleteUserBacktests",
+            "/algotrade.v1.ForwardTestService/EndUserSessions",
+        )
+    ),
+    "market_data": frozenset(),
+    "notification": frozenset(
+        (
+            "/algotrade.v1.ForwardTestService/GetSession",
+            "/algotrade.v1.ForwardTestService/ListSessions",
+            "/algotrade.v1.MarketDataService/ListSymbols",
+        )
+    ),
+    "strategy": frozenset(),
 }
 
 
@@ -32,9 +63,16 @@ def elsewhere(settings: Settings, service: str) -> str | None:
 class Channels:
     """Channels to other services, one an address."""
 
-    def __init__(self, settings: Settings, instead: grpc.aio.Channel | None = None) -> None:
-        """Take where the services are; `instead` is used for all of them, and stays open."""
+    def __init__(
+        self, settings: Settings, instead: grpc.aio.Channel | None = None, token: TokenSource | None = None
+    ) -> None:
+        """Take where the services are; `instead` is used for all of them, and stays open.
+
+        Calls carry the token of the call that is running, unless there is a source of others.
+        """
         self._settings = settings
+        self._token = token
+        self._certificates = Certificates(settings.tls_dir) if settings.tls_dir else None
         self._instead = instead
         self._open: dict[str, grpc.aio.Channel] = {}
 
@@ -42,9 +80,15 @@ class Channels:
         """Return the channel to a service, by its full name."""
         if self._instead is not None:
             return self._instead
-        address = elsewhere(self._settings, service) or self._settings.grpc_address
+        other = elsewhere(self._settings, service)
+        address = other or self._settings.grpc_address
         if address not in self._open:
-            self._open[address] = open_channel(address)
+            certificates = self._certificates
+            if certificates is None:
+                self._open[address] = open_channel(address, self._token)
+            else:
+                name = dns_name(PROCESSES[service]) if other else certificates.process
+                self._open[address] = open_renewing(address, self._token, certificates, name)
         return self._open[address]
 
     async def close(self) -> None:

@@ -6,9 +6,11 @@ The generator refuses an RPC that declares nothing, or what does not fit; so doe
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeVar
 
+from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from algotrade.v1 import access_pb2
@@ -20,6 +22,15 @@ class Access(Enum):
     PUBLIC = "public"  # no token; one that comes is not looked at
     USER = "user"  # a good access token; the handler sees the caller's own objects only
     LOGIN = "login"  # … that came from a login: an API key may not change the account
+    ADMIN = "admin"  # … of an administrator
+    SERVICE = "service"  # a service token; the gateway has no way to it
+
+
+class Scope(Enum):
+    """What an API key is good for; an access token of a login is good for all."""
+
+    READ = "read"  # calls that change nothing, streams among them
+    TRADE = "trade"  # all others
 
 
 class Tier(Enum):
@@ -72,9 +83,32 @@ def rule_of(method: MethodDescriptor) -> Rule:
     return access, tier
 
 
-def accesses(services: Iterable[ServiceDescriptor]) -> dict[str, Access]:
-    """Return {"/package.Service/Method": access} for services; PolicyError as `rules`."""
-    return {path: access for path, (access, _) in rules(services).items()}
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a server wants of a call: whose token, and where that came from an API key, made for what."""
+
+    access: Access
+    scope: Scope
+
+
+def needs(services: Iterable[ServiceDescriptor]) -> dict[str, Need]:
+    """Return {"/package.Service/Method": need} for services; PolicyError as `rules`."""
+    return {
+        f"/{service.full_name}/{method.name}": Need(rule_of(method)[0], scope_of(method))
+        for service in services
+        for method in service.methods
+    }
+
+
+def scope_of(method: MethodDescriptor) -> Scope:
+    """Return what an API key has to be made for to call a method: what changes nothing says so in its proto."""
+    return Scope.READ if method.server_streaming or is_read_only(method) else Scope.TRADE
+
+
+def is_read_only(method: MethodDescriptor) -> bool:
+    """Tell whether a method declares that it changes nothing: then it may be tried again, whatever happened."""
+    level: int = method.GetOptions().idempotency_level
+    return level == descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
 
 
 _HOW: Final = (

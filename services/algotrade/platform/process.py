@@ -24,6 +24,7 @@ from algotrade.platform.bus_outbox import BusOutbox
 from algotrade.platform.bus_postgres import PostgresBus, trimming
 from algotrade.platform.cache import Cache, MemoryCache
 from algotrade.platform.cache_redis import RedisCache
+from algotrade.platform.certificates import Certificates
 from algotrade.platform.clock import Clock, SystemClock
 from algotrade.platform.database import open_database, ping
 from algotrade.platform.error_reports import error_reports
@@ -157,7 +158,7 @@ async def open_platform(
         bus = await stack.enter_async_context(open_bus(settings, metrics, database))
         key, published, ring = None, None, None
         if settings.jwks_url:
-            published = PublishedKeys(settings.jwks_url)
+            published = PublishedKeys(settings.jwks_url, Certificates(settings.tls_dir) if settings.tls_dir else None)
             await stack.enter_async_context(published.kept_fresh(settings.jwks_refresh_seconds))
         else:
             ring = await asyncio.to_thread(KeyRing, settings.private_keys)
@@ -192,6 +193,7 @@ async def serving(platform: Platform, builders: Sequence[Builder]) -> AsyncItera
                 platform.metrics.registry,
                 lambda: platform.jwks,
                 read_pages(platform.settings.pages_dir) if platform.settings.pages_dir else None,
+                Certificates(platform.settings.tls_dir) if platform.settings.tls_dir else None,
             )
         )
         await stack.enter_async_context(platform.revocations.kept_fresh())

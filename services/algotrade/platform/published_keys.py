@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.request
+import http.client
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlsplit
 
 import orjson
 import stamina
@@ -14,6 +16,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from algotrade.platform.background import background
+from algotrade.platform.certificates import Certificates
 from algotrade.platform.log import logger
 
 log = logger(__name__)
@@ -21,14 +24,16 @@ log = logger(__name__)
 FETCH_SECONDS: Final = 2.0
 START_SECONDS: Final = 60.0  # identity may be starting too
 MAX_JWKS_BYTES: Final = 64 * 1024
+IDENTITY: Final = "identity"  # the process whose keys they are
 
 
 class PublishedKeys:
     """The keys as they were last read. While identity is away, the last ones go on to count."""
 
-    def __init__(self, url: str) -> None:
-        """Take where the JWKS is; `kept_fresh` reads it."""
+    def __init__(self, url: str, certificates: Certificates | None = None) -> None:
+        """Take where the JWKS is; `kept_fresh` reads it. With certificates, by HTTPS from identity and nobody else."""
         self._url = url
+        self._certificates = certificates
         self._keys = KeySet([])
 
     def __call__(self) -> KeySet:
@@ -54,7 +59,7 @@ class PublishedKeys:
 
     async def _read(self) -> None:
         try:
-            keys = KeySet.import_key_set(orjson.loads(await asyncio.to_thread(_get, self._url)))
+            keys = KeySet.import_key_set(orjson.loads(await asyncio.to_thread(self._get)))
         except (JoseError, KeyError, TypeError) as error:
             raise ValueError(f"{self._url}: no key set") from error
         if not keys.keys:
@@ -63,10 +68,19 @@ class PublishedKeys:
             log.info("keys.read", url=self._url, kids=[key.kid for key in keys])
         self._keys = keys
 
-
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as answer:  # noqa: S310  (the settings want http)
-        body: bytes = answer.read(MAX_JWKS_BYTES + 1)
-    if len(body) > MAX_JWKS_BYTES:
-        raise ValueError(f"{url}: too long for a key set")
-    return body
+    def _get(self) -> bytes:
+        parts = urlsplit(self._url)
+        host, port = parts.hostname or "", parts.port or 0
+        if self._certificates is None:
+            connection = http.client.HTTPConnection(host, port, timeout=FETCH_SECONDS)
+        else:
+            connection = self._certificates.opened_from(host, port, IDENTITY, FETCH_SECONDS)
+        with closing(connection):
+            connection.request("GET", parts.path)
+            answer = connection.getresponse()
+            body = answer.read(MAX_JWKS_BYTES + 1)
+        if answer.status != HTTPStatus.OK:
+            raise ValueError(f"{self._url}: {answer.status}")
+        if len(body) > MAX_JWKS_BYTES:
+            raise ValueError(f"{self._url}: too long for a key set")
+        return body

@@ -12,11 +12,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from algotrade.platform import limits
+from algotrade.platform.certificates import Certificates
 from algotrade.platform.http import AddressError
 from algotrade.platform.interceptors import LayeredCalls, layers
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
-from algotrade.platform.policy import accesses
+from algotrade.platform.policy import needs
 from algotrade.platform.settings import Settings
 from algotrade.platform.symbols import SymbolPool
 from algotrade.platform.tokens import TokenVerifier
@@ -53,13 +54,14 @@ class GrpcServer:
 
     def __init__(self, settings: Settings, metrics: Metrics, verifier: TokenVerifier, mounts: Sequence[Mount]) -> None:
         """Build everything but listen to nothing yet; PolicyError for an RPC that nobody declared an access for."""
-        access = accesses(mount.service for mount in mounts)
+        needed = needs(mount.service for mount in mounts)
         for mount in mounts:
             for method in mount.service.methods:
                 if method.client_streaming:
                     raise TypeError(f"{method.full_name}: browsers cannot send streams, so the API has none")
-        around = layers(metrics, verifier, access, settings)
-        self._calls = LayeredCalls(metrics, access, around, settings.stream_write_seconds)
+        self._certificates = Certificates(settings.tls_dir) if settings.tls_dir else None
+        around = layers(metrics, verifier, needed, settings, self._certificates)
+        self._calls = LayeredCalls(metrics, needed, around, settings.stream_write_seconds)
         self._server = grpc.aio.server(interceptors=[self._calls], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         self._names = [mount.service.full_name for mount in mounts]
@@ -75,13 +77,18 @@ class GrpcServer:
     async def start(self) -> None:
         """Listen and serve; AddressError where the address is taken."""
         try:
-            self.port = self._server.add_insecure_port(self._settings.grpc_address)
+            self.port = self._listen(self._settings.grpc_address)
         except RuntimeError as error:
             raise AddressError(f"cannot listen on {self._settings.grpc_address}: is it in use?") from error
         await self._server.start()
         for name in self._names:
             await self.set_serving(name, serving=True)
         log.info("grpc.started", port=self.port, services=self._names)
+
+    def _listen(self, address: str) -> int:
+        if self._certificates is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, self._certificates.server_credentials())
 
     async def set_serving(self, service: str, *, serving: bool) -> None:
         """Say in grpc.health.v1 whether a service serves."""

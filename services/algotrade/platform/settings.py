@@ -64,8 +64,12 @@ class Settings(BaseSettings):
     backtest_address: Peer | None = None
     forward_test_address: Peers | None = None
     notification_address: Peer | None = None  # realtime is there too
-    jwks_url: Annotated[str, Field(pattern=r"^http://[^/:]+:[0-9]+/.+$")] | None = None
+    jwks_url: Annotated[str, Field(pattern=r"^https?://[^/:]+:[0-9]+/.+$")] | None = None
     jwks_refresh_seconds: Seconds = 15.0
+
+    # Who this process is to the others: a directory with tls.crt, tls.key and ca.crt, read anew when they change. With
+    # one all that services and the gateway say to each other goes through TLS, and each sees who the other is.
+    tls_dir: Path | None = None
 
     # Gateway
     gateway_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # at once; more are closed at once
@@ -203,6 +207,7 @@ class Settings(BaseSettings):
     archive_poll_seconds: Seconds = 5.0
     check_seconds: Seconds = 60.0  # a session's past is checked again, at the earliest, after so long
     check_replay_seconds: Seconds = 10.0  # … by a replay that takes no longer
+    seal_seconds: Seconds = 60.0  # trades are in the audit log, by a digest, after about so long
     chart_seconds: Seconds = 5.0  # the points of a session's chart are behind it by about so much
     verify_seconds: Seconds = 25.0  # a session's past is replayed for no longer when somebody asks for its certificate
     verifications: Annotated[int, Field(ge=1, le=64)] = 2  # … of so many at once

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,10 +24,15 @@ from algotrade.platform.revocations import Revocations
 
 ALGORITHM: Final = "ES256"
 ACCESS_TYPE: Final = "at+jwt"  # RFC 9068: a refresh or any other token is not an access token
+SERVICE_TYPE: Final = "service+jwt"  # what one service shows another where no user asks
+SERVICE_SECONDS: Final = 30
 # Private claims: what a token can be revoked by, besides its user
 VERSION_CLAIM: Final = "ver"
 LOGIN_CLAIM: Final = "sid"
 API_KEY_CLAIM: Final = "key"
+SCOPE_CLAIM: Final = "scope"  # RFC 8693: words with spaces between
+ROLE_CLAIM: Final = "role"
+ADMIN_ROLE: Final = "admin"
 
 Clock = Callable[[], float]
 KeySource = Callable[[], KeySet]
@@ -73,19 +78,26 @@ class TokenSigner:
 
     def access_token(self, user_id: str, lifetime_seconds: int, **claims: object) -> tuple[str, int]:
         """Return a token for a user and when it expires, in seconds since the epoch."""
+        return self._signed(ACCESS_TYPE, user_id, lifetime_seconds, claims)
+
+    def service_token(self, service: str) -> str:
+        """Return a token with which a service calls another in its own name, good for a short while."""
+        return self._signed(SERVICE_TYPE, service, SERVICE_SECONDS, {})[0]
+
+    def _signed(self, kind: str, subject: str, lifetime_seconds: int, claims: Mapping[str, object]) -> tuple[str, int]:
         now = int(self.clock())
         expires_at = now + lifetime_seconds
         body = {
             **claims,
             "iss": self.issuer,
             "aud": self.audience,
-            "sub": user_id,
+            "sub": subject,
             "jti": str(uuid.uuid4()),
             "iat": now,
             "exp": expires_at,
         }
         key = self.key if isinstance(self.key, ECKey) else self.key()
-        header = {"alg": ALGORITHM, "kid": key.kid, "typ": ACCESS_TYPE}
+        header = {"alg": ALGORITHM, "kid": key.kid, "typ": kind}
         return jwt.encode(header, body, key), expires_at
 
 
@@ -101,10 +113,33 @@ class TokenVerifier:
     revocations: Revocations | None = None  # without, a token is good until it expires
 
     def verify(self, token: str) -> Principal:
-        """Return whom the token speaks for; Unauthenticated for anything less than a perfect token.
+        """Return whom the token speaks for; Unauthenticated for anything less than a perfect access token.
 
         Unavailable while nobody can tell whether it was revoked.
         """
+        claims = self._claims(token, ACCESS_TYPE)
+        scope = claims.get(SCOPE_CLAIM)
+        caller = Principal(
+            claims["sub"],
+            claims["jti"],
+            int(claims["exp"]),
+            token,
+            token_version=int(claims.get(VERSION_CLAIM, 0)),
+            login_id=str(claims.get(LOGIN_CLAIM, "")),
+            api_key_id=str(claims.get(API_KEY_CLAIM, "")),
+            scopes=None if scope is None else frozenset(str(scope).split()),
+            is_admin=claims.get(ROLE_CLAIM) == ADMIN_ROLE,
+        )
+        if self.revocations:
+            self.revocations.check(caller)
+        return caller
+
+    def verify_service(self, token: str) -> str:
+        """Return which service the token speaks for; Unauthenticated for anything less than a perfect service token."""
+        return str(self._claims(token, SERVICE_TYPE)["sub"])
+
+    def _claims(self, token: str, kind: str) -> dict[str, Any]:
+        """Return the claims of a token of a kind. Raises Unauthenticated."""
         if len(token) > limits.MAX_TOKEN_BYTES:
             raise Unauthenticated("TOKEN_INVALID", "the token is too long")
         registry = jwt.JWTClaimsRegistry(
@@ -126,19 +161,8 @@ class TokenVerifier:
             raise Unauthenticated("TOKEN_INVALID", "the token is not valid") from None
         claims, header = decoded.claims, decoded.header
         subject, token_id = claims["sub"], claims["jti"]
-        if header.get("typ") != ACCESS_TYPE or "kid" not in header:
-            raise Unauthenticated("TOKEN_INVALID", "the token is not an access token")
+        if header.get("typ") != kind or "kid" not in header:
+            raise Unauthenticated("TOKEN_INVALID", "the token is of another kind")
         if not (isinstance(subject, str) and subject and isinstance(token_id, str)):
-            raise Unauthenticated("TOKEN_INVALID", "the token names no user")
-        caller = Principal(
-            subject,
-            token_id,
-            int(claims["exp"]),
-            token,
-            token_version=int(claims.get(VERSION_CLAIM, 0)),
-            login_id=str(claims.get(LOGIN_CLAIM, "")),
-            api_key_id=str(claims.get(API_KEY_CLAIM, "")),
-        )
-        if self.revocations:
-            self.revocations.check(caller)
-        return caller
+            raise Unauthenticated("TOKEN_INVALID", "the token names nobody")
+        return claims

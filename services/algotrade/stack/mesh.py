@@ -19,17 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
 
 from algotrade.platform.background import background
 from algotrade.platform.database import open_database
 from algotrade.platform.gateway import Gateway
+from algotrade.platform.healthcheck import serves
 from algotrade.platform.http import JWKS_PATH
 from algotrade.platform.kafka import Cluster
 from algotrade.platform.kafka_topics import ensure_topics
-from algotrade.platform.mesh import PROCESSES
+from algotrade.platform.mesh import GATEWAY, PROCESSES
 from algotrade.platform.settings import Settings
 from algotrade.platform.topics import FORWARD_TEST_EVENTS, TOPICS
 from algotrade.stack.kafka import kafka
@@ -44,7 +43,6 @@ SERVICES: Final = (FIRST, *sorted(set(PROCESSES.values()) - {FIRST}))
 WORKER: Final = "forward_test"  # there may be several
 WORKERS: Final = (WORKER, *(f"{WORKER}-{number}" for number in range(2, FORWARD_TEST_EVENTS.partitions + 1)))
 SERVERS: Final = ("kafka", "redis", "postgres")
-PROBE_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,13 @@ async def mesh(
     environment: Mapping[str, str],
     workers: int = 1,
     through: Mapping[str, int] | None = None,
+    certificates: Path | None = None,
 ) -> AsyncIterator[Mesh]:
     """Run the mesh on a directory, new or used before, while the context is open.
 
     ``settings`` have the gateway's addresses; ``environment`` has what services are told beside where everything is;
     ``through`` has the ports at which they are told to reach servers, by name, where something stands between.
-    Raises StackError, GatewayError.
+    ``certificates`` has a folder a process, by which they know each other. Raises StackError, GatewayError.
     """
     directory = await asyncio.to_thread(_directory, directory)
     ports, passwords = await asyncio.to_thread(kept, directory)
@@ -82,15 +81,15 @@ async def mesh(
         servers, addresses = await asyncio.to_thread(_servers, directory, ports, passwords, through or {})
         stack.push_async_callback(_stop, list(servers.values()))
         await _start(list(servers.values()))
-        joined = _joined(settings, directory, ports, addresses)
+        joined = _joined(settings, directory, ports, addresses, certificates)
         async with open_database(joined):
             pass  # its schema is the newest now
         await ensure_topics(Cluster.of(joined), TOPICS)
         told = _environment(joined) | dict(environment)
-        services = {name: _service(name, directory, ports, told) for name in SERVICES if name != WORKER}
+        services = {name: _service(name, directory, ports, told, certificates) for name in SERVICES if name != WORKER}
         stack.push_async_callback(_stop, list(services.values()))
         await _start([services[FIRST]])
-        beside = Workers([_service(name, directory, ports, told) for name in WORKERS])
+        beside = Workers([_service(name, directory, ports, told, certificates) for name in WORKERS])
         stack.push_async_callback(beside.scale, 0)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_start([server for name, server in services.items() if name != FIRST]))
@@ -166,7 +165,13 @@ def _servers(
     return servers, addresses
 
 
-def _joined(settings: Settings, directory: Path, ports: Mapping[str, int], addresses: Mapping[str, str]) -> Settings:
+def _joined(
+    settings: Settings,
+    directory: Path,
+    ports: Mapping[str, int],
+    addresses: Mapping[str, str],
+    certificates: Path | None,
+) -> Settings:
     """Return the settings of a program that is part of the mesh and is none of its services."""
     placed = {f"{name}_address": f"127.0.0.1:{ports[name]}" for name in SERVICES}
     placed[f"{WORKER}_address"] = ",".join(f"127.0.0.1:{ports[name]}" for name in WORKERS)
@@ -177,7 +182,8 @@ def _joined(settings: Settings, directory: Path, ports: Mapping[str, int], addre
             "kafka_servers": addresses["kafka"],
             "redis_url": SecretStr(addresses["redis"]),
             "database_dsn": SecretStr(addresses["postgres"]),
-            "jwks_url": f"http://127.0.0.1:{ports[f'{FIRST}-http']}{JWKS_PATH}",
+            "tls_dir": certificates / GATEWAY if certificates else None,
+            "jwks_url": f"{'https' if certificates else 'http'}://127.0.0.1:{ports[f'{FIRST}-http']}{JWKS_PATH}",
             **placed,
         }
     )
@@ -202,7 +208,9 @@ def _plain(value: Any) -> str:
     return str(value.get_secret_value() if isinstance(value, SecretStr) else value)
 
 
-def _service(name: str, directory: Path, ports: Mapping[str, int], told: Mapping[str, str]) -> Server:
+def _service(
+    name: str, directory: Path, ports: Mapping[str, int], told: Mapping[str, str], certificates: Path | None
+) -> Server:
     own = directory / name
     own.mkdir(exist_ok=True)
     environment = dict(told) | {
@@ -211,20 +219,17 @@ def _service(name: str, directory: Path, ports: Mapping[str, int], told: Mapping
         "ALGOTRADE_HTTP_ADDRESS": f"127.0.0.1:{ports[f'{name}-http']}",
         "GRPC_ENABLE_FORK_SUPPORT": "false",
     }
+    tls_dir = certificates / name.partition("-")[0] if certificates else None
+    if tls_dir is not None:
+        environment["ALGOTRADE_TLS_DIR"] = str(tls_dir)
     if name == FIRST:
         del environment["ALGOTRADE_JWKS_URL"]  # it has the keys
-    ready = partial(_serves, ports[name])
+    ready = partial(_serves, ports[name], tls_dir)
     module = f"algotrade.{name.partition('-')[0]}"
     return Server(name, [sys.executable, "-m", module], own, ready, environment)
 
 
-async def _serves(port: int) -> bool:
+async def _serves(port: int, tls_dir: Path | None) -> bool:
     """Ask grpc.health.v1 about the process as a whole; raises OSError while nobody listens."""
     await accepts(port)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        try:
-            stub = health_pb2_grpc.HealthStub(channel)
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_SECONDS)
-        except grpc.aio.AioRpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return await asyncio.to_thread(serves, f"127.0.0.1:{port}", tls_dir)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lgotrade/v1/access.proto\x12\x0c\x61lgotrade.v1\x1a google/protobuf/descriptor.proto*V\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x0f\n\x0b\x41\x43\x43\x45SS_USER\x10\x02\x12\x10\n\x0c\x41\x43\x43\x45SS_LOGIN\x10\x03*\x95\x01\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x11\n\rTIER_PASSWORD\x10\x01\x12\x13\n\x0fTIER_CREDENTIAL\x10\x02\x12\r\n\tTIER_OPEN\x10\x03\x12\x10\n\x0cTIER_COMPUTE\x10\x04\x12\x0e\n\nTIER_WRITE\x10\x05\x12\r\n\tTIER_READ\x10\x06\x12\x0f\n\x0bTIER_STREAM\x10\x07:F\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xe0\x89\x03 \x01(\x0e\x32\x14.algotrade.v1.Access:B\n\x04tier\x12\x1e.google.protobuf.MethodOptions\x18\xe1\x89\x03 \x01(\x0e\x32\x12.algotrade.v1.Tierb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lgotrade/v1/access.proto\x12\x0c\x61lgotrade.v1\x1a google/protobuf/descriptor.proto*|\n\x06\x41\x63\x63\x65ss\x12\x16\n\x12\x41\x43\x43\x45SS_UNSPECIFIED\x10\x00\x12\x11\n\rACCESS_PUBLIC\x10\x01\x12\x0f\n\x0b\x41\x43\x43\x45SS_USER\x10\x02\x12\x10\n\x0c\x41\x43\x43\x45SS_LOGIN\x10\x03\x12\x10\n\x0c\x41\x43\x43\x45SS_ADMIN\x10\x04\x12\x12\n\x0e\x41\x43\x43\x45SS_SERVICE\x10\x05*\x95\x01\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x11\n\rTIER_PASSWORD\x10\x01\x12\x13\n\x0fTIER_CREDENTIAL\x10\x02\x12\r\n\tTIER_OPEN\x10\x03\x12\x10\n\x0cTIER_COMPUTE\x10\x04\x12\x0e\n\nTIER_WRITE\x10\x05\x12\r\n\tTIER_READ\x10\x06\x12\x0f\n\x0bTIER_STREAM\x10\x07:F\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xe0\x89\x03 \x01(\x0e\x32\x14.algotrade.v1.Access:B\n\x04tier\x12\x1e.google.protobuf.MethodOptions\x18\xe1\x89\x03 \x01(\x0e\x32\x12.algotrade.v1.Tierb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'algotrade.v1.access_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCESS']._serialized_start=77
-  _globals['_ACCESS']._serialized_end=163
-  _globals['_TIER']._serialized_start=166
-  _globals['_TIER']._serialized_end=315
+  _globals['_ACCESS']._serialized_end=201
+  _globals['_TIER']._serialized_start=204
+  _globals['_TIER']._serialized_end=353
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,10 @@ class _AccessEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Access.ValueTy
     """A good access token; the handler sees the caller's own objects only."""
     ACCESS_LOGIN: _Access.ValueType  # 3
     """A good access token that came from a login: an API key may not change the account."""
+    ACCESS_ADMIN: _Access.ValueType  # 4
+    """A good access token that came from a login of an administrator. What is done is in the audit log."""
+    ACCESS_SERVICE: _Access.ValueType  # 5
+    """A service token, which identity signs for services. The gateway has no way to it."""
 
 class Access(_Access, metaclass=_AccessEnumTypeWrapper):
     """Access is what a call of an RPC needs."""
@@ -44,6 +48,10 @@ ACCESS_USER: Access.ValueType  # 2
 """A good access token; the handler sees the caller's own objects only."""
 ACCESS_LOGIN: Access.ValueType  # 3
 """A good access token that came from a login: an API key may not change the account."""
+ACCESS_ADMIN: Access.ValueType  # 4
+"""A good access token that came from a login of an administrator. What is done is in the audit log."""
+ACCESS_SERVICE: Access.ValueType  # 5
+"""A service token, which identity signs for services. The gateway has no way to it."""
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
 class _Tier:

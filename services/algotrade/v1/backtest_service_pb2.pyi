@@ -979,6 +979,50 @@ class DeleteBacktestResponse(_message.Message):
 Global___DeleteBacktestResponse: _TypeAlias = DeleteBacktestResponse  # noqa: Y015
 
 @_typing.final
+class DeleteUserBacktestsRequest(_message.Message):
+    """DeleteUserBacktestsRequest is the argument of DeleteUserBacktests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteUserBacktestsRequest: _TypeAlias = DeleteUserBacktestsRequest  # noqa: Y015
+
+@_typing.final
+class DeleteUserBacktestsResponse(_message.Message):
+    """DeleteUserBacktestsResponse is the answer of DeleteUserBacktests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    deleted: _builtins.int
+    """How many backtests and optimisations there were."""
+    def __init__(
+        self,
+        *,
+        deleted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteUserBacktestsResponse: _TypeAlias = DeleteUserBacktestsResponse  # noqa: Y015
+
+@_typing.final
 class Backtest(_message.Message):
     """Backtest is a strategy over history with simulated money."""
 

@@ -95,6 +95,11 @@ class BacktestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestResponse.FromString,
                 _registered_method=True)
+        self.DeleteUserBacktests = channel.unary_unary(
+                '/algotrade.v1.BacktestService/DeleteUserBacktests',
+                request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteUserBacktestsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteUserBacktestsResponse.FromString,
+                _registered_method=True)
         self.StartOptimization = channel.unary_unary(
                 '/algotrade.v1.BacktestService/StartOptimization',
                 request_serializer=algotrade_dot_v1_dot_backtest__service__pb2.StartOptimizationRequest.SerializeToString,
@@ -244,6 +249,14 @@ class BacktestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteUserBacktests(self, request, context):
+        """DeleteUserBacktests forgets all backtests and optimisations of a user, and the bars that only they were run over;
+        what runs is cancelled. For services: identity calls it before an account goes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StartOptimization(self, request, context):
         """StartOptimization seeks the parameters that do best: many backtests of one strategy, each judged on the bars that
         parameters are chosen by and on those behind them. It returns at once; WatchOptimization tells how it goes.
@@ -367,6 +380,11 @@ def add_BacktestServiceServicer_to_server(servicer, server):
                     servicer.DeleteBacktest,
                     request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestResponse.SerializeToString,
+            ),
+            'DeleteUserBacktests': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUserBacktests,
+                    request_deserializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteUserBacktestsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_backtest__service__pb2.DeleteUserBacktestsResponse.SerializeToString,
             ),
             'StartOptimization': grpc.unary_unary_rpc_method_handler(
                     servicer.StartOptimization,
@@ -729,6 +747,33 @@ class BacktestService:
             '/algotrade.v1.BacktestService/DeleteBacktest',
             algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestRequest.SerializeToString,
             algotrade_dot_v1_dot_backtest__service__pb2.DeleteBacktestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUserBacktests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.BacktestService/DeleteUserBacktests',
+            algotrade_dot_v1_dot_backtest__service__pb2.DeleteUserBacktestsRequest.SerializeToString,
+            algotrade_dot_v1_dot_backtest__service__pb2.DeleteUserBacktestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -93,6 +93,10 @@ class BacktestServiceStub:
     """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
     """
+    DeleteUserBacktests: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteUserBacktestsRequest, _backtest_service_pb2.DeleteUserBacktestsResponse]
+    """DeleteUserBacktests forgets all backtests and optimisations of a user, and the bars that only they were run over;
+    what runs is cancelled. For services: identity calls it before an account goes.
+    """
     StartOptimization: _grpc.UnaryUnaryMultiCallable[_backtest_service_pb2.StartOptimizationRequest, _backtest_service_pb2.StartOptimizationResponse]
     """StartOptimization seeks the parameters that do best: many backtests of one strategy, each judged on the bars that
     parameters are chosen by and on those behind them. It returns at once; WatchOptimization tells how it goes.
@@ -191,6 +195,10 @@ class BacktestServiceAsyncStub(BacktestServiceStub):
     DeleteBacktest: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteBacktestRequest, _backtest_service_pb2.DeleteBacktestResponse]  # type: ignore[assignment]
     """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
     Errors: NOT_FOUND BACKTEST_NOT_FOUND.
+    """
+    DeleteUserBacktests: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.DeleteUserBacktestsRequest, _backtest_service_pb2.DeleteUserBacktestsResponse]  # type: ignore[assignment]
+    """DeleteUserBacktests forgets all backtests and optimisations of a user, and the bars that only they were run over;
+    what runs is cancelled. For services: identity calls it before an account goes.
     """
     StartOptimization: _aio.UnaryUnaryMultiCallable[_backtest_service_pb2.StartOptimizationRequest, _backtest_service_pb2.StartOptimizationResponse]  # type: ignore[assignment]
     """StartOptimization seeks the parameters that do best: many backtests of one strategy, each judged on the bars that
@@ -359,6 +367,16 @@ class BacktestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_backtest_service_pb2.DeleteBacktestResponse, _abc.Awaitable[_backtest_service_pb2.DeleteBacktestResponse]]:
         """DeleteBacktest forgets a backtest and its results; one that runs is cancelled first.
         Errors: NOT_FOUND BACKTEST_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteUserBacktests(
+        self,
+        request: _backtest_service_pb2.DeleteUserBacktestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_backtest_service_pb2.DeleteUserBacktestsResponse, _abc.Awaitable[_backtest_service_pb2.DeleteUserBacktestsResponse]]:
+        """DeleteUserBacktests forgets all backtests and optimisations of a user, and the bars that only they were run over;
+        what runs is cancelled. For services: identity calls it before an account goes.
         """
 
     @_abc_1.abstractmethod

@@ -48,6 +48,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED, over REST 429: the caller makes this call too often. The header retry-after says in how many
     seconds the next one may come.
     """
+    ERROR_REASON_PEER_NOT_ADMITTED: _ErrorReason.ValueType  # 12
+    """PERMISSION_DENIED: between services: the process that calls, by its certificate, is not one that calls this.
+    Metadata: peer.
+    """
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED: the call carries no token."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 21
@@ -82,6 +86,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_LOGIN_NOT_FOUND: _ErrorReason.ValueType  # 35
     """NOT_FOUND: the caller has no such login, or it has ended. Metadata: login_id."""
+    ERROR_REASON_ADMIN_REQUIRED: _ErrorReason.ValueType  # 36
+    """PERMISSION_DENIED: only an administrator may do this."""
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 37
+    """PERMISSION_DENIED: the API key was not made for this. Metadata: scope, the one it lacks."""
+    ERROR_REASON_ACCOUNT_DISABLED: _ErrorReason.ValueType  # 38
+    """PERMISSION_DENIED: an administrator has disabled the account."""
+    ERROR_REASON_OWN_ACCOUNT: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION: an administrator does not do this to the account that is logged in."""
     ERROR_REASON_SYMBOL_NOT_FOUND: _ErrorReason.ValueType  # 40
     """NOT_FOUND: no such symbol is traded here. Metadata: symbol."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 41
@@ -178,6 +190,10 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 11
 """RESOURCE_EXHAUSTED, over REST 429: the caller makes this call too often. The header retry-after says in how many
 seconds the next one may come.
 """
+ERROR_REASON_PEER_NOT_ADMITTED: ErrorReason.ValueType  # 12
+"""PERMISSION_DENIED: between services: the process that calls, by its certificate, is not one that calls this.
+Metadata: peer.
+"""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED: the call carries no token."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 21
@@ -212,6 +228,14 @@ came. google.rpc.RetryInfo says when the next one is looked at; logins that exis
 """
 ERROR_REASON_LOGIN_NOT_FOUND: ErrorReason.ValueType  # 35
 """NOT_FOUND: the caller has no such login, or it has ended. Metadata: login_id."""
+ERROR_REASON_ADMIN_REQUIRED: ErrorReason.ValueType  # 36
+"""PERMISSION_DENIED: only an administrator may do this."""
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 37
+"""PERMISSION_DENIED: the API key was not made for this. Metadata: scope, the one it lacks."""
+ERROR_REASON_ACCOUNT_DISABLED: ErrorReason.ValueType  # 38
+"""PERMISSION_DENIED: an administrator has disabled the account."""
+ERROR_REASON_OWN_ACCOUNT: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION: an administrator does not do this to the account that is logged in."""
 ERROR_REASON_SYMBOL_NOT_FOUND: ErrorReason.ValueType  # 40
 """NOT_FOUND: no such symbol is traded here. Metadata: symbol."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 41

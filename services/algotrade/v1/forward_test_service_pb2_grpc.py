@@ -70,6 +70,11 @@ class ForwardTestServiceStub:
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionResponse.FromString,
                 _registered_method=True)
+        self.EndUserSessions = channel.unary_unary(
+                '/algotrade.v1.ForwardTestService/EndUserSessions',
+                request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.EndUserSessionsRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.EndUserSessionsResponse.FromString,
+                _registered_method=True)
         self.GetSession = channel.unary_unary(
                 '/algotrade.v1.ForwardTestService/GetSession',
                 request_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.GetSessionRequest.SerializeToString,
@@ -176,6 +181,15 @@ class ForwardTestServiceServicer:
     def DeleteSession(self, request, context):
         """DeleteSession deletes a session that is CREATED, STOPPED or HALTED, with its events and trades, for ever.
         Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndUserSessions(self, request, context):
+        """EndUserSessions stops all of a user's sessions; what they hold they keep. For services: identity calls it before an
+        account goes. Where none runs it changes nothing.
+        Errors: UNAVAILABLE DEPENDENCY_UNAVAILABLE: no worker answers; the commands stay and will be applied.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -291,6 +305,11 @@ def add_ForwardTestServiceServicer_to_server(servicer, server):
                     servicer.DeleteSession,
                     request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionResponse.SerializeToString,
+            ),
+            'EndUserSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndUserSessions,
+                    request_deserializer=algotrade_dot_v1_dot_forward__test__service__pb2.EndUserSessionsRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_forward__test__service__pb2.EndUserSessionsResponse.SerializeToString,
             ),
             'GetSession': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSession,
@@ -523,6 +542,33 @@ class ForwardTestService:
             '/algotrade.v1.ForwardTestService/DeleteSession',
             algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionRequest.SerializeToString,
             algotrade_dot_v1_dot_forward__test__service__pb2.DeleteSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndUserSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.ForwardTestService/EndUserSessions',
+            algotrade_dot_v1_dot_forward__test__service__pb2.EndUserSessionsRequest.SerializeToString,
+            algotrade_dot_v1_dot_forward__test__service__pb2.EndUserSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,11 @@ class ForwardTestServiceStub:
     """DeleteSession deletes a session that is CREATED, STOPPED or HALTED, with its events and trades, for ever.
     Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
     """
+    EndUserSessions: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.EndUserSessionsRequest, _forward_test_service_pb2.EndUserSessionsResponse]
+    """EndUserSessions stops all of a user's sessions; what they hold they keep. For services: identity calls it before an
+    account goes. Where none runs it changes nothing.
+    Errors: UNAVAILABLE DEPENDENCY_UNAVAILABLE: no worker answers; the commands stay and will be applied.
+    """
     GetSession: _grpc.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetSessionRequest, _forward_test_service_pb2.GetSessionResponse]
     """GetSession returns one of the caller's sessions.
     Errors: NOT_FOUND SESSION_NOT_FOUND.
@@ -153,6 +158,11 @@ class ForwardTestServiceAsyncStub(ForwardTestServiceStub):
     DeleteSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.DeleteSessionRequest, _forward_test_service_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """DeleteSession deletes a session that is CREATED, STOPPED or HALTED, with its events and trades, for ever.
     Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
+    """
+    EndUserSessions: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.EndUserSessionsRequest, _forward_test_service_pb2.EndUserSessionsResponse]  # type: ignore[assignment]
+    """EndUserSessions stops all of a user's sessions; what they hold they keep. For services: identity calls it before an
+    account goes. Where none runs it changes nothing.
+    Errors: UNAVAILABLE DEPENDENCY_UNAVAILABLE: no worker answers; the commands stay and will be applied.
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_forward_test_service_pb2.GetSessionRequest, _forward_test_service_pb2.GetSessionResponse]  # type: ignore[assignment]
     """GetSession returns one of the caller's sessions.
@@ -276,6 +286,17 @@ class ForwardTestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_forward_test_service_pb2.DeleteSessionResponse, _abc.Awaitable[_forward_test_service_pb2.DeleteSessionResponse]]:
         """DeleteSession deletes a session that is CREATED, STOPPED or HALTED, with its events and trades, for ever.
         Errors: NOT_FOUND SESSION_NOT_FOUND, FAILED_PRECONDITION SESSION_STATUS, ALREADY_EXISTS REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def EndUserSessions(
+        self,
+        request: _forward_test_service_pb2.EndUserSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_forward_test_service_pb2.EndUserSessionsResponse, _abc.Awaitable[_forward_test_service_pb2.EndUserSessionsResponse]]:
+        """EndUserSessions stops all of a user's sessions; what they hold they keep. For services: identity calls it before an
+        account goes. Where none runs it changes nothing.
+        Errors: UNAVAILABLE DEPENDENCY_UNAVAILABLE: no worker answers; the commands stay and will be applied.
         """
 
     @_abc_1.abstractmethod

@@ -29,7 +29,7 @@ class IdentityServiceStub:
     """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
 
     A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
-    exchanged for access tokens too, which may do everything but change the account.
+    exchanged for access tokens too, which may do what the key was made for, and in no case change the account.
     """
 
     def __init__(self, channel):
@@ -83,6 +83,11 @@ class IdentityServiceStub:
                 request_serializer=algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordRequest.SerializeToString,
                 response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordResponse.FromString,
                 _registered_method=True)
+        self.DeleteMe = channel.unary_unary(
+                '/algotrade.v1.IdentityService/DeleteMe',
+                request_serializer=algotrade_dot_v1_dot_identity__service__pb2.DeleteMeRequest.SerializeToString,
+                response_deserializer=algotrade_dot_v1_dot_identity__service__pb2.DeleteMeResponse.FromString,
+                _registered_method=True)
         self.CreateApiKey = channel.unary_unary(
                 '/algotrade.v1.IdentityService/CreateApiKey',
                 request_serializer=algotrade_dot_v1_dot_identity__service__pb2.CreateApiKeyRequest.SerializeToString,
@@ -109,7 +114,7 @@ class IdentityServiceServicer:
     """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
 
     A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
-    exchanged for access tokens too, which may do everything but change the account.
+    exchanged for access tokens too, which may do what the key was made for, and in no case change the account.
     """
 
     def Register(self, request, context):
@@ -124,7 +129,7 @@ class IdentityServiceServicer:
     def Login(self, request, context):
         """Login trades an address and a password for a token. Needs no token.
         Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, RESOURCE_EXHAUSTED TOO_MANY_GUESSES,
-        ABORTED ACCOUNT_CHANGED.
+        PERMISSION_DENIED ACCOUNT_DISABLED, ABORTED ACCOUNT_CHANGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,6 +194,16 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteMe(self, request, context):
+        """DeleteMe ends the account for good: its sessions stop, its tokens and API keys stop being good, and all that is its
+        own is deleted. What is in the audit log stays, and names nobody. There is no way back.
+        Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
+        PERMISSION_DENIED LOGIN_REQUIRED, UNAVAILABLE DEPENDENCY_UNAVAILABLE: the account is still there; try again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateApiKey(self, request, context):
         """CreateApiKey makes a key for a program. Its secret is in this answer and nowhere else.
         Errors: ALREADY_EXISTS REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED, PERMISSION_DENIED LOGIN_REQUIRED.
@@ -215,7 +230,7 @@ class IdentityServiceServicer:
 
     def ExchangeApiKey(self, request, context):
         """ExchangeApiKey trades an API key for an access token. Needs no token.
-        Errors: UNAUTHENTICATED API_KEY_INVALID.
+        Errors: UNAUTHENTICATED API_KEY_INVALID, PERMISSION_DENIED ACCOUNT_DISABLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -269,6 +284,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordRequest.FromString,
                     response_serializer=algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordResponse.SerializeToString,
             ),
+            'DeleteMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteMe,
+                    request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.DeleteMeRequest.FromString,
+                    response_serializer=algotrade_dot_v1_dot_identity__service__pb2.DeleteMeResponse.SerializeToString,
+            ),
             'CreateApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateApiKey,
                     request_deserializer=algotrade_dot_v1_dot_identity__service__pb2.CreateApiKeyRequest.FromString,
@@ -301,7 +321,7 @@ class IdentityService:
     """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
 
     A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
-    exchanged for access tokens too, which may do everything but change the account.
+    exchanged for access tokens too, which may do what the key was made for, and in no case change the account.
     """
 
     @staticmethod
@@ -537,6 +557,33 @@ class IdentityService:
             '/algotrade.v1.IdentityService/ChangePassword',
             algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordRequest.SerializeToString,
             algotrade_dot_v1_dot_identity__service__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/algotrade.v1.IdentityService/DeleteMe',
+            algotrade_dot_v1_dot_identity__service__pb2.DeleteMeRequest.SerializeToString,
+            algotrade_dot_v1_dot_identity__service__pb2.DeleteMeResponse.FromString,
             options,
             channel_credentials,
             insecure,

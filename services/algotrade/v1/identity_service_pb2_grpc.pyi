@@ -30,7 +30,7 @@ class IdentityServiceStub:
     """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
 
     A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
-    exchanged for access tokens too, which may do everything but change the account.
+    exchanged for access tokens too, which may do what the key was made for, and in no case change the account.
     """
 
     @_typing.overload
@@ -45,7 +45,7 @@ class IdentityServiceStub:
     Login: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LoginRequest, _identity_service_pb2.LoginResponse]
     """Login trades an address and a password for a token. Needs no token.
     Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, RESOURCE_EXHAUSTED TOO_MANY_GUESSES,
-    ABORTED ACCOUNT_CHANGED.
+    PERMISSION_DENIED ACCOUNT_DISABLED, ABORTED ACCOUNT_CHANGED.
     """
     GetMe: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetMeRequest, _identity_service_pb2.GetMeResponse]
     """GetMe returns the caller.
@@ -77,6 +77,12 @@ class IdentityServiceStub:
     Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
     PERMISSION_DENIED LOGIN_REQUIRED.
     """
+    DeleteMe: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.DeleteMeRequest, _identity_service_pb2.DeleteMeResponse]
+    """DeleteMe ends the account for good: its sessions stop, its tokens and API keys stop being good, and all that is its
+    own is deleted. What is in the audit log stays, and names nobody. There is no way back.
+    Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
+    PERMISSION_DENIED LOGIN_REQUIRED, UNAVAILABLE DEPENDENCY_UNAVAILABLE: the account is still there; try again.
+    """
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.CreateApiKeyRequest, _identity_service_pb2.CreateApiKeyResponse]
     """CreateApiKey makes a key for a program. Its secret is in this answer and nowhere else.
     Errors: ALREADY_EXISTS REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED, PERMISSION_DENIED LOGIN_REQUIRED.
@@ -91,7 +97,7 @@ class IdentityServiceStub:
     """
     ExchangeApiKey: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ExchangeApiKeyRequest, _identity_service_pb2.ExchangeApiKeyResponse]
     """ExchangeApiKey trades an API key for an access token. Needs no token.
-    Errors: UNAUTHENTICATED API_KEY_INVALID.
+    Errors: UNAUTHENTICATED API_KEY_INVALID, PERMISSION_DENIED ACCOUNT_DISABLED.
     """
 
 @_typing.type_check_only
@@ -99,7 +105,7 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
 
     A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
-    exchanged for access tokens too, which may do everything but change the account.
+    exchanged for access tokens too, which may do what the key was made for, and in no case change the account.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -111,7 +117,7 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     Login: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LoginRequest, _identity_service_pb2.LoginResponse]  # type: ignore[assignment]
     """Login trades an address and a password for a token. Needs no token.
     Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, RESOURCE_EXHAUSTED TOO_MANY_GUESSES,
-    ABORTED ACCOUNT_CHANGED.
+    PERMISSION_DENIED ACCOUNT_DISABLED, ABORTED ACCOUNT_CHANGED.
     """
     GetMe: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetMeRequest, _identity_service_pb2.GetMeResponse]  # type: ignore[assignment]
     """GetMe returns the caller.
@@ -143,6 +149,12 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
     PERMISSION_DENIED LOGIN_REQUIRED.
     """
+    DeleteMe: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.DeleteMeRequest, _identity_service_pb2.DeleteMeResponse]  # type: ignore[assignment]
+    """DeleteMe ends the account for good: its sessions stop, its tokens and API keys stop being good, and all that is its
+    own is deleted. What is in the audit log stays, and names nobody. There is no way back.
+    Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
+    PERMISSION_DENIED LOGIN_REQUIRED, UNAVAILABLE DEPENDENCY_UNAVAILABLE: the account is still there; try again.
+    """
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.CreateApiKeyRequest, _identity_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """CreateApiKey makes a key for a program. Its secret is in this answer and nowhere else.
     Errors: ALREADY_EXISTS REQUEST_ID_REUSED, RESOURCE_EXHAUSTED LIMIT_REACHED, PERMISSION_DENIED LOGIN_REQUIRED.
@@ -157,14 +169,14 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
     ExchangeApiKey: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ExchangeApiKeyRequest, _identity_service_pb2.ExchangeApiKeyResponse]  # type: ignore[assignment]
     """ExchangeApiKey trades an API key for an access token. Needs no token.
-    Errors: UNAUTHENTICATED API_KEY_INVALID.
+    Errors: UNAUTHENTICATED API_KEY_INVALID, PERMISSION_DENIED ACCOUNT_DISABLED.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """IdentityService knows who calls. It signs the tokens that the gateway and every service verify.
 
     A login is a chain of refresh tokens: each is good for one use, which gives the next. An API key is for programs: it is
-    exchanged for access tokens too, which may do everything but change the account.
+    exchanged for access tokens too, which may do what the key was made for, and in no case change the account.
     """
 
     @_abc_1.abstractmethod
@@ -186,7 +198,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_service_pb2.LoginResponse, _abc.Awaitable[_identity_service_pb2.LoginResponse]]:
         """Login trades an address and a password for a token. Needs no token.
         Errors: INVALID_ARGUMENT, UNAUTHENTICATED CREDENTIALS_INVALID, RESOURCE_EXHAUSTED TOO_MANY_GUESSES,
-        ABORTED ACCOUNT_CHANGED.
+        PERMISSION_DENIED ACCOUNT_DISABLED, ABORTED ACCOUNT_CHANGED.
         """
 
     @_abc_1.abstractmethod
@@ -262,6 +274,18 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def DeleteMe(
+        self,
+        request: _identity_service_pb2.DeleteMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.DeleteMeResponse, _abc.Awaitable[_identity_service_pb2.DeleteMeResponse]]:
+        """DeleteMe ends the account for good: its sessions stop, its tokens and API keys stop being good, and all that is its
+        own is deleted. What is in the audit log stays, and names nobody. There is no way back.
+        Errors: INVALID_ARGUMENT PASSWORD_WRONG, RESOURCE_EXHAUSTED TOO_MANY_GUESSES, ABORTED ACCOUNT_CHANGED,
+        PERMISSION_DENIED LOGIN_REQUIRED, UNAVAILABLE DEPENDENCY_UNAVAILABLE: the account is still there; try again.
+        """
+
+    @_abc_1.abstractmethod
     def CreateApiKey(
         self,
         request: _identity_service_pb2.CreateApiKeyRequest,
@@ -298,7 +322,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.ExchangeApiKeyResponse, _abc.Awaitable[_identity_service_pb2.ExchangeApiKeyResponse]]:
         """ExchangeApiKey trades an API key for an access token. Needs no token.
-        Errors: UNAUTHENTICATED API_KEY_INVALID.
+        Errors: UNAUTHENTICATED API_KEY_INVALID, PERMISSION_DENIED ACCOUNT_DISABLED.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

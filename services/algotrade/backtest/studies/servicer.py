@@ -127,5 +127,14 @@ class OptimizationServicer(pb_grpc.BacktestServiceServicer):
         await self._studies.worker.cancel(request.optimization_id)
         return pb.DeleteOptimizationResponse()
 
+    async def delete_optimizations(self, user_id: str) -> int:
+        """Forget all of a user's optimisations; return how many there were."""
+        deleted = 0
+        while found := await self._studies.store.newest(user_id, None, OPTIMIZATIONS_PAGE[1]):
+            for one in found:
+                deleted += await self._studies.store.delete(user_id, one.optimization_id)
+                await self._studies.worker.cancel(one.optimization_id)
+        return deleted
+
     async def _optimization(self, optimization_id: str) -> Optimization:
         return await self._studies.store.find(principal().user_id, optimization_id)

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.rpc import error_details_pb2
 
 from algotrade import v1
-from algotrade.platform.policy import Access, Tier, rules
+from algotrade.platform.policy import Access, Tier, is_read_only, rules
 
 PACKAGE: Final = "algotrade.v1"
 
@@ -37,20 +37,20 @@ def services() -> tuple[ServiceDescriptor, ...]:
 
 
 def methods() -> tuple[Method, ...]:
-    """Return every method of the API, by path."""
+    """Return every method that clients may call, by path: not those that are for services alone."""
     declared = rules(services())
-    read_only = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
     return tuple(
         Method(
-            path=(path := f"/{service.full_name}/{method.name}"),
+            path=path,
             service=service.full_name,
             streaming=method.server_streaming,
-            read_only=method.GetOptions().idempotency_level == read_only,
+            read_only=is_read_only(method),
             public=declared[path][0] is Access.PUBLIC,
             tier=declared[path][1],
         )
         for service in services()
         for method in service.methods
+        if declared[path := f"/{service.full_name}/{method.name}"][0] is not Access.SERVICE
     )
 
 

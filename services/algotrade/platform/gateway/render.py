@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import jinja2
 
 from algotrade.platform import limits
+from algotrade.platform.certificates import Certificates, service_uri
 from algotrade.platform.errors import DOMAIN
 from algotrade.platform.gateway import api
 from algotrade.platform.gateway.rates import RATE_DOMAIN, Bucket, quotas, rate_service_configuration, tier_buckets
@@ -30,6 +32,10 @@ CONFIG: Final = "envoy.yaml"
 DESCRIPTORS: Final = "algotrade.binpb"
 ACCESS_LOG: Final = "access.log"
 RATES: Final = "rates/config/algotrade.yaml"
+OWN_CERTIFICATE: Final = "certificate.yaml"
+AUTHORITIES: Final = "authorities.yaml"
+HTTP: Final = "http"  # the cluster of the public keys and the pages
+IDENTITY: Final = "algotrade.v1.IdentityService"
 SHARED: Final = "services"  # the cluster of the services that have no address of their own
 MAX_HEAP_BYTES: Final = 512 * limits.MIB
 MAX_RATE_BUCKETS: Final = 100_000  # a tier: callers × methods; the one longest unused gives way, and begins anew
@@ -100,8 +106,8 @@ class Upstreams:
         grpc, http = Address.parse(settings.grpc_address), Address.parse(settings.http_address)
         path = JWKS_PATH
         if settings.jwks_url:
-            host, _, path = settings.jwks_url.removeprefix("http://").partition("/")
-            http, path = Address.parse(host), f"/{path}"
+            url = urlsplit(settings.jwks_url)
+            http, path = Address.parse(url.netloc), url.path
         placed = {process: elsewhere(settings, service) for service, process in PROCESSES.items()}
         return cls(
             Address(grpc.host, grpc_port or grpc.port),
@@ -130,6 +136,9 @@ def write_configuration(settings: Settings, upstreams: Upstreams, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     descriptors = folder.absolute() / DESCRIPTORS
     descriptors.write_bytes(api.descriptor_set())
+    if settings.tls_dir:
+        for name in (OWN_CERTIFICATE, AUTHORITIES):
+            (folder / name).write_text(_template(f"{name}.j2").render(tls_dir=str(settings.tls_dir.absolute())))
     path = folder / CONFIG
     path.write_text(render(settings, upstreams, descriptors, access_log or folder.absolute() / ACCESS_LOG))
     return path
@@ -153,8 +162,9 @@ def write_for_container(settings: Settings, folder: Path) -> None:
 
 
 def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_log: Path) -> str:
-    """Return the configuration as YAML text."""
+    """Return the configuration as YAML text. Where there are certificates, files beside it name them."""
     methods = api.methods()
+    certificates = Certificates(settings.tls_dir) if settings.tls_dir else None
     return _template(TEMPLATE).render(
         admin=Address.parse(settings.envoy_admin_address),
         edge=Address.parse(settings.gateway_address),
@@ -162,6 +172,17 @@ def render(settings: Settings, upstreams: Upstreams, descriptors: Path, access_l
         clusters=upstreams.clusters,
         cluster_of={service: upstreams.cluster(service) for service in PROCESSES},
         http=upstreams.http,
+        tls=None
+        if certificates is None
+        else {
+            "own": str(descriptors.with_name(OWN_CERTIFICATE)),
+            "authorities": str(descriptors.with_name(AUTHORITIES)),
+            "uris": {
+                name: service_uri(certificates.trust_domain, name) if name != SHARED else certificates.uri
+                for name in upstreams.clusters
+            }
+            | {HTTP: service_uri(certificates.trust_domain, PROCESSES[IDENTITY])},
+        },
         page=PAGE,
         assets=ASSETS,
         jwks_path=upstreams.jwks_path,

@@ -31,6 +31,7 @@ SAMPLED = {'algotrade_sessions{status="stopped"} 1.0', 'algotrade_sessions{statu
 DEPENDENCIES = {
     "BacktestService": {"database", "strategy", "worker"},
     "ForwardTestService": {"database", "market_data", "strategy", "worker"},
+    "AdminService": {"database"},
     "IdentityService": {"database"},
     "MarketDataService": {"database", "feeds"},
     "StrategyService": {"database"},

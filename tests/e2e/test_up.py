@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 SERVICES = [
+    "AdminService",
     "BacktestService",
     "ForwardTestService",
     "IdentityService",

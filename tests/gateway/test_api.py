@@ -41,8 +41,10 @@ def test_streams_are_named_so_and_only_they():
         assert path.rpartition("/")[2].startswith(("Stream", "Watch")) == method.streaming, path
 
 
-def test_every_method_has_a_rest_path_of_its_own():
-    rules = [method.GetOptions().Extensions[annotations_pb2.http] for s in api.services() for method in s.methods]
+def test_every_method_for_clients_has_a_rest_path_of_its_own_and_no_other_has_one():
+    every = {f"/{s.full_name}/{one.name}": one.GetOptions() for s in api.services() for one in s.methods}
+    assert not [path for path in every.keys() - methods() if every[path].HasExtension(annotations_pb2.http)]
+    rules = [every[path].Extensions[annotations_pb2.http] for path in methods()]
     paths = [(rule.WhichOneof("pattern"), getattr(rule, rule.WhichOneof("pattern") or "get")) for rule in rules]
     assert all(path for _, path in paths)
     assert len(set(paths)) == len(paths) == len(methods())

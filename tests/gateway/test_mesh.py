@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 
 from algotrade.backtest.build import build as build_backtest
 from algotrade.identity.__main__ import build as build_identity
+from algotrade.identity.build_admin import build_admin
 from algotrade.platform.gateway import Gateway
 from algotrade.platform.http import JWKS_PATH
 from algotrade.platform.process import KeyAwayError, Platform, open_platform, serving
@@ -27,7 +28,7 @@ from algotrade.strategy.__main__ import build as build_strategy
 from algotrade.v1 import backtest_service_pb2 as backtest
 from algotrade.v1 import backtest_service_pb2_grpc as backtest_grpc
 
-BUILDERS = {"identity": build_identity, "strategy": build_strategy, "backtest": build_backtest}
+BUILDERS = {"identity": [build_identity, build_admin], "strategy": [build_strategy], "backtest": [build_backtest]}
 PASSWORD = "correct horse battery staple"
 
 
@@ -77,9 +78,9 @@ async def processes(
     settings = placed(session_settings, database_url, tmp_path)
     servers, platforms = {}, {}
     async with AsyncExitStack() as stack:
-        for name, build in BUILDERS.items():
+        for name, building in BUILDERS.items():
             platforms[name] = await stack.enter_async_context(open_platform(settings[name]))
-            servers[name] = await stack.enter_async_context(serving(platforms[name], [build]))
+            servers[name] = await stack.enter_async_context(serving(platforms[name], building))
         gateway = await stack.enter_async_context(Gateway(settings["gateway"]))
         yield Processes(servers, platforms, gateway)
 
@@ -112,6 +113,7 @@ async def test_a_service_asks_another_in_its_own_process(processes: Processes) -
 
 async def test_health_tells_of_every_process_that_the_settings_name(processes: Processes) -> None:
     expected = {
+        "AdminService": "HEALTHY",
         "BacktestService": "HEALTHY",
         "ForwardTestService": "UNHEALTHY",  # its process is away
         "IdentityService": "HEALTHY",

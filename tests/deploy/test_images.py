@@ -78,7 +78,7 @@ def test_without_the_wheels_of_the_servers_a_service_still_starts(tmp_path: Path
         f"write_for_container(Settings(), Path({str(tmp_path)!r}))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"envoy.yaml", "algotrade.binpb", "drain.sh"}
+    assert {path.name for path in tmp_path.iterdir()} == {"envoy.yaml", "algotrade.binpb", "drain.sh", "rates"}
 
 
 def test_envoy_takes_what_is_written_for_a_container(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -70,8 +70,18 @@ class Archive(Protocol):
 class Archivist:
     """Moves ticks from the log into the archive."""
 
-    def __init__(self, archive: Archive, bus: Bus, clock: Clock, *, after_seconds: float, every_seconds: float) -> None:
-        """Take both, how old a record must be to be archived, and how often to look."""
+    def __init__(
+        self,
+        archive: Archive,
+        bus: Bus,
+        clock: Clock,
+        *,
+        after_seconds: float,
+        every_seconds: float,
+        here: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Take both, how old a record is that is archived, how often to look, and whether it is for this process."""
+        self._here = here
         self._archive = archive
         self._bus = bus
         self._clock = clock
@@ -82,6 +92,9 @@ class Archivist:
     async def run(self) -> None:
         """Work for ever."""
         while True:
+            if not self._here():
+                await asyncio.sleep(self._every_seconds)
+                continue
             try:
                 moved = [await self.turn(partition) for partition in range(TOPIC.partitions)]
                 await self.tidy()

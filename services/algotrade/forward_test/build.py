@@ -79,6 +79,11 @@ async def build(
         SHARDS,
         poll_seconds=settings.bus_poll_seconds,
     )
+
+    def has_first() -> bool:
+        """Whether this process does what is to be done once, whatever the number of workers."""
+        return SHARDS[0] in worker.shards
+
     marks = Marks(platform.bus, clock, every_seconds=settings.realtime_seconds)
     archive = PostgresArchive(platform.database)
     proofs, source = PostgresProofs(platform.database), Source(platform.bus, archive)
@@ -88,8 +93,9 @@ async def build(
         clock,
         after_seconds=settings.archive_after_seconds,
         every_seconds=settings.archive_poll_seconds,
+        here=has_first,
     )
-    charter = Charter(PostgresCharts(platform.database), source, every_seconds=settings.chart_seconds)
+    charter = Charter(PostgresCharts(platform.database), source, every_seconds=settings.chart_seconds, here=has_first)
     checker = Checker(
         PostgresChecks(platform.database),
         proofs,
@@ -99,6 +105,7 @@ async def build(
         platform.metrics,
         every_seconds=settings.check_seconds,
         replay_seconds=settings.check_replay_seconds,
+        shards=lambda: worker.shards,
     )
     sealer = Sealer(PostgresSeals(platform.database), every_seconds=settings.seal_seconds)
     worker = Worker(

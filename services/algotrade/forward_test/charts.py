@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -140,8 +140,11 @@ class ChartStore(Protocol):
 class Charter:
     """Moves charts along the log."""
 
-    def __init__(self, store: ChartStore, source: Source, *, every_seconds: float) -> None:
-        """Take where bars are kept and ticks are read from, and how often to look."""
+    def __init__(
+        self, store: ChartStore, source: Source, *, every_seconds: float, here: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Take where bars are kept and ticks are read from, how often to look, and whether it is for this process."""
+        self._here = here
         self._store = store
         self._source = source
         self._every_seconds = every_seconds
@@ -151,7 +154,7 @@ class Charter:
         """Work for ever."""
         while True:
             try:
-                moved = await self.turn()
+                moved = self._here() and await self.turn()
             except Exception as error:
                 self._charts.clear()
                 log.warning("charts.failed", error=repr(error))

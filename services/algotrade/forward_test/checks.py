@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Final, Protocol
@@ -20,6 +21,7 @@ from typing import Final, Protocol
 from algotrade.engine.compile import Artefact
 from algotrade.forward_test.compare import Divergence
 from algotrade.forward_test.session import Base, Command, CommandKind, Held, Session, Trail
+from algotrade.forward_test.shards import SHARDS
 from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Proofs, SessionStore
 from algotrade.forward_test.tell import outgoing_command
@@ -49,8 +51,8 @@ class Outcome(StrEnum):
 class CheckStore(Protocol):
     """The port: which sessions are to be checked, and from where."""
 
-    async def due(self, seconds: float, most: int) -> list[Session]:
-        """Return sessions that go on and whose base is so old, or that have none; the oldest first."""
+    async def due(self, seconds: float, most: int, shards: Collection[int] = SHARDS) -> list[Session]:
+        """Return sessions of shards that go on and whose base is so old, or that have none; the oldest first."""
         ...
 
     async def keep(self, held: Held) -> None:
@@ -72,8 +74,10 @@ class Checker:
         *,
         every_seconds: float,
         replay_seconds: float,
+        shards: Callable[[], Collection[int]] = lambda: SHARDS,
     ) -> None:
-        """Take where things are, how old a base is that is checked, and how long a replay may take."""
+        """Take where things are, how old a base is that is checked, how long a replay may take, and whose sessions."""
+        self._shards = shards
         self._checks = checks
         self._proofs = proofs
         self._source = source
@@ -95,7 +99,7 @@ class Checker:
 
     async def turn(self) -> None:
         """Check some sessions whose time has come, and rest after each."""
-        for session in await self._checks.due(self._every_seconds, SESSIONS_A_TURN):
+        for session in await self._checks.due(self._every_seconds, SESSIONS_A_TURN, self._shards()):
             began_ns = self._clock.now_ns()
             try:
                 await self.check(session)

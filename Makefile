@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # `make run SECONDS=20` stops by itself.
 RUN_ARGS := $(if $(SECONDS),--seconds $(SECONDS))
-QUESTIONS := backtest_sma backtest_stop optimize compile sessions dispatch window redis_window kafka decision_to_trade feed stream_ticks sessions_service load
+QUESTIONS := backtest_sma backtest_stop optimize compile sessions dispatch window redis_window kafka decision_to_trade feed stream_ticks sessions_service load workers tick_to_event
 PEERS := peers vectorbt backtrader nautilus freqtrade
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
@@ -71,7 +71,7 @@ check-frontend: frontend/dist/index.html
 	cd frontend && $(NODE_PATHS) node_modules/.bin/biome check --error-on-warnings .
 	cd frontend && $(NODE_PATHS) node_modules/.bin/tsc --project .
 
-clients: setup .venv/bin/grpcurl .venv/bin/kustomize .venv/crds/.fetched examples/.generated ## build grpcurl, kustomize, and the clients in examples/ up to their stubs
+clients: setup .venv/bin/grpcurl .venv/bin/kustomize .venv/bin/toxiproxy-server .venv/crds/.fetched examples/.generated ## build grpcurl, kustomize, toxiproxy, and the clients in examples/ up to their stubs
 
 .venv/bin/grpcurl: tests/clients/grpcurl/go.sum .venv/.installed
 	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$(BIN)/ tool
@@ -79,6 +79,10 @@ clients: setup .venv/bin/grpcurl .venv/bin/kustomize .venv/crds/.fetched example
 
 .venv/bin/ratelimit: tests/gateway/ratelimit/go.sum .venv/.installed
 	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$@ tool
+
+.venv/bin/toxiproxy-server: tests/chaos/toxiproxy/go.sum .venv/.installed
+	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$@ tool
+	touch $@
 
 .venv/bin/kustomize: tests/deploy/kustomize/go.sum .venv/.installed
 	cd $(<D) && $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$(BIN)/ tool

@@ -223,11 +223,16 @@ class ScreenFollower(Follower):
 
     def once(self, session_id: str, last: int) -> bool:
         """Tell whether each event up to one came once, or is covered and did not come."""
-        came = Counter(self.events[session_id])
-        return all(
-            came[number] == 1 or (not came[number] and number <= self.covered[session_id])
-            for number in range(1, max([last, *came]) + 1)
-        )
+        return self.whole(session_id, last) and not self.again(session_id)
+
+    def whole(self, session_id: str, last: int) -> bool:
+        """Tell whether each event up to one came, or is covered."""
+        missing = set(range(1, last + 1)).difference(self.events[session_id])
+        return all(number <= self.covered[session_id] for number in missing)
+
+    def again(self, session_id: str) -> int:
+        """Return how many events came that had come before."""
+        return len(self.events[session_id]) - len(set(self.events[session_id]))
 
     def newest(self, session_id: str) -> int:
         """Return the newest event of a session that it knows of."""

@@ -161,7 +161,7 @@ class Trial:
                 await follower.reach(end)
                 self.verdict.check(follower.seen == end, f"{follower.name}: saw {follower.seen}, not {end}")
         await self._judge_bars(contents, user)
-        await self._judge_screen(connection, user, {one: ends[f"session {one}"] for one in user.everything})
+        await self._judge_screen(connection, contents, user, {one: ends[f"session {one}"] for one in user.everything})
         for run in user.of_kind(RunFollower):
             await run.reach(math.inf)
             self.verdict.check(run.state == backtest_service_pb2.BACKTEST_STATE_SUCCEEDED, f"{run.name}: {run.state}")
@@ -193,8 +193,14 @@ class Trial:
             same = came == [tuple(bar)[:5] for bar in must.tolist()]
             self.verdict.check(same, f"{follower.name}: {len(came)} came that are not the {len(must)} of the log")
 
-    async def _judge_screen(self, connection: AsyncConnection, user: User, ends: Mapping[str, int]) -> None:
-        """The screen, opened before all, showed each event and each notification once; the inbox brought each too."""
+    async def _judge_screen(
+        self, connection: AsyncConnection, contents: Contents, user: User, ends: Mapping[str, int]
+    ) -> None:
+        """The screen, opened before all, showed each event and each notification once; the inbox brought each too.
+
+        Where the log may tell again what it has told, a screen that comes back with a cursor between the two may show
+        an event again: it carries its number.
+        """
         (screen,), (inbox,) = user.of_kind(ScreenFollower), user.of_kind(InboxFollower)
         newest, kept = text("SELECT coalesce(max(sequence), 0) FROM notifications"), 0
 
@@ -213,7 +219,9 @@ class Trial:
         for session_id, last in ends.items():
             came, covered = screen.events[session_id], screen.covered[session_id]
             sentence = f"screen: of the {last} events of {session_id} came {len(came)}; {covered} are covered"
-            self.verdict.check(screen.once(session_id, last), sentence)
+            right = screen.once if contents.once else screen.whole
+            self.verdict.check(right(session_id, last), sentence)
+            self.verdict.redelivered += screen.again(session_id)
         self.verdict.snapshots += screen.snapshots - 1
 
 

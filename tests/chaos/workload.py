@@ -128,6 +128,8 @@ class User:
         return [*self.sessions, *self.stopped]
 
     async def close(self) -> None:
+        for follower in self.followers:
+            follower.ended = True  # one whose call is cancelled with it would take that for a cut
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

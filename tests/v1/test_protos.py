@@ -78,6 +78,7 @@ def test_no_amount_is_a_float():
         "algotrade.v1.Bar.volume",
         "algotrade.v1.PortValue.number",
         "algotrade.v1.BarColumns.volumes",
+        "algotrade.v1.BarDeltas.volumes",
         "algotrade.v1.ChartPoint.volume",
         "algotrade.v1.NodeParameter.min",
         "algotrade.v1.NodeParameter.max",

@@ -22,7 +22,7 @@ import { csvOf, rulesOf } from "./tradesCsv";
 import { useDrawn } from "./useBacktest";
 import { useIndicators } from "./useIndicators";
 
-const RESTED_MS = 120;
+const RESTED_MS = 500;
 const NO_CANDLES: readonly Candle[] = [];
 const NO_POINTS: readonly Point[] = [];
 

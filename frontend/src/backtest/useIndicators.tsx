@@ -11,7 +11,7 @@ import type { Port, Series } from "../instant/artefact";
 import type { Candle } from "../instant/bars";
 import { useProbe } from "../instant/useProbe";
 
-const RESTED_MS = 250; // while a parameter is dragged, lines wait for the hand to rest
+const RESTED_MS = 800; // while a parameter is dragged, lines wait for the hand to rest
 const FIRST_OVER = 4; // lines over the candles at first
 const FIRST_BELOW = 1; // nodes with a pane below at first
 const LEAST_KINDS = new Set(["data", "math", "action", "risk", "logic"]); // shown when asked for

@@ -31,10 +31,12 @@ test("a drawing of 500 nodes", async () => {
   await page.getByText("Compiles.").waitFor();
   await expect.poll(() => page.locator(".react-flow__node").count()).toBe(500);
   const pane = await middleOf(".react-flow__pane");
-  say("panning over all 500 nodes", await framesDuring(page, () => drag(pane, 3)), "goal: p95 under 33");
+  const free = await freeNear(pane);
+  say("panning over all 500 nodes", await framesDuring(page, () => drag(free, 3)), "goal: p95 under 33");
   await page.mouse.move(pane.x, pane.y);
   say("zooming in", await framesDuring(page, () => wheel(-60)));
-  say("panning over those near", await framesDuring(page, () => drag(pane, 3)), "goal: p95 under 33");
+  const between = await freeNear(pane);
+  say("panning over those near", await framesDuring(page, () => drag(between, 3)), "goal: p95 under 33");
   say("dragging a node", await framesDuring(page, async () => drag(await headerNear(pane), 1)));
 });
 
@@ -74,6 +76,19 @@ async function middleOf(selector: string): Promise<Place> {
   const box = await page.locator(selector).first().boundingBox();
   if (!box) throw new Error(`${selector} is not shown`);
   return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+}
+
+/** A place between nodes, where the drawing itself is held, the nearest to another. */
+function freeNear(place: Place): Promise<Place> {
+  return page.evaluate(({ x, y }) => {
+    for (let far = 0; far < 400; far += 4) {
+      for (let turn = 0; turn < 2 * Math.PI; turn += 0.3) {
+        const spot = { x: x + far * Math.cos(turn), y: y + far * Math.sin(turn) };
+        if (document.elementFromPoint(spot.x, spot.y)?.classList.contains("react-flow__pane")) return spot;
+      }
+    }
+    throw new Error("nodes everywhere");
+  }, place);
 }
 
 /** A node to hold, the nearest to a place. */

@@ -65,6 +65,11 @@ WORKERS: Final = 2
 REPEATED: Final = 40  # records
 
 
+def _address(worker: Server) -> str:
+    """Return what its name in the roster ends with."""
+    return f" {worker.environment['ALGOTRADE_GRPC_ADDRESS']}"
+
+
 def _begun(folder: Path) -> tuple[dict[str, int], dict[str, str]]:
     for part in (folder, folder / "links"):
         part.mkdir()
@@ -203,32 +208,46 @@ class MeshFaults:
         await part.kill()
         self._failed.set()
 
-    def _any_worker(self) -> Server:
-        return self._random.choice(self._mesh.workers.running)
+    async def _any_worker(self) -> Server:
+        """Return a worker that steps sessions on a live market: the end of another would not be noticed."""
+        busy = """
+            SELECT DISTINCT h.worker FROM forward_test_sessions AS s JOIN shards AS h ON h.shard = s.shard
+            WHERE s.status IN ('running', 'paused') AND s.symbol = ANY(CAST(:symbols AS text[]))
+                AND h.worker IS NOT NULL
+        """
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                names = {row.worker for row in await self._asked(busy, symbols=list(SYMBOLS))}
+                found = [
+                    one for one in self._mesh.workers.running if any(name.endswith(_address(one)) for name in names)
+                ]
+                if found:
+                    return self._random.choice(found)
+                await asyncio.sleep(0.05)
 
     async def _has_nothing(self, worker: Server) -> None:
         """Return when others have every shard of a worker."""
-        name = f"% {worker.environment['ALGOTRADE_GRPC_ADDRESS']}"
+        name = f"%{_address(worker)}"
         async with asyncio.timeout(PATIENCE):
             while await self._asked("SELECT shard FROM shards WHERE worker LIKE :name", name=name):
                 await asyncio.sleep(0.05)
 
     async def _worker(self, user: User) -> None:
         del user
-        worker = self._any_worker()
+        worker = await self._any_worker()
         await self._kill(worker)
         await worker.start()
 
     async def _takeover(self, user: User) -> None:
         del user
-        worker = self._any_worker()
+        worker = await self._any_worker()
         await self._kill(worker)
         await self._has_nothing(worker)
         await worker.start()
 
     async def _zombie(self, user: User) -> None:
         del user
-        worker = self._any_worker()
+        worker = await self._any_worker()
         os.kill(worker.pid, signal.SIGSTOP)
         self._failed.set()
         await self._has_nothing(worker)

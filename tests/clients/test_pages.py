@@ -32,21 +32,30 @@ ADDS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "NotificationService.ListRules": ("NotificationService.CreateRule", {}),
     "MarketDataService.ListSubscriptions": ("MarketDataService.Subscribe", {"symbol": "AAPL"}),
 }
+GROWS: Final = {"AdminService.ListAuditEvents"}  # reading it is on record, too
 ROWS: Final = 5
 
 
 def rows(reply: Any) -> list[Any]:
-    """Return the entries of a page: the repeated messages of its answer."""
+    """Return the entries of a page: the repeated messages of its answer, or the times of bars in columns."""
     fields = type(reply).DESCRIPTOR.fields
-    (field,) = [one for one in fields if one.is_repeated and one.type == FieldDescriptor.TYPE_MESSAGE]
+    messages = [one for one in fields if one.is_repeated and one.type == FieldDescriptor.TYPE_MESSAGE]
+    if not messages:
+        return list(reply.bars.times_nanos)
+    (field,) = messages
     return list(getattr(reply, field.name))
 
 
 def key(row: Any) -> Any:
     """What an entry is, however its figures move meanwhile."""
-    names = [field.name for field in row.DESCRIPTOR.fields]
-    ids = [name for name in names if name.endswith("_id")]
-    return tuple(str(getattr(row, name)) for name in ids or set(names) & {"symbol", "version", "number", "start_time"})
+    if isinstance(row, int):
+        return row
+    names = {field.name for field in row.DESCRIPTOR.fields}
+    if "user" in names:
+        return key(row.user)
+    ids = sorted(name for name in names if name.endswith("_id") and name != "correlation_id")
+    told = sorted(names & {"symbol", "version", "number", "start_time", "provider"})
+    return tuple(str(getattr(row, name)) for name in ids or told)
 
 
 async def read(stage: Stage, rpc: Rpc, world: World, size: int, token: str = "") -> Any:
@@ -141,7 +150,7 @@ async def test_pages_are_the_whole(stage: Stage, reader: World, rpc: Rpc) -> Non
         while True:
             page = await read(stage, rpc, reader, size, token)
             assert len(rows(page)) <= size
-            found += [key(row) for row in rows(page)]
+            found += [key(row) for row in rows(page) if str(rpc) not in GROWS or key(row) in whole]
             if len(found) > size * ROWS * 3:  # more pages of a long list prove no more
                 assert found == whole[: len(found)]
                 break

@@ -89,7 +89,9 @@ async def test_every_line_does_what_the_page_says(stage: Stage, tmp_path: Path) 
     assert shutil.which("curl"), "curl comes with the system"
     page = list(lines())
     assert len(page) > 2 * len(RPCS)
-    script = [f"export TMPDIR={tmp_path}"]
+    dsn = stage.settings.database_dsn
+    assert dsn
+    script = [f"export TMPDIR={tmp_path} ALGOTRADE_DATABASE_DSN={shlex.quote(dsn.get_secret_value())}"]
     for number, line in enumerate(page):
         command = line.command.replace("127.0.0.1:8080", stage.settings.gateway_address)
         script += [f"printf '\\x1e{number}\\x1f'", command, "printf '\\x1f%s' $?"]

@@ -62,7 +62,7 @@ async def test_the_health_check_tells_a_server_that_serves_from_none(platform, s
     )
     assert await process.wait() == 0
     await server.stop()
-    assert not await asyncio.to_thread(serves, f"127.0.0.1:{server.port}", 1.0)
+    assert not await asyncio.to_thread(serves, f"127.0.0.1:{server.port}", seconds=1.0)
 
 
 def test_without_the_wheels_of_the_servers_a_service_still_starts(tmp_path: Path) -> None:

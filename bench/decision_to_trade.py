@@ -107,7 +107,7 @@ async def measure(platform: Platform, given: argparse.Namespace) -> tuple[Spans,
     feed = SyntheticFeed([SYMBOL], 7, platform.clock, given.rate)
     async with build_market_data(platform, feeds=[feed]):
         await fill(platform, artefacts, [SYMBOL], given.sessions, RunSettings(interval="tick"))
-        relay = Relay(PostgresOutbox(platform.database), platform.bus, platform.metrics, SHARDS, poll_seconds=0.5)
+        relay = Relay(PostgresOutbox(platform.database), platform.bus, SHARDS, poll_seconds=0.5)
         worker = Worker(
             TimedLedger(platform, spans),
             PostgresRoster(platform.database, "bench"),

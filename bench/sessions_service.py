@@ -86,7 +86,7 @@ async def measure(platform: Platform, artefacts: list[Artefact], given: argparse
     async with build_market_data(platform, feeds=[feed]):
         await history_logged(platform, given)
         await fill(platform, artefacts, symbols, given.sessions, RunSettings(interval=given.interval))
-        relay = Relay(PostgresOutbox(platform.database), platform.bus, platform.metrics, SHARDS, poll_seconds=0.5)
+        relay = Relay(PostgresOutbox(platform.database), platform.bus, SHARDS, poll_seconds=0.5)
         worker = Worker(
             PostgresLedger(platform.database),
             PostgresRoster(platform.database, "bench"),

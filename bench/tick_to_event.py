@@ -4,6 +4,9 @@ From the time that the market gave the tick, over Kafka to a worker, over the en
 StreamSession and Envoy to a client: each step a process of its own. Two workers share the sessions, so half of the
 events are stepped by another process than streams them. Beside it, in the same run, what the bare clients take at the
 same time: a record through Kafka (aiokafka) and a commit of one row (asyncpg), one after the other.
+
+With bars of a second the sessions trade now and then, those of one symbol together, when a bar has closed. With
+`--interval tick` each decides at every tick, and hundreds of fills a second are stored, told and shown.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ async def started(channel: Any, given: argparse.Namespace) -> list[str]:
         request = strategy_pb.CreateStrategyRequest(graph=json.dumps(strategy(number)), request_id=str(uuid.uuid4()))
         made = (await strategies.CreateStrategy(request)).strategy
         create = pb.CreateSessionRequest(strategy_id=made.strategy_id, symbol=f"SYM-{number % given.symbols}")
-        create.settings.interval = "tick"
+        create.settings.interval = given.interval
         session = (await sessions.CreateSession(create)).session
         ids.append(
             (await sessions.StartSession(pb.StartSessionRequest(session_id=session.session_id))).session.session_id
@@ -97,10 +100,11 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=5_000, help="ticks a second, of all symbols")
     parser.add_argument("--symbols", type=int, default=10)
-    parser.add_argument("--sessions", type=int, default=40)
+    parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--interval", default="1s", help="of the sessions' bars")
     parser.add_argument("--rest", type=float, default=10.0)
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
     given = parser.parse_args()
     symbols = json.dumps([f"SYM-{number}" for number in range(given.symbols)])
     feed = {"SYNTHETIC_SYMBOLS": symbols, "SYNTHETIC_TICKS_PER_SECOND": given.rate / given.symbols}
@@ -123,7 +127,8 @@ async def main() -> None:
                     task.result()
                 task.cancel()
     p99 = float(np.percentile(ages.fills, 99)) * 1e3
-    print(f"\n{rate:,.0f} ticks a second, {given.sessions} sessions, {len(ages.fills)} fills, {given.workers} workers")
+    print(f"\n{rate:,.0f} ticks a second, {given.sessions} sessions, bars of {given.interval}, {given.workers} workers")
+    print(f"  {len(ages.fills)} fills in {given.seconds:.0f} s")
     print(f"  {'ms':46}       p50       p99     worst")
     print(f"  {'from the tick to its fill at a client':46}  {percentiles(ages.fills)}")
     print(f"  {'a record through Kafka and a commit, bare':46}  {percentiles(ages.bare)}")

@@ -14,12 +14,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.engine import fixed
-from algotrade.forward_test.postgres_outbox import PostgresOutbox, add_outgoing
+from algotrade.forward_test.postgres_outbox import LOCK, PostgresOutbox, add_outgoing
 from algotrade.forward_test.relay import Relay
 from algotrade.forward_test.session import Outgoing
 from algotrade.platform import failpoints, topics
+from algotrade.platform.background import end
 from algotrade.platform.bus import Record, partition_of
-from algotrade.platform.metrics import Metrics
 from algotrade.platform.process import Platform
 from algotrade.v1 import events_pb2
 from algotrade.v1 import forward_test_service_pb2 as pb
@@ -131,14 +131,14 @@ async def test_what_could_not_be_sent_is_sent_again(database: AsyncEngine) -> No
         raise ConnectionError("the bus is away")
 
     with pytest.raises(ConnectionError):
-        await outbox.drain(0, fail, 3)
+        await outbox.drain([0], fail, 3, wait=False)
     assert tried == [b"0", b"1", b"2"]
     sent: list[bytes] = []
 
     async def send(_connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
         sent.extend(one.payload for one in messages)
 
-    assert [await outbox.drain(0, send, 3) for _ in range(3)] == [3, 2, 0]
+    assert [await outbox.drain([0], send, 3, wait=False) for _ in range(3)] == [3, 2, 0]
     assert sent == [b"0", b"1", b"2", b"3", b"4"]
     assert await outbox.oldest_seconds() == 0
 
@@ -149,8 +149,8 @@ async def test_one_relay_a_shard_at_a_time(database: AsyncEngine) -> None:
     outbox = PostgresOutbox(database)
 
     async def meanwhile(_connection: AsyncConnection, _messages: Sequence[Outgoing]) -> None:
-        assert await outbox.drain(0, never, 10) == 0  # somebody sends this shard
-        assert await outbox.drain(1, nothing, 10) == 1
+        assert await outbox.drain([0], never, 10, wait=False) == 0  # somebody sends this shard
+        assert await outbox.drain([1], nothing, 10, wait=False) == 1
 
     async def never(_connection: AsyncConnection, _messages: Sequence[Outgoing]) -> None:
         raise AssertionError("sent twice at once")
@@ -158,7 +158,36 @@ async def test_one_relay_a_shard_at_a_time(database: AsyncEngine) -> None:
     async def nothing(_connection: AsyncConnection, _messages: Sequence[Outgoing]) -> None:
         pass
 
-    assert await outbox.drain(0, meanwhile, 10) == 1
+    assert await outbox.drain([0], meanwhile, 10, wait=False) == 1
+
+
+async def test_what_is_stored_while_another_relay_has_the_shard_goes_out_when_that_one_is_done(
+    platform: Platform, database: AsyncEngine
+) -> None:
+    async with database.begin() as connection:
+        await add_outgoing(connection, [message(0)])
+    outbox = PostgresOutbox(database)
+    relay = Relay(outbox, platform.bus, range(4), poll_seconds=3600)
+
+    async def meanwhile(_connection: AsyncConnection, _messages: Sequence[Outgoing]) -> None:
+        async with database.begin() as connection:
+            await add_outgoing(connection, [message(1)])
+        relay.wake([0])
+        relaying.append(asyncio.create_task(relay.run()))
+        async with database.connect() as connection:  # until it waits for the lock
+            waits = text(
+                f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {LOCK} AND NOT granted"
+            )
+            while not await connection.scalar(waits):
+                await connection.rollback()
+
+    relaying: list[asyncio.Task[None]] = []
+    try:
+        assert await outbox.drain([0], meanwhile, 10, wait=False) == 1
+        [record] = await told(platform, topics.TRADE_EXECUTIONS, "s", 1)
+        assert record.payload == b"1"
+    finally:
+        await end(*relaying)
 
 
 async def test_what_was_published_and_not_forgotten_is_not_on_the_bus(
@@ -167,7 +196,7 @@ async def test_what_was_published_and_not_forgotten_is_not_on_the_bus(
     """A relay that dies between the two leaves nothing on the bus that would come again."""
     async with database.begin() as connection:
         await add_outgoing(connection, [message(number) for number in range(3)])
-    relay = Relay(PostgresOutbox(database), platform.bus, Metrics(), range(4), poll_seconds=0.02)
+    relay = Relay(PostgresOutbox(database), platform.bus, range(4), poll_seconds=0.02)
     for point in ("outbox.sent", "outbox.forgotten"):
         monkeypatch.setattr(failpoints, "_armed", failpoints.Failpoint.parse(f"{point}:raise"))
         with pytest.raises(failpoints.FailpointError):
@@ -182,7 +211,7 @@ async def test_what_was_published_to_kafka_and_not_forgotten_is_told_again_in_th
 ) -> None:
     async with database.begin() as connection:
         await add_outgoing(connection, [message(number) for number in range(3)])
-    relay = Relay(PostgresOutbox(database), kafka_platform.bus, Metrics(), range(4), poll_seconds=0.02)
+    relay = Relay(PostgresOutbox(database), kafka_platform.bus, range(4), poll_seconds=0.02)
     monkeypatch.setattr(failpoints, "_armed", failpoints.Failpoint.parse("outbox.sent:raise"))
     with pytest.raises(failpoints.FailpointError):
         await relay.drain()
@@ -198,8 +227,7 @@ async def test_the_relay_publishes_in_order(platform: Platform, database: AsyncE
     async with database.begin() as connection:
         await add_outgoing(connection, [message(number) for number in range(700)])
         await connection.execute(text("UPDATE outbox SET create_time = now() - interval '1 hour' WHERE position = 1"))
-    metrics = Metrics()
-    relay = Relay(PostgresOutbox(database), platform.bus, metrics, range(4), poll_seconds=0.02)
+    relay = Relay(PostgresOutbox(database), platform.bus, range(4), poll_seconds=0.02)
     assert await PostgresOutbox(database).oldest_seconds() >= 3600
     assert [await relay.drain() for _ in range(3)] == [500, 200, 0]
     records = await told(platform, topics.TRADE_EXECUTIONS, "s", 100)

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL, make_url
 
 import algotrade.platform
+from algotrade.platform import database
 from algotrade.platform.background import background
 from algotrade.platform.database import SchemaError, expect_schema, is_away, open_database, open_engine
 from algotrade.platform.embedded import embedded_server
@@ -110,6 +111,23 @@ async def test_a_migration_that_waits_for_a_table_does_not_hold_up_its_readers(
     await expect_schema(migrated)
 
 
+async def test_a_connection_that_the_server_has_ended_costs_nothing(
+    database_url: URL, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "RESTED_SECONDS", 3600)  # it is not asked
+    ending = text("SELECT pg_terminate_backend(:pid, 5000)")
+    async with open_engine(database_url, settings) as engine, open_engine(database_url, settings) as other:
+
+        async def back_end() -> int:
+            async with engine.connect() as connection:
+                return int(await connection.scalar(text("SELECT pg_backend_pid()")) or 0)
+
+        first = await back_end()
+        async with other.connect() as connection:
+            assert await connection.scalar(ending, {"pid": first})
+        assert await back_end() != first
+
+
 class Forgetful(Wire):
     """A wire that forgets the connections it had: they stay open and carry no answer any more."""
 
@@ -152,3 +170,20 @@ async def test_a_link_that_carries_no_answer_any_more_is_given_up(database_url: 
                 await interrupted()
             assert is_away(silence.value)
             assert [await ask() for _ in range(4)] == [1, 1, 1, 1]
+
+
+async def test_a_connection_that_has_rested_is_asked_before_it_is_used(
+    database_url: URL, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has closed it, but no answer comes: its user gets another."""
+    monkeypatch.setattr(database, "RESTED_SECONDS", 0)
+    socket = f"{database_url.query['host']}/.s.PGSQL.{database_url.port or 5432}"
+    wire = Forgetful(lambda: asyncio.open_unix_connection(socket))
+    impatient = settings.model_copy(update={"statement_timeout_seconds": 0.2})
+    async with wire.listening(), asyncio.timeout(60):
+        url = make_url(f"postgresql://postgres@{wire.address}/{database_url.database}")
+        async with open_engine(url, impatient) as engine:
+            for _ in range(2):
+                async with engine.connect() as connection:
+                    assert await connection.scalar(text("SELECT 1")) == 1
+                wire.forget()

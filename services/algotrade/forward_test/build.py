@@ -72,10 +72,10 @@ async def build(
     changes, store = Changes(), PostgresSessionStore(platform.database)
     channels = Channels(settings, upstream)
     strategies, markets = channels.to(STRATEGY), channels.to(MARKET_DATA)
+    outbox = PostgresOutbox(platform.database)
     relay = Relay(
-        PostgresOutbox(platform.database),
+        outbox,
         platform.bus,
-        platform.metrics,
         SHARDS,
         poll_seconds=settings.bus_poll_seconds,
     )
@@ -165,8 +165,11 @@ async def build(
             end = (await platform.bus.bounds(MARKET_DATA_UPDATES, partition)).end if partition in places else 0
             platform.metrics.worker_lag_records.labels(partition).set(max(0, end - places.get(partition, end)))
 
+    async def measure_outbox() -> None:
+        platform.metrics.outbox_seconds.set(await outbox.oldest_seconds())
+
     try:
-        async with sampling(settings.sample_seconds, count_sessions, measure_lag):
+        async with sampling(settings.sample_seconds, count_sessions, measure_lag, measure_outbox):
             yield Mount(
                 pb.DESCRIPTOR.services_by_name["ForwardTestService"],
                 lambda server: pb_grpc.add_ForwardTestServiceServicer_to_server(servicer, server),

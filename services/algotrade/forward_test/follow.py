@@ -62,13 +62,14 @@ class Worker:
         checkpoint_seconds: float,
         poll_seconds: float,
         lease_seconds: float = 4.0,
-        stored: Callable[[], None] = lambda: None,
+        stored: Callable[[Collection[int]], None] = lambda _shards: None,
         moved: Callable[[Iterable[Lane]], None] = lambda _lanes: None,
         source: Source | None = None,
     ) -> None:
-        """Take where things are; ``stored`` is called when there is something to send, ``moved`` after each round.
+        """Take where things are.
 
-        ``source`` has what the bus no longer does.
+        ``stored`` is told of which shards there is something to send, ``moved`` is called after each round; ``source``
+        has what the bus no longer does.
         """
         self._bus = bus
         self._source = source

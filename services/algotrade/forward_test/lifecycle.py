@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -51,7 +51,7 @@ class Lifecycle:
         *,
         apply_seconds: float,
         poll_seconds: float,
-        stored: Callable[[], None],
+        stored: Callable[[Collection[int]], None],
     ) -> None:
         """Take where things are, how long a command may take, and who sends what was stored."""
         self._store = store
@@ -195,7 +195,7 @@ class Lifecycle:
         outgoing = outgoing_command(session, command, self._clock.now_ns())
         if await self._store.tell(session, command, outgoing, once):
             failpoints.reached("command.told")
-            self._stored()
+            self._stored([session.shard])
         return await self._after(session, command)
 
     async def _after(self, session: Session, command: Command) -> Session:

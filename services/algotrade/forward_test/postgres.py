@@ -33,6 +33,7 @@ class PostgresSessionStore:
     def __init__(self, engine: AsyncEngine) -> None:
         """Take the pool to read and write through."""
         self._engine = engine
+        self._at_once = engine.execution_options(isolation_level="AUTOCOMMIT")  # one SELECT needs no BEGIN and no end
 
     async def create(self, draft: Draft, once: Once | None) -> bytes | None:
         """Insert session and artefact in one transaction, under a lock on the account."""
@@ -81,7 +82,7 @@ class PostgresSessionStore:
         query = text(
             f"SELECT {rows.SESSION} FROM {rows.SESSIONS} WHERE session_id = :session_id AND user_id = :user_id"
         )
-        async with self._engine.connect() as connection:
+        async with self._at_once.connect() as connection:
             where = {"session_id": UUID(session_id), "user_id": UUID(user_id)}
             row = (await connection.execute(query, where)).first()
         return None if row is None else rows.session(row)
@@ -138,7 +139,7 @@ class PostgresSessionStore:
             ORDER BY sequence LIMIT :count
         """)
         where = {"month": session.month, "session_id": UUID(session.session_id), "after": after, "count": count}
-        async with self._engine.connect() as connection:
+        async with self._at_once.connect() as connection:
             return [rows.event(row) for row in await connection.execute(query, where)]
 
     async def tell(self, session: Session, command: Command, outgoing: Outgoing, once: Once | None) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import text
@@ -17,24 +17,36 @@ from algotrade.platform.tracing import traced_headers
 
 LOCK: Final = 0x6F757462  # with the shard: one relay a shard
 _COLUMNS: Final = {"shard": "integer", "topic": "text", "key": "text", "payload": "bytea", "headers": "text"}
-_ADD: Final = text(f"""
+ADD: Final = f"""
     INSERT INTO outbox (shard, topic, key, payload, headers)
     SELECT shard, topic, key, payload, CAST(headers AS jsonb)
-    FROM {rows.unnest("r", _COLUMNS)}
+    FROM {rows.unnest("r", _COLUMNS, "outgoing_")}
     ORDER BY place
-""")
+"""
+_ADD: Final = text(ADD)
 _OLDEST: Final = text("""
     SELECT position, shard, topic, key, payload, CAST(headers AS text) AS headers FROM outbox
-    WHERE shard = :shard ORDER BY position LIMIT :limit
+    WHERE shard = ANY(:shards) ORDER BY position LIMIT :limit
+""")
+_WAIT: Final = text(
+    "SELECT shard, pg_advisory_xact_lock(:lock, shard) FROM unnest(CAST(:shards AS integer[])) AS shard"
+)
+_TRY: Final = text("""
+    SELECT shard FROM unnest(CAST(:shards AS integer[])) AS shard WHERE pg_try_advisory_xact_lock(:lock, shard)
 """)
 
 
 async def add_outgoing(connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
     """Store messages, in order, in the transaction of what they tell of."""
     if messages:
-        headers = [orjson.dumps(dict(traced_headers(m.headers))).decode() for m in messages]
-        values = [(m.shard, m.topic, m.key, m.payload, of) for m, of in zip(messages, headers, strict=True)]
-        await connection.execute(_ADD, rows.arrays(_COLUMNS, values))
+        await connection.execute(_ADD, outgoing(messages))
+
+
+def outgoing(messages: Sequence[Outgoing]) -> dict[str, list[Any]]:
+    """Return the parameters of `ADD`."""
+    headers = [orjson.dumps(dict(traced_headers(m.headers))).decode() for m in messages]
+    values = [(m.shard, m.topic, m.key, m.payload, of) for m, of in zip(messages, headers, strict=True)]
+    return rows.arrays(_COLUMNS, values, "outgoing_")
 
 
 class PostgresOutbox:
@@ -44,13 +56,14 @@ class PostgresOutbox:
         """Take the pool to read and write through."""
         self._engine = engine
 
-    async def drain(self, shard: int, send: Send, limit: int) -> int:
-        """Lock the shard for one transaction; send what is oldest in it; delete it."""
+    async def drain(self, shards: Collection[int], send: Send, limit: int, *, wait: bool) -> int:
+        """Lock shards for one transaction, in ascending order; send what is oldest in them; delete it."""
         async with self._engine.begin() as connection:
-            locked = text("SELECT pg_try_advisory_xact_lock(:lock, :shard)")
-            if not await connection.scalar(locked, {"lock": LOCK, "shard": shard}):
+            asked = {"lock": LOCK, "shards": sorted(shards)}
+            locked = (await connection.execute(_WAIT if wait else _TRY, asked)).scalars().all()
+            if not locked:
                 return 0
-            found = (await connection.execute(_OLDEST, {"shard": shard, "limit": limit})).all()
+            found = (await connection.execute(_OLDEST, {"shards": locked, "limit": limit})).all()
             if not found:
                 return 0
             await send(

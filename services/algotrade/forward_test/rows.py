@@ -21,15 +21,18 @@ def decimal(column: str) -> str:
     return f"{column} * 0.00000001"
 
 
-def unnest(alias: str, columns: Mapping[str, str]) -> str:
-    """SQL that turns array parameters, one a column {name: type}, into rows with their place in them."""
-    casts = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
+def unnest(alias: str, columns: Mapping[str, str], of: str = "") -> str:
+    """SQL that turns array parameters, one a column {name: type}, into rows with their place in them.
+
+    ``of`` comes before the parameters' names where one statement has several of these.
+    """
+    casts = ", ".join(f"CAST(:{of}{name} AS {kind}[])" for name, kind in columns.items())
     return f"unnest({casts}) WITH ORDINALITY AS {alias} ({', '.join(columns)}, place)"
 
 
-def arrays(columns: Mapping[str, str], rows: Iterable[Sequence[Any]]) -> dict[str, list[Any]]:
+def arrays(columns: Mapping[str, str], rows: Iterable[Sequence[Any]], of: str = "") -> dict[str, list[Any]]:
     """Return the parameters of `unnest` for rows with values in the order of the columns."""
-    names = list(columns)
+    names = [of + name for name in columns]
     lists: dict[str, list[Any]] = {name: [] for name in names}
     for row in rows:
         for name, value in zip(names, row, strict=True):

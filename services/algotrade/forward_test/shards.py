@@ -40,9 +40,9 @@ class Shards:
         metrics: Metrics,
         *,
         checkpoint_seconds: float,
-        stored: Callable[[], None],
+        stored: Callable[[Collection[int]], None],
     ) -> None:
-        """Take where rows are; ``stored`` is called when there is something to send."""
+        """Take where rows are; ``stored`` is told of which shards there is something to send."""
         self.lanes = Lanes(ledger, clock, metrics)
         self._ledger = ledger
         self._roster = roster
@@ -170,7 +170,7 @@ class Shards:
 
     async def commit(self, progress: Sequence[Progress], applied: Sequence[Applied] = ()) -> None:
         """Store in one transaction; then, and only then, say so."""
-        told = any(one.outgoing for one in progress)
+        told = {one.session.shard for one in progress if one.outgoing}
         with tracing.span("session.commit") if told else nullcontext(), self._metrics.session_commit_seconds.time():
             await self._ledger.commit(self._epochs, Commit(progress=tuple(progress), applied=tuple(applied)))
         for one in progress:
@@ -186,4 +186,4 @@ class Shards:
                 )
             self._changes.stored(session.session_id, session.last_sequence, session.status)
         if told:
-            self._stored()
+            self._stored(told)

@@ -173,11 +173,12 @@ Send = Callable[[AsyncConnection, Sequence[Outgoing]], Awaitable[None]]
 class Outbox(Protocol):
     """What is stored and not sent yet."""
 
-    async def drain(self, shard: int, send: Send, limit: int) -> int:
-        """Hand a shard's oldest messages, in order, to ``send`` and forget them; return how many.
+    async def drain(self, shards: Collection[int], send: Send, limit: int, *, wait: bool) -> int:
+        """Hand the oldest messages of some shards, in order, to ``send`` and forget them; return how many.
 
-        Only one caller at a time sends a shard's messages; others get 0. What ``send`` writes by the connection it is
-        given is there when they are forgotten, and only then: so a message goes out once, whatever fails between.
+        Only one caller at a time sends a shard's messages; others wait, or leave that shard out. What ``send`` writes
+        by the connection it is given is there when they are forgotten, and only then: so a message goes out once,
+        whatever fails between.
         """
         ...
 

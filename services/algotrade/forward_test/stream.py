@@ -7,7 +7,7 @@ newest. A slow one costs no memory and misses no event.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from algotrade.forward_test.changes import Changes, Mark, Watch
@@ -81,10 +81,11 @@ class Streamer:
                         continue  # what ended the wait is a mark whose time has come
                     yield Item(cursor, Heartbeat(self._clock.now_ns()))
                     fresh = await self._get(user_id, session_id)
-                elif watch.missed or watch.sequence > cursor or watch.status not in (None, session.status):
+                elif watch.missed or watch.status not in (None, session.status):
                     watch.missed = False
                     fresh = await self._get(user_id, session_id)
                 else:
+                    session = replace(session, last_sequence=max(session.last_sequence, watch.sequence))
                     continue
                 if fresh.status is not session.status:
                     async for event in self._events(fresh, cursor):

@@ -9,6 +9,7 @@ that is.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -33,6 +34,8 @@ log = logger(__name__)
 READER: Final = "notification"
 RECORDS_A_TURN: Final = 500
 RETRY_SECONDS: Final = 1.0
+REST: Final = 4  # times as long as the last turn took: many small turns would cost more than what they bring
+MAX_REST_SECONDS: Final = 0.1
 
 
 class Collector:
@@ -71,7 +74,10 @@ class Collector:
                         with tracing.messages(
                             tracing.Kind.CONSUMER, topic.name, (record.headers for record in records)
                         ):
+                            begun = time.monotonic()
                             await self.take(topic, records)
+                        if len(records) < RECORDS_A_TURN:
+                            await asyncio.sleep(min(MAX_REST_SECONDS, REST * (time.monotonic() - begun)))
             except OffsetOutOfRange as error:
                 lost = max(0, error.bounds.earliest - error.offset)
                 log.error("collect.place_lost", topic=topic.name, partition=error.partition, lost=lost)  # noqa: TRY400

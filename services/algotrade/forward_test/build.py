@@ -28,10 +28,12 @@ from algotrade.forward_test.postgres_points import PostgresPoints
 from algotrade.forward_test.postgres_proofs import PostgresProofs
 from algotrade.forward_test.postgres_roster import PostgresRoster
 from algotrade.forward_test.postgres_seals import PostgresSeals
+from algotrade.forward_test.postgres_silences import PostgresSilences
 from algotrade.forward_test.relay import Relay
 from algotrade.forward_test.seals import Sealer
 from algotrade.forward_test.servicer import ForwardTestServicer
 from algotrade.forward_test.shards import SHARDS
+from algotrade.forward_test.silence import Watch
 from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Ledger
 from algotrade.forward_test.stream import Streamer
@@ -122,6 +124,13 @@ async def build(
         moved=marks.collect,
         source=source,
     )
+    watch = Watch(
+        PostgresSilences(platform.database),
+        steady(clock),
+        platform.metrics,
+        seconds=settings.silence_seconds,
+        told=relay.wake,
+    )
     elsewhere = Elsewhere(platform.bus, changes, lambda: worker.shards)
     lifecycle = Lifecycle(
         store,
@@ -148,6 +157,7 @@ async def build(
     charting = asyncio.create_task(charter.run(), name="forward-test-charts")
     checking = asyncio.create_task(checker.run(), name="forward-test-checks")
     sealing = asyncio.create_task(sealer.run(), name="forward-test-seals")
+    watching = asyncio.create_task(watch.run(), name="forward-test-silence")
     marking = asyncio.create_task(marks.run(), name="forward-test-marks")
     hearing = asyncio.create_task(elsewhere.run(), name="forward-test-elsewhere")
 
@@ -184,7 +194,7 @@ async def build(
     finally:
         worker.stop()
         await asyncio.wait([working], timeout=settings.shutdown_grace_seconds)
-        await end(working, hearing, marking, sealing, checking, charting, archiving, relaying)
+        await end(working, hearing, marking, watching, sealing, checking, charting, archiving, relaying)
         with suppress(Exception):  # what is not sent now is sent after the next start
             await relay.drain()
         await channels.close()

@@ -13,9 +13,11 @@ from algotrade.engine.records import EventKind
 from algotrade.forward_test.book import Happening
 from algotrade.forward_test.messages import STATUSES, event_message, timestamp, trade_message
 from algotrade.forward_test.session import Command, CommandKind, Outgoing, Session
+from algotrade.forward_test.silence import Silence
 from algotrade.platform import topics
 from algotrade.platform.bus import caused_by
 from algotrade.platform.caller import TRACEPARENT
+from algotrade.platform.clock import SECOND_NS
 from algotrade.v1 import events_pb2
 from algotrade.v1 import forward_test_service_pb2 as pb
 
@@ -67,6 +69,24 @@ def outgoing_status(session: Session, event_ns: int) -> Outgoing:
     )
     message = events_pb2.ForwardTestEvent(
         session_id=session.session_id, user_id=session.user_id, shard=session.shard, status=change
+    )
+    return _outgoing(session, topics.FORWARD_TEST_EVENTS, message, session.correlation_id)
+
+
+def outgoing_silence(session: Session, silence: Silence, number: int, *, silent: bool) -> Outgoing:
+    """Return the message that says that a session is silent, or no longer so."""
+    told = events_pb2.SessionSilence(
+        number=number,
+        silent=silent,
+        seconds=(silence.event_ns - silence.since_ns) // SECOND_NS,
+        last_tick_sequence=silence.tick_sequence,
+        strategy_id=session.strategy_id,
+        session_name=session.name,
+        symbol=session.symbol,
+        event_time=timestamp(silence.event_ns),
+    )
+    message = events_pb2.ForwardTestEvent(
+        session_id=session.session_id, user_id=session.user_id, shard=session.shard, silence=told
     )
     return _outgoing(session, topics.FORWARD_TEST_EVENTS, message, session.correlation_id)
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from apprise import Apprise, AppriseAsset, NotifyType
+from apprise import Apprise, AppriseAsset, NotifyType, OverflowMode
 
 from algotrade.notification.guard import Guard, is_public
 from algotrade.notification.notice import Severity
@@ -101,6 +101,7 @@ class Addresses:
             return None
         # Whatever the address says of these:
         plugin.redirects = False
+        plugin.overflow_mode = OverflowMode.SPLIT  # a digest that is too long for one message is several
         plugin.socket_connect_timeout = plugin.socket_read_timeout = self._seconds
         with guard:
             try:

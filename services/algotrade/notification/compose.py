@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -104,6 +105,8 @@ def _of_event(told: events_pb2.TradeExecution | events_pb2.StrategySignal, kind:
 
 def _status(payload: bytes) -> Notice | None:
     told = events_pb2.ForwardTestEvent.FromString(payload)
+    if told.HasField("silence"):
+        return _silence(told)
     change = told.status
     if not told.HasField("status") or change.status != sessions.SESSION_STATUS_STOPPED:
         return None  # commands; and what halts is told as an event
@@ -118,6 +121,26 @@ def _status(payload: bytes) -> Notice | None:
         strategy_id=change.strategy_id,
         symbol=change.symbol,
         event_ns=change.event_time.ToNanoseconds() if change.HasField("event_time") else 0,
+    )
+
+
+def _silence(told: events_pb2.ForwardTestEvent) -> Notice:
+    silence = told.silence
+    kind = Kind.SILENT if silence.silent else Kind.HEARD_AGAIN
+    since = timedelta(seconds=silence.seconds)
+    title = f"silent: no tick of {silence.symbol} for {since}" if silence.silent else f"heard again after {since}"
+    body = f"The newest tick it was stepped over is number {silence.last_tick_sequence}."
+    return Notice(
+        notification_id=str(uuid5(UUID(told.session_id), f"{silence.number}/{kind.name}")),
+        user_id=told.user_id,
+        kind=kind,
+        title=_titled(silence.session_name, title),
+        body=f"{body} Nothing is bought or sold until there are more." if silence.silent else body,
+        event_sequence=silence.number,
+        session_id=told.session_id,
+        strategy_id=silence.strategy_id,
+        symbol=silence.symbol,
+        event_ns=silence.event_time.ToNanoseconds(),
     )
 
 

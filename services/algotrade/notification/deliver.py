@@ -2,6 +2,7 @@
 
 A delivery is claimed for a while before it is sent. Whoever is killed meanwhile has perhaps sent it; when the while is
 over it is due again. Within a claim a message is tried a few times in a row, then after longer pauses, then given up.
+A digest is a delivery like any other, due when its time is over; nothing is added to it once it was taken up.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 import stamina
 
 from algotrade.notification.address import Addresses, Undelivered
-from algotrade.notification.notice import Parcel, State
+from algotrade.notification.notice import Entry, Parcel, Severity, State
 from algotrade.notification.seal import Seal
 from algotrade.notification.store import DeliveryStore
 from algotrade.platform.clock import Clock, utc
@@ -116,9 +117,7 @@ class Deliverer:
             url = self._seal.open(parcel.sealed_url)
         except ValueError:
             return "unreadable_channel"
-        body = parcel.body
-        if parcel.held_back:
-            body = f"{body}\n({parcel.held_back} more were held back.)".strip()
+        title, body, severity = written(parcel)
         try:
             async for attempt in stamina.retry_context(
                 on=_worth_another_try,
@@ -127,10 +126,27 @@ class Deliverer:
                 wait_max=2.0,
             ):
                 with attempt:
-                    await self._addresses.send(url, parcel.title, body, parcel.severity)
+                    await self._addresses.send(url, title, body, severity)
         except Undelivered as error:
             return error.failure
         return ""
+
+
+def written(parcel: Parcel) -> tuple[str, str, Severity]:
+    """Return title, body and severity of a message; those of a digest say what it holds, a line each."""
+    title, body, severity = parcel.title, parcel.body, parcel.severity
+    if len(parcel.entries) > 1:
+        title = f"{len(parcel.entries)} notifications"
+        body = "\n".join(_line(entry) for entry in parcel.entries)
+        severity = max(entry.severity for entry in parcel.entries)
+    if parcel.held_back:
+        body = f"{body}\n({parcel.held_back} more were held back.)".strip()
+    return title, body, severity
+
+
+def _line(entry: Entry) -> str:
+    often = f" ({entry.count} times)" if entry.count > 1 else ""
+    return f"{entry.create_time:%Y-%m-%d %H:%M:%S} UTC {entry.title}{often}"
 
 
 def _worth_another_try(error: Exception) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from algotrade.notification.notice import Notice, Notification, Rule, State
+from algotrade.notification.notice import Digest, Notice, Notification, Rule, State
+from algotrade.platform import limits
 
 Cause = tuple[str, str, str]  # session, node and reason
 
@@ -25,12 +26,31 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A notification that a rule sends to its channel, with how many before it were held back."""
+    """A notification that a rule sends to its channel, with how many before it were held back.
+
+    ``entries``: sequences of those that it gathers in a digest, itself the first; none where it is sent by itself.
+    """
 
     notification: Notification
     rule: Rule
     held_back: int
     state: State
+    entries: tuple[int, ...] = ()
+
+    @property
+    def due_time(self) -> datetime:
+        """When it is to be sent: at once, unless it is a digest that has room."""
+        waits = self.entries and len(self.entries) < limits.MAX_DIGEST_ENTRIES
+        return self.notification.create_time + timedelta(seconds=self.rule.choice.digest_seconds if waits else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What rules send, the digests of before that have more entries now, and the rules that have changed by it."""
+
+    chosen: list[Chosen]
+    grown: list[Digest]
+    rules: list[Rule]
 
 
 def cause_of(notice: Notice) -> Cause:
@@ -84,32 +104,82 @@ def fold(
 
 
 def choose(
-    added: Sequence[Notification], rules: Sequence[Rule], waiting: Mapping[str, int], most_waiting: int
-) -> tuple[list[Chosen], list[Rule]]:
-    """Return what rules send of new notifications, once a channel, and the rules that have changed by it.
+    added: Sequence[Notification],
+    rules: Sequence[Rule],
+    waiting: Mapping[str, int],
+    most_waiting: int,
+    digests: Iterable[Digest] = (),
+) -> Choices:
+    """Choose what rules send of new notifications, once a channel: by itself rather than in a digest.
 
-    ``waiting``: how many deliveries of a user are not sent yet; what comes on top of the most is dropped.
+    ``waiting``: how many deliveries of a user are not sent yet; what comes on top of the most is dropped. ``digests``:
+    those that may be added to.
     """
-    chosen: list[Chosen] = []
-    current = {rule.rule_id: rule for rule in rules}
-    counts = dict(waiting)
-    sent: set[tuple[str, int, str]] = set()
+    choosing = _Choosing(rules, dict(waiting), most_waiting, digests)
+    gathering_last = sorted(rules, key=lambda one: bool(one.choice.digest_seconds))
     for notification in added:
+        for rule in gathering_last:
+            if rule.user_id == notification.notice.user_id and rule.choice.fits(notification.notice):
+                choosing.offer(notification, rule.rule_id)
+    return choosing.outcome()
+
+
+class _Choosing:
+    """What was chosen so far."""
+
+    def __init__(
+        self, rules: Sequence[Rule], waiting: dict[str, int], most_waiting: int, digests: Iterable[Digest]
+    ) -> None:
+        self._before = {rule.rule_id: rule for rule in rules}
+        self._rules = dict(self._before)
+        self._waiting = waiting
+        self._most_waiting = most_waiting
+        self._open = {(one.rule_id, one.channel_id): one for one in digests}
+        self._new: dict[tuple[str, str], int] = {}  # by rule and channel: where in `_chosen` its digest is
+        self._grown: dict[tuple[str, str], Digest] = {}
+        self._chosen: list[Chosen] = []
+        self._sent: set[tuple[str, int, str]] = set()
+
+    def outcome(self) -> Choices:
+        changed = [rule for key, rule in self._rules.items() if rule != self._before[key]]
+        return Choices(self._chosen, list(self._grown.values()), changed)
+
+    def offer(self, notification: Notification, rule_id: str) -> None:
+        """Send a notification by a rule, unless that holds it back or it goes to that channel anyway."""
+        rule, user_id = self._rules[rule_id], notification.notice.user_id
+        pause = timedelta(seconds=rule.choice.throttle_seconds)
+        if rule.disabled:
+            return
+        if rule.send_time is not None and notification.create_time - rule.send_time < pause:
+            self._rules[rule_id] = replace(rule, held_back=rule.held_back + 1)
+            return
+        key = (user_id, notification.sequence, rule.channel_id)
+        if key not in self._sent:
+            self._sent.add(key)
+            if not (rule.choice.digest_seconds and self._joined(notification, rule)):
+                self._send(notification, rule)
+        self._rules[rule_id] = replace(rule, held_back=0, send_time=notification.create_time)
+
+    def _send(self, notification: Notification, rule: Rule) -> None:
         user_id = notification.notice.user_id
-        for rule in [one for one in current.values() if one.user_id == user_id]:
-            if rule.disabled or not rule.choice.fits(notification.notice):
-                continue
-            pause = timedelta(seconds=rule.choice.throttle_seconds)
-            if rule.send_time is not None and notification.create_time - rule.send_time < pause:
-                current[rule.rule_id] = replace(rule, held_back=rule.held_back + 1)
-                continue
-            key = (user_id, notification.sequence, rule.channel_id)
-            if key not in sent:
-                sent.add(key)
-                room = counts.get(user_id, 0) < most_waiting
-                counts[user_id] = counts.get(user_id, 0) + room
-                state = State.PENDING if room else State.DROPPED
-                chosen.append(Chosen(notification, rule, rule.held_back, state))
-            current[rule.rule_id] = replace(rule, held_back=0, send_time=notification.create_time)
-    before = {rule.rule_id: rule for rule in rules}
-    return chosen, [rule for rule in current.values() if rule != before[rule.rule_id]]
+        room = self._waiting.get(user_id, 0) < self._most_waiting
+        self._waiting[user_id] = self._waiting.get(user_id, 0) + room
+        state = State.PENDING if room else State.DROPPED
+        entries = (notification.sequence,) if rule.choice.digest_seconds else ()
+        if entries and room:
+            self._new[rule.rule_id, rule.channel_id] = len(self._chosen)
+        self._chosen.append(Chosen(notification, rule, rule.held_back, state, entries))
+
+    def _joined(self, notification: Notification, rule: Rule) -> bool:
+        """Add a notification to the rule's digest, if there is one with room."""
+        key = (rule.rule_id, rule.channel_id)
+        if (place := self._new.get(key)) is not None:
+            found = self._chosen[place]
+            if len(found.entries) < limits.MAX_DIGEST_ENTRIES:
+                self._chosen[place] = replace(found, entries=(*found.entries, notification.sequence))
+                return True
+        elif (digest := self._open.get(key)) is not None and len(digest.entries) < limits.MAX_DIGEST_ENTRIES:
+            self._open[key] = replace(digest, entries=(*digest.entries, notification.sequence))
+            self._grown[key] = self._open[key]
+            return True
+        return False

@@ -60,6 +60,7 @@ def rule_message(rule: Rule) -> pb.Rule:
             strategy_ids=sorted(choice.strategy_ids),
             min_severity=pb.NotificationSeverity.ValueType(choice.min_severity),
             throttle_seconds=choice.throttle_seconds,
+            digest_seconds=choice.digest_seconds,
         ),
         disabled=rule.disabled,
         held_back=rule.held_back,
@@ -75,6 +76,7 @@ def choice_of(given: pb.RuleChoice) -> Choice:
         strategy_ids=frozenset(given.strategy_ids),
         min_severity=given.min_severity,
         throttle_seconds=given.throttle_seconds,
+        digest_seconds=given.digest_seconds,
     )
 
 
@@ -90,6 +92,7 @@ def delivery_message(delivery: Delivery) -> pb.Delivery:
         failure=delivery.failure,
         create_time=moment(delivery.create_time),
         end_time=moment(delivery.end_time),
+        entries=delivery.entries,
     )
 
 

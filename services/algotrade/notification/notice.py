@@ -23,6 +23,8 @@ class Kind(IntEnum):
     COMPILATION_FAILED = 8
     NOTICE = 9
     TICKS_LOST = 10
+    SILENT = 11
+    HEARD_AGAIN = 12
 
     @property
     def counted(self) -> bool:
@@ -49,6 +51,8 @@ SEVERITIES = {
     Kind.COMPILATION_FAILED: Severity.WARNING,
     Kind.NOTICE: Severity.INFO,
     Kind.TICKS_LOST: Severity.CRITICAL,
+    Kind.SILENT: Severity.CRITICAL,
+    Kind.HEARD_AGAIN: Severity.INFO,
 }
 
 
@@ -61,7 +65,7 @@ class Notice:
     kind: Kind
     title: str
     body: str
-    event_sequence: int  # in its session; of a compilation the version
+    event_sequence: int  # in its session; of a compilation the version, of a silence its number
     session_id: str = ""
     strategy_id: str = ""
     symbol: str = ""
@@ -113,6 +117,7 @@ class Choice:
     strategy_ids: frozenset[str] = frozenset()
     min_severity: int = 0
     throttle_seconds: int = 0
+    digest_seconds: int = 0
 
     def fits(self, notice: Notice) -> bool:
         """Whether a notice is chosen, were there no throttle."""
@@ -160,11 +165,33 @@ class Delivery:
     failure: str
     create_time: datetime
     end_time: datetime | None
+    entries: tuple[int, ...] = ()  # sequences of what a digest holds
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """One that waits to be sent and may be added to. ``sequence``: of its first entry, by which it is known."""
+
+    user_id: str
+    rule_id: str
+    channel_id: str
+    sequence: int
+    entries: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a digest says of one notification."""
+
+    title: str
+    severity: Severity
+    count: int
+    create_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A delivery that was taken up to be sent."""
+    """A delivery that was taken up to be sent. ``entries``: of a digest; then the rest is its first entry's."""
 
     user_id: str
     sequence: int
@@ -175,6 +202,7 @@ class Parcel:
     severity: Severity
     held_back: int
     attempts: int  # this one included
+    entries: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.notification import rows
-from algotrade.notification.notice import Delivery, Inbox, Notification, Parcel, Severity, State
+from algotrade.notification.notice import Delivery, Entry, Inbox, Notification, Parcel, Severity, State
 
 _INBOX: Final = text("""
     SELECT i.last_sequence,
@@ -44,7 +44,12 @@ _CLAIM: Final = text("""
     FROM mine, notifications AS n, notification_channels AS c
     WHERE d.user_id = mine.user_id AND d.sequence = mine.sequence AND d.channel_id = mine.channel_id
         AND n.user_id = d.user_id AND n.sequence = d.sequence AND c.channel_id = d.channel_id
-    RETURNING d.user_id, d.sequence, d.channel_id, d.held_back, d.attempts, c.sealed_url, n.title, n.body, n.severity
+    RETURNING d.user_id, d.sequence, d.channel_id, d.held_back, d.attempts, c.sealed_url, n.title, n.body, n.severity,
+        d.entries
+""")
+_ENTRIES: Final = text("""
+    SELECT sequence, title, severity, count, create_time FROM notifications
+    WHERE user_id = :user_id AND sequence = ANY(CAST(:sequences AS bigint[])) ORDER BY sequence
 """)
 _FINISH: Final = text("""
     UPDATE notification_deliveries SET state = :state, failure = :failure, due_time = :due, end_time = :end_time
@@ -113,7 +118,7 @@ class PostgresDeliveries:
             where |= {"sequence": before[0], "channel_id": UUID(before[1])}
         query = text(f"""
             SELECT d.sequence, d.channel_id, d.rule_id, d.state, d.attempts, d.failure, d.create_time, d.end_time,
-                n.notification_id
+                d.entries, n.notification_id
             FROM notification_deliveries AS d JOIN notifications AS n USING (user_id, sequence)
             WHERE d.user_id = :user_id {which} ORDER BY d.sequence DESC, d.channel_id DESC LIMIT :count
         """)
@@ -135,8 +140,9 @@ class PostgresDeliveries:
                     Severity(row.severity),
                     row.held_back,
                     row.attempts,
+                    await _entries(connection, row.user_id, row.entries or ()),
                 )
-                for row in await connection.execute(_CLAIM, where)
+                for row in (await connection.execute(_CLAIM, where)).all()
             ]
 
     async def finish(self, parcel: Parcel, state: State, failure: str, now: datetime, due: datetime) -> None:
@@ -154,3 +160,11 @@ class PostgresDeliveries:
                     "end_time": None if state is State.PENDING else now,
                 },
             )
+
+
+async def _entries(connection: AsyncConnection, user_id: UUID, sequences: Sequence[int]) -> tuple[Entry, ...]:
+    """Read what a digest holds, as far as it is still kept."""
+    if not sequences:
+        return ()
+    found = await connection.execute(_ENTRIES, {"user_id": user_id, "sequences": list(sequences)})
+    return tuple(Entry(row.title, Severity(row.severity), row._mapping["count"], row.create_time) for row in found)

@@ -26,9 +26,9 @@ _CHANGE_CHANNEL: Final = text(f"""
 """)
 _ADD_RULE: Final = text("""
     INSERT INTO notification_rules (rule_id, user_id, channel_id, kinds, session_ids, strategy_ids, min_severity,
-        throttle_seconds, disabled, create_time)
+        throttle_seconds, digest_seconds, disabled, create_time)
     VALUES (:rule_id, :user_id, :channel_id, :kinds, :session_ids, :strategy_ids, :min_severity, :throttle_seconds,
-        :disabled, :create_time)
+        :digest_seconds, :disabled, :create_time)
 """)
 
 

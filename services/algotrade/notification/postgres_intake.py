@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.notification import rows
 from algotrade.notification.fold import Cause, Chosen, cause_of, choose, fold
-from algotrade.notification.notice import Notice, Notification, Rule
+from algotrade.notification.notice import Digest, Notice, Notification, Rule
 from algotrade.notification.store import Batch, Moved, Taken
 from algotrade.platform import limits
 from algotrade.platform.clock import Clock, utc
@@ -95,13 +95,37 @@ _DELIVERY_COLUMNS: Final = {
     "rule_id": "uuid",
     "held_back": "bigint",
     "state": "smallint",
+    "due_time": "timestamptz",
+    "entries": "text",
 }
 _DELIVER: Final = text(f"""
     INSERT INTO notification_deliveries
-        ({", ".join(_DELIVERY_COLUMNS)}, due_time, create_time, end_time)
-    SELECT {", ".join(_DELIVERY_COLUMNS)}, CAST(:now AS timestamptz), CAST(:now AS timestamptz),
-        CASE WHEN state = 4 THEN CAST(:now AS timestamptz) END
+        ({", ".join(_DELIVERY_COLUMNS)}, create_time, end_time)
+    SELECT {", ".join(name for name in _DELIVERY_COLUMNS if name != "entries")}, CAST(entries AS bigint[]),
+        CAST(:now AS timestamptz), CASE WHEN state = 4 THEN CAST(:now AS timestamptz) END
     FROM {rows.unnest("r", _DELIVERY_COLUMNS)}
+""")
+# Who takes a digest up to send it locks it too, so nothing is added to one that is on its way.
+_DIGESTS: Final = text("""
+    SELECT user_id, rule_id, channel_id, sequence, entries FROM notification_deliveries
+    WHERE rule_id = ANY(CAST(:rule_ids AS uuid[])) AND state = 1 AND attempts = 0 AND entries IS NOT NULL
+        AND cardinality(entries) < :most
+    ORDER BY rule_id, sequence FOR UPDATE
+""")
+_GROW_COLUMNS: Final = {"user_id": "uuid", "sequence": "bigint", "channel_id": "uuid", "entries": "text"}
+_GROW: Final = text(f"""
+    UPDATE notification_deliveries AS d SET entries = CAST(r.entries AS bigint[]),
+        due_time = CASE WHEN cardinality(CAST(r.entries AS bigint[])) < :most THEN d.due_time
+            ELSE CAST(:now AS timestamptz) END
+    FROM {rows.unnest("r", _GROW_COLUMNS)}
+    WHERE d.user_id = r.user_id AND d.sequence = r.sequence AND d.channel_id = r.channel_id
+""")
+# A digest whose first entry is about to go is sent before its time.
+_HASTEN: Final = text(f"""
+    UPDATE notification_deliveries AS d SET due_time = CAST(:now AS timestamptz)
+    FROM {rows.unnest("r", _LAST_COLUMNS)}
+    WHERE d.user_id = r.user_id AND d.state = 1 AND d.attempts = 0 AND d.entries IS NOT NULL
+        AND d.sequence <= r.last_sequence - :kept / 2 AND d.due_time > CAST(:now AS timestamptz)
 """)
 _THROTTLE_COLUMNS: Final = {"rule_id": "uuid", "held_back": "bigint", "send_time": "timestamptz"}
 _THROTTLE: Final = text(f"""
@@ -167,6 +191,7 @@ class PostgresIntake:
         lasts = rows.arrays(_LAST_COLUMNS, [(UUID(user_id), sequence) for user_id, sequence in newest.items()])
         await connection.execute(_LAST, lasts)
         deliveries = await _deliver(connection, folded.added, users, now)
+        await connection.execute(_HASTEN, {**lasts, "kept": limits.MAX_NOTIFICATIONS, "now": now})
         await connection.execute(_TRIM, {**lasts, "kept": limits.MAX_NOTIFICATIONS})
         return Taken(tuple(folded.added), deliveries)
 
@@ -189,12 +214,27 @@ async def _deliver(
     if not rules:
         return 0
     waiting = {str(row.user_id): row.waiting for row in await connection.execute(_WAITING, users)}
-    chosen, changed = choose(added, rules, waiting, limits.MAX_WAITING_DELIVERIES)
-    if chosen:
-        await connection.execute(_DELIVER, {**rows.arrays(_DELIVERY_COLUMNS, map(_delivery, chosen)), "now": now})
-    if changed:
-        await connection.execute(_THROTTLE, rows.arrays(_THROTTLE_COLUMNS, map(_throttle, changed)))
-    return len(chosen)
+    made = choose(added, rules, waiting, limits.MAX_WAITING_DELIVERIES, await _digests(connection, rules))
+    if made.chosen:
+        await connection.execute(_DELIVER, {**rows.arrays(_DELIVERY_COLUMNS, map(_delivery, made.chosen)), "now": now})
+    if made.grown:
+        grown = rows.arrays(_GROW_COLUMNS, map(_grown, made.grown))
+        await connection.execute(_GROW, {**grown, "most": limits.MAX_DIGEST_ENTRIES, "now": now})
+    if made.rules:
+        await connection.execute(_THROTTLE, rows.arrays(_THROTTLE_COLUMNS, map(_throttle, made.rules)))
+    return len(made.chosen) + len(made.grown)
+
+
+async def _digests(connection: AsyncConnection, rules: Sequence[Rule]) -> list[Digest]:
+    """Return the digests that may be added to; the newest of a rule last."""
+    gathering = [UUID(rule.rule_id) for rule in rules if rule.choice.digest_seconds]
+    if not gathering:
+        return []
+    found = await connection.execute(_DIGESTS, {"rule_ids": gathering, "most": limits.MAX_DIGEST_ENTRIES})
+    return [
+        Digest(str(row.user_id), str(row.rule_id), str(row.channel_id), row.sequence, tuple(row.entries))
+        for row in found
+    ]
 
 
 def _delivery(chosen: Chosen) -> tuple[Any, ...]:
@@ -206,7 +246,18 @@ def _delivery(chosen: Chosen) -> tuple[Any, ...]:
         UUID(rule.rule_id),
         chosen.held_back,
         int(chosen.state),
+        chosen.due_time,
+        _array(chosen.entries) if chosen.entries else None,
     )
+
+
+def _grown(digest: Digest) -> tuple[Any, ...]:
+    return UUID(digest.user_id), digest.sequence, UUID(digest.channel_id), _array(digest.entries)
+
+
+def _array(sequences: Sequence[int]) -> str:
+    """Write numbers as PostgreSQL writes an array: unnest takes arrays of arrays apart to the last number."""
+    return f"{{{','.join(map(str, sequences))}}}"
 
 
 def _throttle(rule: Rule) -> tuple[Any, ...]:

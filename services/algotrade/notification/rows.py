@@ -35,8 +35,8 @@ NOTICE_COLUMNS: Final = {
 NOTIFICATION: Final = ", ".join(NOTICE_COLUMNS) + ", read_time"
 CHANNEL: Final = "channel_id, user_id, name, sealed_url, service, masked_url, create_time"
 RULE: Final = """
-    rule_id, user_id, channel_id, kinds, session_ids, strategy_ids, min_severity, throttle_seconds, disabled, held_back,
-    send_time, create_time
+    rule_id, user_id, channel_id, kinds, session_ids, strategy_ids, min_severity, throttle_seconds, digest_seconds,
+    disabled, held_back, send_time, create_time
     """
 
 
@@ -126,6 +126,7 @@ def choice(given: Choice) -> dict[str, Any]:
         "strategy_ids": [UUID(one) for one in sorted(given.strategy_ids)],
         "min_severity": given.min_severity,
         "throttle_seconds": given.throttle_seconds,
+        "digest_seconds": given.digest_seconds,
     }
 
 
@@ -141,6 +142,7 @@ def rule(row: Row[Any]) -> Rule:
             strategy_ids=frozenset(str(one) for one in row.strategy_ids),
             min_severity=row.min_severity,
             throttle_seconds=row.throttle_seconds,
+            digest_seconds=row.digest_seconds,
         ),
         create_time=row.create_time,
         disabled=row.disabled,
@@ -161,6 +163,7 @@ def delivery(row: Row[Any]) -> Delivery:
         row.failure,
         row.create_time,
         row.end_time,
+        tuple(row.entries or ()),
     )
 
 

@@ -113,5 +113,6 @@ MAX_NOTIFICATIONS: Final = 5_000  # kept a user, the newest
 MAX_NOTIFICATION_CHANNELS: Final = 50  # a user
 MAX_NOTIFICATION_RULES: Final = 100  # a user
 MAX_WAITING_DELIVERIES: Final = 500  # a user; what comes on top is not sent
+MAX_DIGEST_ENTRIES: Final = 50  # a digest; a full one is sent at once
 MAX_EVENTS_A_SCREEN: Final = 2_000  # that wait for a client to take them
 MAX_RESUMED_RECORDS: Final = 20_000  # between a cursor and now; beyond, a snapshot is cheaper

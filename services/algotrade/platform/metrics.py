@@ -117,6 +117,9 @@ class Metrics:
         self.session_checks = self._counter(
             "algotrade_session_checks_total", "Sessions replayed from their last base, by what was found.", "outcome"
         )
+        self.session_silences = self._counter(
+            "algotrade_session_silences_total", "Sessions that go on and were stepped over no tick for too long."
+        )
         self.session_step_seconds = self._seconds("algotrade_session_step_seconds", "Time to step a lane over a batch.")
         self.session_commit_seconds = self._seconds("algotrade_session_commit_seconds", "Time to commit what happened.")
         self.worker_lag_records = self._gauge(

@@ -208,6 +208,7 @@ class Settings(BaseSettings):
     check_seconds: Seconds = 60.0  # a session's past is checked again, at the earliest, after so long
     check_replay_seconds: Seconds = 10.0  # … by a replay that takes no longer
     seal_seconds: Seconds = 60.0  # trades are in the audit log, by a digest, after about so long
+    silence_seconds: Annotated[float, Field(ge=1)] = 300.0  # a session without a tick for so long is told to be silent
     chart_seconds: Seconds = 5.0  # the points of a session's chart are behind it by about so much
     verify_seconds: Seconds = 25.0  # a session's past is replayed for no longer when somebody asks for its certificate
     verifications: Annotated[int, Field(ge=1, le=64)] = 2  # … of so many at once

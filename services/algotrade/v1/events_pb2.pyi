@@ -317,7 +317,7 @@ Global___PortfolioUpdate: _TypeAlias = PortfolioUpdate  # noqa: Y015
 @_typing.final
 class ForwardTestEvent(_message.Message):
     """ForwardTestEvent is a record of forward-test-events: a command to the worker that holds the session's shard, which is
-    told by its command_id, or a change of the session's status. Of a status that is final there is one.
+    told by its command_id, a change of the session's status, or its silence. Of a status that is final there is one.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -334,6 +334,7 @@ class ForwardTestEvent(_message.Message):
     FLATTEN_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     HALT_FIELD_NUMBER: _builtins.int
+    SILENCE_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """Id of the command; empty where it is none."""
     session_id: _builtins.str
@@ -374,6 +375,10 @@ class ForwardTestEvent(_message.Message):
     def halt(self) -> Global___HaltCommand:
         """Halt: a replay of its past gives something else than is stored."""
 
+    @_builtins.property
+    def silence(self) -> Global___SessionSilence:
+        """The session has fallen silent, or is heard again."""
+
     def __init__(
         self,
         *,
@@ -389,16 +394,71 @@ class ForwardTestEvent(_message.Message):
         flatten: Global___FlattenCommand | None = ...,
         status: Global___SessionStatusChange | None = ...,
         halt: Global___HaltCommand | None = ...,
+        silence: Global___SessionSilence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "flatten", b"flatten", "halt", b"halt", "pause", b"pause", "resume", b"resume", "start", b"start", "status", b"status", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "create_time", b"create_time", "flatten", b"flatten", "halt", b"halt", "pause", b"pause", "resume", b"resume", "silence", b"silence", "start", b"start", "status", b"status", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_id", b"command_id", "create_time", b"create_time", "flatten", b"flatten", "halt", b"halt", "pause", b"pause", "resume", b"resume", "session_id", b"session_id", "shard", b"shard", "start", b"start", "status", b"status", "stop", b"stop", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_id", b"command_id", "create_time", b"create_time", "flatten", b"flatten", "halt", b"halt", "pause", b"pause", "resume", b"resume", "session_id", b"session_id", "shard", b"shard", "silence", b"silence", "start", b"start", "status", b"status", "stop", b"stop", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "stop", "pause", "resume", "flatten", "status", "halt"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["start", "stop", "pause", "resume", "flatten", "status", "halt", "silence"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
 Global___ForwardTestEvent: _TypeAlias = ForwardTestEvent  # noqa: Y015
+
+@_typing.final
+class SessionSilence(_message.Message):
+    """SessionSilence tells that a session that goes on is stepped over no ticks, or is so again. Key: (session_id, number,
+    silent).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SILENT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    LAST_TICK_SEQUENCE_FIELD_NUMBER: _builtins.int
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    SESSION_NAME_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Number of the silence in its session, from 1."""
+    silent: _builtins.bool
+    """Whether it begins; otherwise it is over."""
+    seconds: _builtins.int
+    """How long no tick came when this was noticed."""
+    last_tick_sequence: _builtins.int
+    """Sequence of the newest tick that the session had been stepped over; 0 where there was none."""
+    strategy_id: _builtins.str
+    """The strategy that the session runs."""
+    session_name: _builtins.str
+    """The session's name."""
+    symbol: _builtins.str
+    """What it trades."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was noticed."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        silent: _builtins.bool = ...,
+        seconds: _builtins.int = ...,
+        last_tick_sequence: _builtins.int = ...,
+        strategy_id: _builtins.str = ...,
+        session_name: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "last_tick_sequence", b"last_tick_sequence", "number", b"number", "seconds", b"seconds", "session_name", b"session_name", "silent", b"silent", "strategy_id", b"strategy_id", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionSilence: _TypeAlias = SessionSilence  # noqa: Y015
 
 @_typing.final
 class HaltCommand(_message.Message):

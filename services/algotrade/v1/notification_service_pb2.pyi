@@ -50,6 +50,10 @@ class _NotificationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Noti
     """A strategy has something to say: the message of its notify node; count says how often it said so."""
     NOTIFICATION_KIND_TICKS_LOST: _NotificationKind.ValueType  # 10
     """Ticks were lost to a session, so it was paused; reason says why."""
+    NOTIFICATION_KIND_SILENT: _NotificationKind.ValueType  # 11
+    """A session that goes on was stepped over no tick for so long that something must be wrong; told once a silence."""
+    NOTIFICATION_KIND_HEARD_AGAIN: _NotificationKind.ValueType  # 12
+    """A session that was silent is stepped over ticks again."""
 
 class NotificationKind(_NotificationKind, metaclass=_NotificationKindEnumTypeWrapper):
     """NotificationKind is what a notification tells."""
@@ -76,6 +80,10 @@ NOTIFICATION_KIND_NOTICE: NotificationKind.ValueType  # 9
 """A strategy has something to say: the message of its notify node; count says how often it said so."""
 NOTIFICATION_KIND_TICKS_LOST: NotificationKind.ValueType  # 10
 """Ticks were lost to a session, so it was paused; reason says why."""
+NOTIFICATION_KIND_SILENT: NotificationKind.ValueType  # 11
+"""A session that goes on was stepped over no tick for so long that something must be wrong; told once a silence."""
+NOTIFICATION_KIND_HEARD_AGAIN: NotificationKind.ValueType  # 12
+"""A session that was silent is stepped over ticks again."""
 Global___NotificationKind: _TypeAlias = NotificationKind  # noqa: Y015
 
 class _NotificationSeverity:
@@ -87,11 +95,11 @@ class _NotificationSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     NOTIFICATION_SEVERITY_UNSPECIFIED: _NotificationSeverity.ValueType  # 0
     """Not set."""
     NOTIFICATION_SEVERITY_INFO: _NotificationSeverity.ValueType  # 1
-    """Good to know: fills, ends, notices, what compiles."""
+    """Good to know: fills, ends, notices, what compiles, sessions that are heard again."""
     NOTIFICATION_SEVERITY_WARNING: _NotificationSeverity.ValueType  # 2
     """Worth a look: stops, rejections, what does not compile."""
     NOTIFICATION_SEVERITY_CRITICAL: _NotificationSeverity.ValueType  # 3
-    """Something stands still: halts."""
+    """Something stands still: halts, lost ticks, silence."""
 
 class NotificationSeverity(_NotificationSeverity, metaclass=_NotificationSeverityEnumTypeWrapper):
     """NotificationSeverity says how much a notification matters."""
@@ -99,11 +107,11 @@ class NotificationSeverity(_NotificationSeverity, metaclass=_NotificationSeverit
 NOTIFICATION_SEVERITY_UNSPECIFIED: NotificationSeverity.ValueType  # 0
 """Not set."""
 NOTIFICATION_SEVERITY_INFO: NotificationSeverity.ValueType  # 1
-"""Good to know: fills, ends, notices, what compiles."""
+"""Good to know: fills, ends, notices, what compiles, sessions that are heard again."""
 NOTIFICATION_SEVERITY_WARNING: NotificationSeverity.ValueType  # 2
 """Worth a look: stops, rejections, what does not compile."""
 NOTIFICATION_SEVERITY_CRITICAL: NotificationSeverity.ValueType  # 3
-"""Something stands still: halts."""
+"""Something stands still: halts, lost ticks, silence."""
 Global___NotificationSeverity: _TypeAlias = NotificationSeverity  # noqa: Y015
 
 class _DeliveryState:
@@ -996,7 +1004,7 @@ class Notification(_message.Message):
     The entry is not sent again.
     """
     event_sequence: _builtins.int
-    """Sequence of the first event in its session; of a compilation the strategy's version."""
+    """Sequence of the first event in its session; of a compilation the strategy's version, of a silence its number."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """Event time of the newest event; absent where it has none."""
@@ -1091,11 +1099,16 @@ class RuleChoice(_message.Message):
     STRATEGY_IDS_FIELD_NUMBER: _builtins.int
     MIN_SEVERITY_FIELD_NUMBER: _builtins.int
     THROTTLE_SECONDS_FIELD_NUMBER: _builtins.int
+    DIGEST_SECONDS_FIELD_NUMBER: _builtins.int
     min_severity: Global___NotificationSeverity.ValueType
     """Least severity; unspecified means any."""
     throttle_seconds: _builtins.int
     """Seconds from one message to the next; what comes between is not sent, and the next message says how much it was.
     0 means all is sent.
+    """
+    digest_seconds: _builtins.int
+    """Gather what is chosen and send it together, so many seconds after the first of it came: a digest. One holds 50
+    notifications; a full one is sent at once. 0 means each is sent by itself.
     """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___NotificationKind.ValueType]:
@@ -1117,10 +1130,11 @@ class RuleChoice(_message.Message):
         strategy_ids: _abc.Iterable[_builtins.str] | None = ...,
         min_severity: Global___NotificationSeverity.ValueType = ...,
         throttle_seconds: _builtins.int = ...,
+        digest_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "min_severity", b"min_severity", "session_ids", b"session_ids", "strategy_ids", b"strategy_ids", "throttle_seconds", b"throttle_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest_seconds", b"digest_seconds", "kinds", b"kinds", "min_severity", b"min_severity", "session_ids", b"session_ids", "strategy_ids", b"strategy_ids", "throttle_seconds", b"throttle_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1174,7 +1188,7 @@ Global___Rule: _TypeAlias = Rule  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):
-    """Delivery is a notification on its way to a channel."""
+    """Delivery is a notification, or a digest of several, on its way to a channel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1187,8 +1201,9 @@ class Delivery(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
-    """The notification."""
+    """The notification; of a digest the first."""
     sequence: _builtins.int
     """Its number in the inbox."""
     channel_id: _builtins.str
@@ -1209,6 +1224,10 @@ class Delivery(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it was taken or given up; absent before."""
 
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The numbers of all the notifications that a digest holds, in order; empty where it is none."""
+
     def __init__(
         self,
         *,
@@ -1221,10 +1240,11 @@ class Delivery(_message.Message):
         failure: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        entries: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel_id", b"channel_id", "create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "notification_id", b"notification_id", "rule_id", b"rule_id", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel_id", b"channel_id", "create_time", b"create_time", "end_time", b"end_time", "entries", b"entries", "failure", b"failure", "notification_id", b"notification_id", "rule_id", b"rule_id", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -165,6 +165,7 @@ SINGLE: Final[Mapping[str, Mapping[str, Callable[[Any], Any]]]] = {
 # Rules in words of their own need values in ours.
 MESSAGE_CEL: Final[Mapping[str, Mapping[str, Any]]] = {
     "mark_read.something": {},
+    "rule_choice.one_pace": {"throttle_seconds": 60, "digest_seconds": 60},
     "stream_updates.something": {},
     "channel.not_empty": {"update_mask": {"paths": ["name"]}},
     "rule.channel": {"update_mask": {"paths": ["channel_id"]}, "channel_id": ""},

@@ -35,6 +35,7 @@ class Watch:
     sequence: int = 0  # of the newest event that was stored
     status: Status | None = None
     mark: Mark | None = None
+    cause: str = ""  # the traceparent of what was stored last, where it has one
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait(self, seconds: float) -> bool:
@@ -78,16 +79,17 @@ class Changes:
         """Those who watch a session."""
         return list(self._watches.get(session_id, ()))
 
-    def stored(self, session_id: str, sequence: int, status: Status) -> None:
-        """Say that a session's row and events were stored."""
+    def stored(self, session_id: str, sequence: int, status: Status, cause: str = "") -> None:
+        """Say that a session's row and events were stored; ``cause``: in which trace."""
         for watch in self._watches.get(session_id, ()):
-            watch.sequence, watch.status = max(watch.sequence, sequence), status
-            watch.changed.set()
+            watch.status = status
+        self.happened(session_id, sequence, cause)
 
-    def happened(self, session_id: str, sequence: int) -> None:
-        """Say that an event was stored, by whomever."""
+    def happened(self, session_id: str, sequence: int, cause: str = "") -> None:
+        """Say that an event was stored, by whomever; ``cause``: in which trace."""
         for watch in self._watches.get(session_id, ()):
-            watch.sequence = max(watch.sequence, sequence)
+            if sequence > watch.sequence:
+                watch.sequence, watch.cause = sequence, cause
             watch.changed.set()
 
     def missed(self, session_id: str) -> None:

@@ -21,6 +21,7 @@ from algotrade.forward_test.session import shard_of
 from algotrade.platform import limits
 from algotrade.platform.background import end
 from algotrade.platform.bus import Bus, Message
+from algotrade.platform.caller import TRACEPARENT_KEY
 from algotrade.platform.log import logger
 from algotrade.platform.topics import (
     FORWARD_TEST_EVENTS,
@@ -110,23 +111,24 @@ class Elsewhere:
                         self._changes.missed(session_id)
                     async for records in batches:
                         for record in records:
-                            self._hear(topic, record.payload)
+                            self._hear(topic, record.payload, record.headers.get(TRACEPARENT_KEY, ""))
             except Exception as error:
                 log.warning("elsewhere.failed", topic=topic.name, error=type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _hear(self, topic: Topic, payload: bytes) -> None:
-        """Pass on what concerns somebody here; what cannot be read others tell of."""
+    def _hear(self, topic: Topic, payload: bytes, cause: str) -> None:
+        """Pass on what concerns somebody here, with its trace; what cannot be read others tell of."""
         try:
             if topic is TRADE_EXECUTIONS or topic is STRATEGY_SIGNALS:
                 kind = events_pb2.TradeExecution if topic is TRADE_EXECUTIONS else events_pb2.StrategySignal
                 told = kind.FromString(payload)
-                self._changes.happened(told.session_id, told.event.sequence)
+                self._changes.happened(told.session_id, told.event.sequence, cause)
             elif topic is FORWARD_TEST_EVENTS:
                 moved = events_pb2.ForwardTestEvent.FromString(payload)
                 if moved.HasField("status"):
                     status = moved.status
-                    self._changes.stored(moved.session_id, status.last_sequence, _STATUS_OF[status.status])
+                    standing = _STATUS_OF[status.status]
+                    self._changes.stored(moved.session_id, status.last_sequence, standing, cause)
             else:
                 for one in events_pb2.RealtimeUpdate.FromString(payload).marks.marks:
                     if shard_of(one.session_id) not in self._here():

@@ -14,6 +14,7 @@ from algotrade.forward_test.roster import Roster, View, plan
 from algotrade.forward_test.session import Applied, Command, Commit, Held, Progress, Session
 from algotrade.forward_test.store import Fenced, Ledger
 from algotrade.platform import failpoints, tracing
+from algotrade.platform.caller import TRACEPARENT
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -173,6 +174,7 @@ class Shards:
         told = {one.session.shard for one in progress if one.outgoing}
         with tracing.span("session.commit") if told else nullcontext(), self._metrics.session_commit_seconds.time():
             await self._ledger.commit(self._epochs, Commit(progress=tuple(progress), applied=tuple(applied)))
+            cause = TRACEPARENT.get()
         for one in progress:
             session = one.session
             self.lanes.keep(one)
@@ -184,6 +186,6 @@ class Shards:
                     why=session.halt_reason,
                     correlation_id=session.correlation_id,
                 )
-            self._changes.stored(session.session_id, session.last_sequence, session.status)
+            self._changes.stored(session.session_id, session.last_sequence, session.status, cause)
         if told:
             self._stored(told)

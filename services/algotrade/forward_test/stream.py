@@ -1,18 +1,21 @@
 """Follow one session: a snapshot, every event after a cursor, and in between what it is worth.
 
 Nothing is queued for a reader: its place is its cursor, events are read from the store, and of marks it gets the
-newest. A slow one costs no memory and misses no event.
+newest. A slow one costs no memory and misses no event. Events that are news are read within the trace of what stored
+them, so that one trace leads from a session's commit to those who watch it.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Final
 
 from algotrade.forward_test.changes import Changes, Mark, Watch
 from algotrade.forward_test.session import Event, Session
 from algotrade.forward_test.store import SessionStore
+from algotrade.platform import tracing
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.errors import NotFound, OutOfRange
 
@@ -66,7 +69,7 @@ class Streamer:
             sent: Mark | None = None
             due_ns = 0
             while True:
-                async for event in self._events(session, cursor):
+                async for event in self._events(session, cursor, watch):
                     cursor = event.sequence
                     yield Item(cursor, event)
                 if session.status.final:
@@ -88,16 +91,19 @@ class Streamer:
                     session = replace(session, last_sequence=max(session.last_sequence, watch.sequence))
                     continue
                 if fresh.status is not session.status:
-                    async for event in self._events(fresh, cursor):
+                    async for event in self._events(fresh, cursor, watch):
                         cursor = event.sequence
                         yield Item(cursor, event)
                     yield Item(cursor, fresh)
                 session = fresh
 
-    async def _events(self, session: Session, cursor: int) -> AsyncGenerator[Event, None]:
+    async def _events(self, session: Session, cursor: int, watch: Watch) -> AsyncGenerator[Event, None]:
         """Yield events behind a cursor up to the session's newest."""
         while cursor < session.last_sequence:
-            for event in await self._store.events(session, cursor, EVENTS_A_READ):
+            cause, watch.cause = watch.cause, ""
+            with tracing.span("session.stream", cause) if cause else nullcontext():
+                found = await self._store.events(session, cursor, EVENTS_A_READ)
+            for event in found:
                 yield event
                 cursor = event.sequence
 

@@ -168,8 +168,10 @@ class Spans:
 
     @contextmanager
     def work(self, name: str, parent: str) -> Iterator[None]:
-        """Run something within a span."""
-        with self._running(name, SpanKind.INTERNAL, parent, {}) as span, _failing([span]):
+        """Run something within a span; one that is of another trace than the running one names that by a link."""
+        asked = trace.get_current_span().get_span_context()
+        links = [trace.Link(asked)] if parent and asked.is_valid else []
+        with self._running(name, SpanKind.INTERNAL, parent, {}, links) as span, _failing([span]):
             yield
 
     @contextmanager
@@ -193,12 +195,15 @@ class Spans:
                 yield
 
     @contextmanager
-    def _running(self, name: str, kind: SpanKind, parent: str, attributes: dict[str, Any]) -> Iterator[trace.Span]:
+    def _running(
+        self, name: str, kind: SpanKind, parent: str, attributes: dict[str, Any], links: Sequence[trace.Link] = ()
+    ) -> Iterator[trace.Span]:
         with self._tracer.start_as_current_span(
             name,
             _context(parent) if parent else None,
             kind,
             attributes,
+            links,
             record_exception=False,
             set_status_on_exception=False,
         ) as span:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 
@@ -552,3 +553,22 @@ def test_a_metric_without_a_value_is_empty():
     assert _metric(Metric("sharpe", None, "ratio", "")).value == ""
     assert _metric(Metric("x", 1e-7, "ratio", "")).value == "0.0000001"
     assert _metric(Metric("x", 3, "count", "")).value == "3"
+
+
+async def test_an_account_keeps_so_many_bytes_of_what_backtests_give(ada, bob, database, monkeypatch):
+    first = await ada.done(GRAPH)
+    async with database.connect() as connection:
+        size = text("SELECT octet_length(graph) + 8 * total_bars FROM backtest_results")
+        curve = await connection.scalar(size)
+    kept = curve + 128 * first.summary.trades
+    assert first.summary.trades
+    monkeypatch.setattr(limits, "MAX_BACKTEST_BYTES", kept + curve - 1)
+    error = await failure(ada.start(GRAPH))
+    assert (error.code(), info(error).reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED")
+    assert info(error).metadata["limit"] == "backtest_bytes"
+    error = await failure(ada.rerun(first))
+    assert info(error).metadata["limit"] == "backtest_bytes"
+    await bob.done(GRAPH)
+    monkeypatch.setattr(limits, "MAX_BACKTEST_BYTES", kept + curve)
+    results = await asyncio.gather(*(ada.start(GRAPH) for _ in range(3)), return_exceptions=True)
+    assert sum(isinstance(one, grpc.aio.AioRpcError) for one in results) == 2

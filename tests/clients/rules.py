@@ -40,7 +40,7 @@ Found = tuple[str, str, Break]
 
 def _of_message(message: Descriptor, prefix: str, reach: Callable[[Any], Any]) -> Iterator[Found]:
     for rule in message.GetOptions().Extensions[validate_pb2.message].cel:
-        yield rule.id, prefix, lambda request, fields=MESSAGE_CEL[rule.id]: _replace(reach(request), fields)
+        yield rule.id, prefix.rstrip("."), lambda request, fields=MESSAGE_CEL[rule.id]: _replace(reach(request), fields)
     for oneof in message.oneofs:
         if oneof.GetOptions().Extensions[validate_pb2.oneof].required:
             yield "required", prefix + oneof.name, _clearing(reach, oneof.name, [one.name for one in oneof.fields])

@@ -5,15 +5,27 @@ from __future__ import annotations
 import ast
 import base64
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 import algotrade
 from algotrade.platform.database import is_away
-from algotrade.platform.errors import CODES, InvalidArgument, OutOfRange, ServiceError, code, status
+from algotrade.platform.errors import (
+    CODES,
+    InvalidArgument,
+    OutOfRange,
+    ResourceExhausted,
+    ServiceError,
+    code,
+    status,
+)
+from algotrade.platform.limits import MIB
+from algotrade.platform.quotas import check_room
 from algotrade.v1.error_reason_pb2 import ErrorReason
 
 
@@ -38,6 +50,25 @@ def test_an_error_fits_into_the_headers_that_every_client_takes(text: str) -> No
     [(_, details)] = told.trailing_metadata
     headers = len(quote(told.details)) + len(base64.b64encode(details)) + len("grpc-message grpc-status-details-bin")
     assert headers < 7 * 1024
+
+
+def test_a_limit_that_is_reached_is_named_and_whether_waiting_helps() -> None:
+    def details(retry_seconds: float) -> list[Any]:
+        with pytest.raises(ResourceExhausted) as caught:
+            check_room("backtest_bytes", MIB + 1, MIB, retry_seconds=retry_seconds)
+        [(_, written)] = status(caught.value).trailing_metadata
+        return list(status_pb2.Status.FromString(written).details)
+
+    check_room("backtest_bytes", MIB, MIB)
+    _, packed = details(0)
+    full = error_details_pb2.QuotaFailure()
+    assert packed.Unpack(full)
+    sentence = "an account keeps at most 1 MiB of backtest data"
+    assert [(one.subject, one.description) for one in full.violations] == [("backtest_bytes", sentence)]
+    packed = details(2.5)
+    retry = error_details_pb2.RetryInfo()
+    assert packed[1].Unpack(retry)
+    assert retry.retry_delay.seconds == 3
 
 
 def test_every_reason_in_the_code_is_one_of_the_api() -> None:

@@ -160,6 +160,49 @@ async def test_a_strategy_keeps_a_bounded_number_of_versions(ada, saved, monkeyp
     assert (await get(ada, saved.strategy_id)).name == "Mine"
 
 
+async def kept_bytes(database):
+    query = """
+        SELECT (SELECT sum(octet_length(graph)) FROM strategy_versions)
+            + (SELECT sum(octet_length(module)) FROM artefacts)
+    """
+    async with database.connect() as connection:
+        return (await connection.execute(text(query))).scalar_one()
+
+
+async def test_an_account_keeps_so_many_bytes_of_drawings_and_modules(ada, bob, saved, database, monkeypatch):
+    before = await kept_bytes(database)
+    other = (await ada.CreateStrategy(pb.CreateStrategyRequest(graph=SECOND))).strategy
+    both = await kept_bytes(database)
+    await ada.DeleteStrategy(pb.DeleteStrategyRequest(strategy_id=other.strategy_id))
+
+    monkeypatch.setattr(limits, "MAX_STRATEGY_BYTES", both - 1)
+    error = await failure(change(ada, saved.strategy_id, "graph", graph=SECOND))
+    assert (error.code(), info(error).reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED")
+    assert dict(info(error).metadata) == {"limit": "strategy_bytes", "value": str(both - 1)}
+    assert (
+        await failure(ada.CreateStrategy(pb.CreateStrategyRequest(graph=SECOND)))
+    ).code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (await get(ada, saved.strategy_id)).version == 1
+    renamed = await change(ada, saved.strategy_id, "name", name="still mine")
+    assert renamed.strategy.name == "still mine"
+    await bob.CreateStrategy(pb.CreateStrategyRequest(graph=SECOND))
+
+    monkeypatch.setattr(limits, "MAX_STRATEGY_BYTES", both)
+    assert (await change(ada, saved.strategy_id, "graph", graph=SECOND)).strategy.version == 2
+    assert both > before
+
+
+async def test_saves_at_once_do_not_add_up_to_more_than_there_is_room_for(ada, saved, database, monkeypatch):
+    room = await kept_bytes(database) + 3 * len(DRAFT.encode())  # it has errors, so there is no module
+    monkeypatch.setattr(limits, "MAX_STRATEGY_BYTES", room)
+    saves = [change(ada, saved.strategy_id, "graph", graph=DRAFT) for _ in range(4)]
+    makes = [ada.CreateStrategy(pb.CreateStrategyRequest(graph=DRAFT)) for _ in range(4)]
+    results = await asyncio.gather(*saves, *makes, return_exceptions=True)
+    refused = [one for one in results if isinstance(one, grpc.aio.AioRpcError)]
+    assert [info(one).metadata["limit"] for one in refused] == ["strategy_bytes"] * 5
+    assert await kept_bytes(database) == room
+
+
 # Listing
 
 

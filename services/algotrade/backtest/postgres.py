@@ -13,13 +13,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.backtest import rows
-from algotrade.backtest.postgres_inputs import bars_of_user, bound, drop_inputs, insert_inputs
+from algotrade.backtest.postgres_inputs import bars_of_user, drop_inputs, insert_inputs
 from algotrade.backtest.source import DataSource, source_json
 from algotrade.backtest.store import Backtest, Draft, Floats, no_backtest
 from algotrade.engine.records import BAR, Records
 from algotrade.engine.trades import Trade
 from algotrade.platform import limits
 from algotrade.platform.once import Once, earlier_answer, lock_user
+from algotrade.platform.quotas import check_room
 
 _INSERT: Final = text("""
     INSERT INTO backtest_results (
@@ -31,8 +32,14 @@ _INSERT: Final = text("""
         CAST(:source AS json)
     )
 """)
-_KEPT: Final = text("""
-    SELECT count(*) AS backtests, count(*) FILTER (WHERE state IN ('queued', 'running')) AS unfinished
+BYTES_A_BAR: Final = 8  # of the curve
+BYTES_A_TRADE: Final = 128  # about
+RETRY_SECONDS: Final = 10.0  # a backtest may have ended by then
+# What a backtest will be is not known before it is done, except for its trades.
+_KEPT: Final = text(f"""
+    SELECT count(*) AS backtests, count(*) FILTER (WHERE state IN ('queued', 'running')) AS unfinished,
+        coalesce(sum(octet_length(graph) + {BYTES_A_BAR} * total_bars
+            + {BYTES_A_TRADE} * coalesce(CAST(summary ->> 'trades' AS bigint), 0)), 0) AS bytes
     FROM backtest_results WHERE user_id = :user_id
 """)
 
@@ -175,5 +182,9 @@ async def _insert(connection: AsyncConnection, draft: Draft) -> None:
 async def _check_room(connection: AsyncConnection, draft: Draft) -> None:
     owner = {"user_id": UUID(draft.backtest.user_id)}
     kept = (await connection.execute(_KEPT, owner)).one()
-    bound("unfinished_backtests", kept.unfinished + 1, limits.MAX_UNFINISHED_BACKTESTS)
-    bound("backtests", kept.backtests + 1, limits.MAX_BACKTESTS)
+    check_room(
+        "unfinished_backtests", kept.unfinished + 1, limits.MAX_UNFINISHED_BACKTESTS, retry_seconds=RETRY_SECONDS
+    )
+    check_room("backtests", kept.backtests + 1, limits.MAX_BACKTESTS)
+    size = int(kept.bytes) + len(draft.graph.encode()) + BYTES_A_BAR * draft.backtest.total_bars
+    check_room("backtest_bytes", size, limits.MAX_BACKTEST_BYTES)

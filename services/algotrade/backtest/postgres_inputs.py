@@ -15,7 +15,7 @@ from algotrade.backtest.source import DataSource, source_of
 from algotrade.backtest.store import Inputs
 from algotrade.engine.records import BAR, Records
 from algotrade.platform import limits
-from algotrade.platform.errors import ResourceExhausted
+from algotrade.platform.quotas import check_room
 
 # The update, which changes nothing, locks a row that is there already: nobody deletes it before it is referred to.
 _INSERT: Final = (
@@ -61,7 +61,7 @@ async def insert_inputs(
     """Keep what a run depends on. Raises ResourceExhausted where the user has too many bars."""
     owner = {"user_id": UUID(user_id), "data_hash": data_hash}
     kept = (await connection.execute(_KEPT_BARS, owner)).scalar_one()
-    bound("backtest_bars", int(kept) + len(inputs.bars), limits.MAX_BACKTEST_BARS)
+    check_room("backtest_bars", int(kept) + len(inputs.bars), limits.MAX_BACKTEST_BARS)
     artefact, data = _INSERT
     await connection.execute(artefact, {"artefact_hash": artefact_hash, "module": inputs.module})
     await connection.execute(
@@ -82,10 +82,3 @@ async def bars_of_user(engine: AsyncEngine, user_id: str, data_hash: str) -> tup
     async with engine.connect() as connection:
         row = (await connection.execute(_DATA, {"data_hash": data_hash, "user_id": UUID(user_id)})).first()
     return None if row is None else (np.frombuffer(row.bars, BAR), source_of(row.source))
-
-
-def bound(limit: str, wanted: int, most: int) -> None:
-    """Raise ResourceExhausted for more than an account may have."""
-    if wanted > most:
-        sentence = f"an account keeps at most {most} {limit.replace('_', ' ')}"
-        raise ResourceExhausted("LIMIT_REACHED", sentence, limit=limit, value=most)

@@ -18,8 +18,8 @@ from algotrade.forward_test.session import Command, Event, Outgoing, Session, Se
 from algotrade.forward_test.store import Draft, Record
 from algotrade.platform import limits
 from algotrade.platform.audit import record_act
-from algotrade.platform.errors import ResourceExhausted
 from algotrade.platform.once import Once, earlier_answer, known_answer, lock_user
+from algotrade.platform.quotas import check_room
 
 _REJECTIONS: Final = text("""
     SELECT reason, count(*) AS count FROM session_events
@@ -215,13 +215,7 @@ async def _traded(
 async def _check_room(connection: AsyncConnection, user_id: str) -> None:
     query = text("SELECT count(*) FROM forward_test_sessions WHERE user_id = :user_id")
     count: int = (await connection.execute(query, {"user_id": UUID(user_id)})).scalar_one()
-    if count >= limits.MAX_SESSIONS:
-        raise ResourceExhausted(
-            "LIMIT_REACHED",
-            f"an account keeps at most {limits.MAX_SESSIONS} sessions",
-            limit="sessions",
-            value=limits.MAX_SESSIONS,
-        )
+    check_room("sessions", count + 1, limits.MAX_SESSIONS)
 
 
 async def _insert(connection: AsyncConnection, draft: Draft) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from algotrade.identity.postgres_accounts import as_account, record
 from algotrade.identity.store import Account, ApiKey
 from algotrade.platform import limits
-from algotrade.platform.errors import NotFound, ResourceExhausted
+from algotrade.platform.errors import NotFound
 from algotrade.platform.once import Once, earlier_answer, lock_user
 from algotrade.platform.policy import Scope
+from algotrade.platform.quotas import check_room
 from algotrade.platform.revocations import revoke
 
 _COUNT: Final = text("SELECT count(*) FROM api_keys WHERE user_id = :user_id")
@@ -96,13 +97,8 @@ class PostgresApiKeyStore:
 
 
 async def _check_room(connection: AsyncConnection, user_id: str) -> None:
-    if (await connection.execute(_COUNT, {"user_id": UUID(user_id)})).scalar_one() >= limits.MAX_API_KEYS:
-        raise ResourceExhausted(
-            "LIMIT_REACHED",
-            f"an account keeps at most {limits.MAX_API_KEYS} API keys",
-            limit="api_keys",
-            value=limits.MAX_API_KEYS,
-        )
+    count: int = (await connection.execute(_COUNT, {"user_id": UUID(user_id)})).scalar_one()
+    check_room("api_keys", count + 1, limits.MAX_API_KEYS)
 
 
 def _key(row: Row[Any], create_time: datetime) -> ApiKey:

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from algotrade.market_data.store import Subscription
 from algotrade.platform import limits
 from algotrade.platform.bus import Message, Receipt, TransactionalBus
-from algotrade.platform.errors import ResourceExhausted
 from algotrade.platform.once import lock_user
+from algotrade.platform.quotas import check_room
 from algotrade.platform.topics import SYMBOL_SUBSCRIPTIONS
 from algotrade.v1.events_pb2 import SymbolSubscriptionChange
 
@@ -122,10 +122,5 @@ async def _subscribers(connection: AsyncConnection, symbol: str) -> int:
 
 
 async def _check_room(connection: AsyncConnection, user_id: str) -> None:
-    if (await connection.execute(_COUNT_USER, {"user_id": UUID(user_id)})).scalar_one() >= limits.MAX_SUBSCRIPTIONS:
-        raise ResourceExhausted(
-            "LIMIT_REACHED",
-            f"an account has at most {limits.MAX_SUBSCRIPTIONS} subscriptions",
-            limit="subscriptions",
-            value=limits.MAX_SUBSCRIPTIONS,
-        )
+    count: int = (await connection.execute(_COUNT_USER, {"user_id": UUID(user_id)})).scalar_one()
+    check_room("subscriptions", count + 1, limits.MAX_SUBSCRIPTIONS)

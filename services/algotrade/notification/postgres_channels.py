@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from algotrade.notification import rows
 from algotrade.notification.notice import Channel, ChannelChange, Rule, RuleChange
 from algotrade.platform import limits
-from algotrade.platform.errors import NotFound, ResourceExhausted
+from algotrade.platform.errors import NotFound
 from algotrade.platform.once import Once, earlier_answer, lock_user
+from algotrade.platform.quotas import check_room
 
 _ADD_CHANNEL: Final = text(f"""
     INSERT INTO notification_channels ({rows.CHANNEL})
@@ -177,10 +178,8 @@ def _newest(
 
 async def _check_room(connection: AsyncConnection, user_id: str, things: str, most: int) -> None:
     query = text(f"SELECT count(*) FROM notification_{things} WHERE user_id = :user_id")
-    if (await connection.execute(query, {"user_id": UUID(user_id)})).scalar_one() >= most:
-        raise ResourceExhausted(
-            "LIMIT_REACHED", f"an account keeps at most {most} {things}", limit=f"notification_{things}", value=most
-        )
+    count: int = (await connection.execute(query, {"user_id": UUID(user_id)})).scalar_one()
+    check_room(f"notification_{things}", count + 1, most)
 
 
 async def _check_channel(connection: AsyncConnection, user_id: str, channel_id: str) -> None:

@@ -15,7 +15,8 @@
     └── Internal             a fault of ours; the details are in the log only
 
 Every status carries a google.rpc.ErrorInfo, whose reason is a name of ErrorReason, a RequestInfo with the call's
-correlation id, and a BadRequest where fields are at fault. Texts help people and are never parsed.
+correlation id, and a BadRequest where fields are at fault, a QuotaFailure where a limit is reached, a RetryInfo where
+trying again may help. Texts help people and are never parsed.
 """
 
 from __future__ import annotations
@@ -147,6 +148,11 @@ def status(error: ServiceError, correlation_id: str = "") -> grpc.Status:
     if error.retry_seconds:
         delay = duration_pb2.Duration(seconds=math.ceil(error.retry_seconds))
         packed.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    if isinstance(error, ResourceExhausted) and "limit" in error.metadata:
+        full = error_details_pb2.QuotaFailure.Violation(
+            subject=metadata["limit"], description=_cut(error.message, limits.MAX_ERROR_FACT_BYTES)
+        )
+        packed.append(_pack(error_details_pb2.QuotaFailure(violations=[full])))
     number: int = code(error).value[0]
     message = _cut(error.message, limits.MAX_ERROR_MESSAGE_BYTES)
     written: Any = rpc_status.to_status(status_pb2.Status(code=number, message=message, details=packed))

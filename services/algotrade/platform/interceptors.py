@@ -12,7 +12,7 @@ import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import grpc
 import protovalidate
@@ -30,6 +30,8 @@ from algotrade.platform.observed import correlated, measured
 from algotrade.platform.policy import Access, Need
 from algotrade.platform.settings import Settings
 from algotrade.platform.tokens import TokenVerifier
+
+RETRY_SECONDS: Final = 1.0  # a stream that was closed is seen to be gone by then
 
 
 def layers(
@@ -225,7 +227,9 @@ def bounded(streams_per_user: int) -> Layer:
             return
         if open_streams[caller.user_id] >= streams_per_user:
             sentence = f"a user has at most {streams_per_user} streams open; close one first"
-            raise errors.ResourceExhausted("LIMIT_REACHED", sentence, limit="streams", value=streams_per_user)
+            raise errors.ResourceExhausted(
+                "LIMIT_REACHED", sentence, retry_seconds=RETRY_SECONDS, limit="streams", value=streams_per_user
+            )
         open_streams[caller.user_id] += 1
         try:
             yield

@@ -77,11 +77,13 @@ MAX_LOGINS: Final = 100  # a user; the oldest gives way
 MAX_API_KEYS: Final = 100  # a user
 MAX_STRATEGIES: Final = 1_000  # a user
 MAX_STRATEGY_VERSIONS: Final = 1_000  # a strategy
+MAX_STRATEGY_BYTES: Final = 256 * MIB  # a user: drawings of all versions, and each module that they compile to
 MAX_TEST_RUN_SECONDS: Final = 5.0  # of a processor
 MAX_SESSIONS: Final = 1_000  # a user
 
 # Backtests
 MAX_BACKTESTS: Final = 1_000  # a user
+MAX_BACKTEST_BYTES: Final = 1024 * MIB  # a user: drawings, curves and trades; bars are counted by themselves
 MAX_UNFINISHED_BACKTESTS: Final = 50  # a user
 MAX_UPLOADED_BARS: Final = 40_000  # a request
 MAX_UPLOADED_DELTAS: Final = 120_000  # … in differences: some 16 bytes a bar

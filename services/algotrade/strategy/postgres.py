@@ -37,8 +37,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from algotrade.platform import limits
 from algotrade.platform.audit import record_act
 from algotrade.platform.bus import Message, TransactionalBus
-from algotrade.platform.errors import NotFound, ResourceExhausted
+from algotrade.platform.errors import NotFound
 from algotrade.platform.once import Once, earlier_answer, lock_user
+from algotrade.platform.quotas import check_room
 from algotrade.platform.topics import STRATEGY_COMPILATIONS
 from algotrade.strategy.store import Change, StoredArtefact, StoredStrategy, StoredVersion
 
@@ -105,6 +106,7 @@ class PostgresStrategyStore:
                 )
             )
             await _insert_version(connection, strategy)
+            await _check_bytes(connection, user_id)
             receipt = await self._bus.publish_in(connection, STRATEGY_COMPILATIONS, [told])
             after = _digest(strategy.graph)
             await record_act(connection, user_id, "strategy_created", strategy_id=strategy.strategy_id, after=after)
@@ -178,10 +180,11 @@ class PostgresStrategyStore:
                 .values(name=changed.name, description=changed.description)
             )
             if change.graph is not None:
-                _check_version(changed)
+                check_room("strategy_versions", changed.version, limits.MAX_STRATEGY_VERSIONS, owner="a strategy")
                 if change.artefact is not None:
                     await _insert_artefact(connection, change.artefact)
                 await _insert_version(connection, replace(changed, graph=change.graph))
+                await _check_bytes(connection, user_id)
                 receipt = await self._bus.publish_in(connection, STRATEGY_COMPILATIONS, [told(changed)])
             facts = {"strategy_id": strategy_id, "version": str(changed.version), "before": _digest(row.graph)}
             after = _digest(row.graph if change.graph is None else change.graph)
@@ -246,23 +249,20 @@ class PostgresStrategyStore:
 
 async def _check_room(connection: AsyncConnection, user_id: str) -> None:
     query = select(func.count()).select_from(STRATEGIES).where(STRATEGIES.c.user_id == UUID(user_id))
-    if (await connection.execute(query)).scalar_one() >= limits.MAX_STRATEGIES:
-        raise ResourceExhausted(
-            "LIMIT_REACHED",
-            f"an account keeps at most {limits.MAX_STRATEGIES} strategies",
-            limit="strategies",
-            value=limits.MAX_STRATEGIES,
-        )
+    count: int = (await connection.execute(query)).scalar_one()
+    check_room("strategies", count + 1, limits.MAX_STRATEGIES)
 
 
-def _check_version(strategy: StoredStrategy) -> None:
-    if strategy.version > limits.MAX_STRATEGY_VERSIONS:
-        raise ResourceExhausted(
-            "LIMIT_REACHED",
-            f"a strategy keeps at most {limits.MAX_STRATEGY_VERSIONS} versions",
-            limit="strategy_versions",
-            value=limits.MAX_STRATEGY_VERSIONS,
-        )
+async def _check_bytes(connection: AsyncConnection, user_id: str) -> None:
+    """Count drawings and what they compile to, those just added too. Lengths are read without the texts themselves."""
+    mine = select(STRATEGIES.c.strategy_id).where(STRATEGIES.c.user_id == UUID(user_id))
+    versions = VERSIONS.c.strategy_id.in_(mine)
+    graphs = select(func.coalesce(func.sum(func.octet_length(VERSIONS.c.graph)), 0)).where(versions)
+    modules = select(func.coalesce(func.sum(func.octet_length(ARTEFACTS.c.module)), 0)).where(
+        ARTEFACTS.c.artefact_hash.in_(select(VERSIONS.c.artefact_hash).where(versions))
+    )
+    kept: int = (await connection.execute(select(graphs.scalar_subquery() + modules.scalar_subquery()))).scalar_one()
+    check_room("strategy_bytes", kept, limits.MAX_STRATEGY_BYTES)
 
 
 def _changed(strategy: StoredStrategy, change: Change, now: datetime) -> StoredStrategy:

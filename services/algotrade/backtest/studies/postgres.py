@@ -10,12 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from algotrade.backtest.optimise.judge import Trial
-from algotrade.backtest.postgres_inputs import bound, drop_inputs, insert_inputs
+from algotrade.backtest.postgres_inputs import drop_inputs, insert_inputs
 from algotrade.backtest.studies import rows
 from algotrade.backtest.studies.store import Draft, Optimization, no_optimization
 from algotrade.platform import limits
 from algotrade.platform.once import Once, earlier_answer, lock_user
+from algotrade.platform.quotas import check_room
 
+RETRY_SECONDS: Final = 60.0  # an optimisation may have ended by then
 _INSERT: Final = text("""
     INSERT INTO optimizations (
         optimization_id, user_id, name, strategy_id, strategy_version, graph, artefact_hash, data_hash, settings,
@@ -116,7 +118,8 @@ def _owned(user_id: str, optimization_id: str) -> dict[str, UUID]:
 
 async def _check_room(connection: AsyncConnection, one: Optimization) -> None:
     kept = (await connection.execute(_KEPT, {"user_id": UUID(one.user_id)})).one()
-    bound("unfinished_optimizations", kept.unfinished + 1, limits.MAX_UNFINISHED_OPTIMIZATIONS)
-    bound("optimizations", kept.optimizations + 1, limits.MAX_OPTIMIZATIONS)
+    unfinished = kept.unfinished + 1
+    check_room("unfinished_optimizations", unfinished, limits.MAX_UNFINISHED_OPTIMIZATIONS, retry_seconds=RETRY_SECONDS)
+    check_room("optimizations", kept.optimizations + 1, limits.MAX_OPTIMIZATIONS)
     judged = int(kept.judged) + one.total_trials * max(one.plan.folds, 1)
-    bound("judged_folds", judged, limits.MAX_JUDGED_FOLDS)
+    check_room("judged_folds", judged, limits.MAX_JUDGED_FOLDS)

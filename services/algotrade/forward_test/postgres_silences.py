@@ -34,7 +34,7 @@ _BEGIN: Final = text(f"""
 _END: Final = text(f"""
     UPDATE session_silences AS x SET silent = false FROM forward_test_sessions AS s
     WHERE x.session_id = :session_id AND x.silent AND s.session_id = x.session_id
-        AND s.last_tick_sequence = :tick_sequence AND x.tick_sequence <> :tick_sequence AND {_GOES_ON}
+        AND s.last_tick_sequence <> x.tick_sequence AND {_GOES_ON}
     RETURNING x.number, x.since_ns
 """)
 _SESSION: Final = text(f"SELECT {rows.SESSION} FROM {rows.SESSIONS} WHERE s.session_id = :session_id")
@@ -58,13 +58,16 @@ class PostgresSilences:
 
     async def begin(self, silence: Silence) -> bool:
         """Insert, or update what was not silent."""
-        where = {"session_id": UUID(silence.session_id), "tick_sequence": silence.tick_sequence}
-        return await self._told(_BEGIN, {**where, "since_ns": silence.since_ns}, silence, silent=True)
+        where = {
+            "session_id": UUID(silence.session_id),
+            "tick_sequence": silence.tick_sequence,
+            "since_ns": silence.since_ns,
+        }
+        return await self._told(_BEGIN, where, silence, silent=True)
 
     async def end(self, silence: Silence) -> bool:
         """Update what was silent."""
-        where = {"session_id": UUID(silence.session_id), "tick_sequence": silence.tick_sequence}
-        return await self._told(_END, where, silence, silent=False)
+        return await self._told(_END, {"session_id": UUID(silence.session_id)}, silence, silent=False)
 
     async def _told(self, statement: TextClause, where: dict[str, Any], silence: Silence, *, silent: bool) -> bool:
         async with self._engine.begin() as connection:

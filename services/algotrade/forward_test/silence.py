@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from algotrade.forward_test.session import shard_of
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -76,9 +77,9 @@ class Watch:
         metrics: Metrics,
         *,
         seconds: float,
-        told: Callable[[], None] = lambda: None,
+        told: Callable[[Collection[int]], None] = lambda _shards: None,
     ) -> None:
-        """Take where sessions are, a steady clock, how long a silence is, and what to call when one was told."""
+        """Take where sessions are, a steady clock, how long a silence is, and who hears what shards have to send."""
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -99,7 +100,10 @@ class Watch:
 
     async def look(self) -> int:
         """Look at every session once; return of how many something was told."""
-        now_ns, since, after, told = self._clock.now_ns(), {}, None, 0
+        now_ns = self._clock.now_ns()
+        since: dict[str, tuple[int, int]] = {}
+        told: list[str] = []
+        after: str | None = None
         if now_ns - self._looked_ns > self._seconds * SECOND_NS / 2:
             self._since.clear()
         self._looked_ns = now_ns
@@ -110,8 +114,8 @@ class Watch:
             after = glances[-1].session_id
         self._since = since
         if told:
-            self._told()
-        return told
+            self._told({shard_of(session_id) for session_id in told})
+        return len(told)
 
     def _moved(self, glance: Glance, now_ns: int) -> tuple[int, int]:
         """Return a session's newest tick and since when that is so; while its feed is closed, since now."""
@@ -121,17 +125,19 @@ class Watch:
             return glance.tick_sequence, now_ns
         return before
 
-    async def _tell(self, glances: Sequence[Glance], since: dict[str, tuple[int, int]], now_ns: int) -> int:
-        told = 0
+    async def _tell(self, glances: Sequence[Glance], since: dict[str, tuple[int, int]], now_ns: int) -> list[str]:
+        """Tell what there is to tell; return of which sessions."""
+        told = []
         for glance in glances:
             since_ns = since[glance.session_id][1]
             silence = Silence(glance.session_id, glance.tick_sequence, since_ns, now_ns)
             if glance.heard:
-                told += await self._store.end(silence)
+                if await self._store.end(silence):
+                    told.append(glance.session_id)
             elif glance.silent_at is not None or now_ns - since_ns < self._seconds * SECOND_NS:
                 continue
             elif await self._store.begin(silence):
                 log.warning("session.silent", session_id=glance.session_id, tick_sequence=glance.tick_sequence)
                 self._metrics.session_silences.inc()
-                told += 1
+                told.append(glance.session_id)
         return told

@@ -40,9 +40,10 @@ run: setup $(if $(filter real,$(STACK)),servers) ## start the platform with a de
 	$(MAKE) --no-print-directory frontend || echo "The pages could not be built; all else runs without them." >&2
 	$(BIN)/algotrade $(if $(filter real,$(STACK)),stack demo,up --demo) $(RUN_ARGS)
 
+# setsid: Ctrl-C reaches the platform once, by watchfiles; a second signal would not wait for an orderly end.
 dev: setup frontend/src/generated/.done ## run platform and pages from their sources; what you change is started or loaded anew
-	set +e; (cd frontend && $(NODE_PATHS) exec node_modules/.bin/vite) & pages=$$!; trap "kill $$pages" EXIT; \
-	$(BIN)/watchfiles --sigint-timeout 30 "$(BIN)/algotrade up --demo" services gateway
+	set +e; (cd frontend && $(NODE_PATHS) exec node_modules/.bin/vite) & pages=$$!; trap "kill $$pages 2>/dev/null" EXIT; \
+	$(BIN)/watchfiles --sigint-timeout 30 "setsid $(BIN)/algotrade up --demo" services gateway
 
 stack: setup servers ## start the mesh on Kafka, Redis and PostgreSQL, every service a process of its own, and leave it running
 	$(BIN)/algotrade stack up --detach

@@ -82,6 +82,7 @@ function NewRule({ channels, names }: { channels: readonly Channel[]; names: Nam
   const [strategyIds, setStrategyIds] = useState<string[]>([]);
   const [severity, setSeverity] = useState<string | null>(null);
   const [throttle, setThrottle] = useState(0);
+  const [digest, setDigest] = useState(0);
 
   async function make(event: FormEvent) {
     event.preventDefault();
@@ -95,6 +96,7 @@ function NewRule({ channels, names }: { channels: readonly Channel[]; names: Nam
           strategyIds,
           minSeverity: Number(severity ?? NotificationSeverity.UNSPECIFIED),
           throttleSeconds: throttle,
+          digestSeconds: digest,
         },
       });
       await readAnew();
@@ -131,6 +133,15 @@ function NewRule({ channels, names }: { channels: readonly Channel[]; names: Nam
           max={MOST_THROTTLE}
           value={throttle}
           onChange={(value) => setThrottle(Number(value) || 0)}
+          disabled={digest > 0}
+        />
+        <NumberInput
+          label="Or gather for so many seconds"
+          min={0}
+          max={MOST_THROTTLE}
+          value={digest}
+          onChange={(value) => setDigest(Number(value) || 0)}
+          disabled={throttle > 0}
         />
       </SimpleGrid>
       <Button type="submit" mt="sm" disabled={!channelId}>
@@ -213,6 +224,7 @@ function sentenceOf({ choice }: Rule, { sessions, strategies }: Names): string {
     choice && choice.strategyIds.length > 0 && `of ${named(choice.strategyIds, strategies)}`,
     severity && `from ${severity} on`,
     choice && choice.throttleSeconds > 0 && `at most every ${choice.throttleSeconds} s`,
+    choice && choice.digestSeconds > 0 && `gathered for ${choice.digestSeconds} s`,
   ]
     .filter(Boolean)
     .join(", ");

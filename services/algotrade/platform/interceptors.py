@@ -29,6 +29,7 @@ from algotrade.platform.metrics import Metrics
 from algotrade.platform.observed import correlated, measured
 from algotrade.platform.policy import Access, Need
 from algotrade.platform.settings import Settings
+from algotrade.platform.timestamps import bad_timestamps
 from algotrade.platform.tokens import TokenVerifier
 
 RETRY_SECONDS: Final = 1.0  # a stream that was closed is seen to be gone by then
@@ -205,9 +206,11 @@ def validated(validator: protovalidate.Validator) -> Layer:
 
     @asynccontextmanager
     async def layer(call: Call) -> AsyncIterator[None]:
-        found = validator.collect_violations(call.request)
-        if found:
+        violations = [(path, "is no time") for path in bad_timestamps(call.request)]
+        if not violations:  # rules reckon with times
+            found = validator.collect_violations(call.request)
             violations = [(_path(violation.proto), violation.proto.message) for violation in found]
+        if violations:
             sentence = "; ".join(f"{path}: {text}" for path, text in violations)
             raise errors.InvalidArgument("FIELD_INVALID", sentence, violations=violations)
         yield

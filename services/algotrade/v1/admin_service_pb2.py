@@ -29,7 +29,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n algotrade/v1/admin_service.proto\x12\x0c\x61lgotrade.v1\x1a\x19\x61lgotrade/v1/access.proto\x1a#algotrade/v1/identity_service.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x10ListUsersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1e\n\x0c\x65mail_prefix\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01\"V\n\x11ListUsersResponse\x12(\n\x05users\x18\x01 \x03(\x0b\x32\x19.algotrade.v1.UserAccount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x0eGetUserRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\":\n\x0fGetUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.algotrade.v1.UserAccount\"`\n\x12\x44isableUserRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12/\n\x06reason\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\xf4\x03\x32\x13^[^\\x00-\\x1f\\x7f]*$\">\n\x13\x44isableUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.algotrade.v1.UserAccount\".\n\x11\x45nableUserRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"=\n\x12\x45nableUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.algotrade.v1.UserAccount\"n\n\x16ListAuditEventsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1a\n\x05\x61\x63tor\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\\\n\x17ListAuditEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.algotrade.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaa\x01\n\x0bUserAccount\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.algotrade.v1.User\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.algotrade.v1.Role\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x30\n\x0c\x64isable_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64isable_reason\x18\x05 \x01(\t\"\xf3\x01\n\nAuditEvent\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x32\n\x05\x66\x61\x63ts\x18\x05 \x03(\x0b\x32#.algotrade.v1.AuditEvent.FactsEntry\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\x12\x0c\n\x04hash\x18\x07 \x01(\x0c\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*;\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x32\x94\x05\n\x0c\x41\x64minService\x12p\n\tListUsers\x12\x1e.algotrade.v1.ListUsersRequest\x1a\x1f.algotrade.v1.ListUsersResponse\"\"\x90\x02\x01\x80\xce\x18\x04\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/admin/users\x12t\n\x07GetUser\x12\x1c.algotrade.v1.GetUserRequest\x1a\x1d.algotrade.v1.GetUserResponse\",\x90\x02\x01\x80\xce\x18\x04\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/admin/users/{user_id}\x12\x88\x01\n\x0b\x44isableUser\x12 .algotrade.v1.DisableUserRequest\x1a!.algotrade.v1.DisableUserResponse\"4\x80\xce\x18\x04\x88\xce\x18\x05\x82\xd3\xe4\x93\x02&\"!/v1/admin/users/{user_id}:disable:\x01*\x12\x84\x01\n\nEnableUser\x12\x1f.algotrade.v1.EnableUserRequest\x1a .algotrade.v1.EnableUserResponse\"3\x80\xce\x18\x04\x88\xce\x18\x05\x82\xd3\xe4\x93\x02%\" /v1/admin/users/{user_id}:enable:\x01*\x12\x89\x01\n\x0fListAuditEvents\x12$.algotrade.v1.ListAuditEventsRequest\x1a%.algotrade.v1.ListAuditEventsResponse\")\x90\x02\x01\x80\xce\x18\x04\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/admin/audit-eventsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n algotrade/v1/admin_service.proto\x12\x0c\x61lgotrade.v1\x1a\x19\x61lgotrade/v1/access.proto\x1a#algotrade/v1/identity_service.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x01\n\x10ListUsersRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x33\n\x0c\x65mail_prefix\x18\x03 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xfe\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\"V\n\x11ListUsersResponse\x12(\n\x05users\x18\x01 \x03(\x0b\x32\x19.algotrade.v1.UserAccount\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"+\n\x0eGetUserRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\":\n\x0fGetUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.algotrade.v1.UserAccount\"`\n\x12\x44isableUserRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12/\n\x06reason\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\xf4\x03\x32\x13^[^\\x00-\\x1f\\x7f]*$\">\n\x13\x44isableUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.algotrade.v1.UserAccount\".\n\x11\x45nableUserRequest\x12\x19\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"=\n\x12\x45nableUserResponse\x12\'\n\x04user\x18\x01 \x01(\x0b\x32\x19.algotrade.v1.UserAccount\"n\n\x16ListAuditEventsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1a\n\x05\x61\x63tor\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\\\n\x17ListAuditEventsResponse\x12(\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x18.algotrade.v1.AuditEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaa\x01\n\x0bUserAccount\x12 \n\x04user\x18\x01 \x01(\x0b\x32\x12.algotrade.v1.User\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.algotrade.v1.Role\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x30\n\x0c\x64isable_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64isable_reason\x18\x05 \x01(\t\"\xf3\x01\n\nAuditEvent\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x32\n\x05\x66\x61\x63ts\x18\x05 \x03(\x0b\x32#.algotrade.v1.AuditEvent.FactsEntry\x12\x16\n\x0e\x63orrelation_id\x18\x06 \x01(\t\x12\x0c\n\x04hash\x18\x07 \x01(\x0c\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*;\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x0e\n\nROLE_ADMIN\x10\x02\x32\x94\x05\n\x0c\x41\x64minService\x12p\n\tListUsers\x12\x1e.algotrade.v1.ListUsersRequest\x1a\x1f.algotrade.v1.ListUsersResponse\"\"\x90\x02\x01\x80\xce\x18\x04\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/admin/users\x12t\n\x07GetUser\x12\x1c.algotrade.v1.GetUserRequest\x1a\x1d.algotrade.v1.GetUserResponse\",\x90\x02\x01\x80\xce\x18\x04\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/admin/users/{user_id}\x12\x88\x01\n\x0b\x44isableUser\x12 .algotrade.v1.DisableUserRequest\x1a!.algotrade.v1.DisableUserResponse\"4\x80\xce\x18\x04\x88\xce\x18\x05\x82\xd3\xe4\x93\x02&\"!/v1/admin/users/{user_id}:disable:\x01*\x12\x84\x01\n\nEnableUser\x12\x1f.algotrade.v1.EnableUserRequest\x1a .algotrade.v1.EnableUserResponse\"3\x80\xce\x18\x04\x88\xce\x18\x05\x82\xd3\xe4\x93\x02%\" /v1/admin/users/{user_id}:enable:\x01*\x12\x89\x01\n\x0fListAuditEvents\x12$.algotrade.v1.ListAuditEventsRequest\x1a%.algotrade.v1.ListAuditEventsResponse\")\x90\x02\x01\x80\xce\x18\x04\x88\xce\x18\x06\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/admin/audit-eventsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTUSERSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTUSERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_LISTUSERSREQUEST'].fields_by_name['email_prefix']._loaded_options = None
-  _globals['_LISTUSERSREQUEST'].fields_by_name['email_prefix']._serialized_options = b'\272H\005r\003\030\376\001'
+  _globals['_LISTUSERSREQUEST'].fields_by_name['email_prefix']._serialized_options = b'\272H\032r\030\030\376\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_GETUSERREQUEST'].fields_by_name['user_id']._loaded_options = None
   _globals['_GETUSERREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_DISABLEUSERREQUEST'].fields_by_name['user_id']._loaded_options = None
@@ -68,34 +68,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['EnableUser']._serialized_options = b'\200\316\030\004\210\316\030\005\202\323\344\223\002%\" /v1/admin/users/{user_id}:enable:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['ListAuditEvents']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['ListAuditEvents']._serialized_options = b'\220\002\001\200\316\030\004\210\316\030\006\202\323\344\223\002\030\022\026/v1/admin/audit-events'
-  _globals['_ROLE']._serialized_start=1407
-  _globals['_ROLE']._serialized_end=1466
-  _globals['_LISTUSERSREQUEST']._serialized_start=206
-  _globals['_LISTUSERSREQUEST']._serialized_end=314
-  _globals['_LISTUSERSRESPONSE']._serialized_start=316
-  _globals['_LISTUSERSRESPONSE']._serialized_end=402
-  _globals['_GETUSERREQUEST']._serialized_start=404
-  _globals['_GETUSERREQUEST']._serialized_end=447
-  _globals['_GETUSERRESPONSE']._serialized_start=449
-  _globals['_GETUSERRESPONSE']._serialized_end=507
-  _globals['_DISABLEUSERREQUEST']._serialized_start=509
-  _globals['_DISABLEUSERREQUEST']._serialized_end=605
-  _globals['_DISABLEUSERRESPONSE']._serialized_start=607
-  _globals['_DISABLEUSERRESPONSE']._serialized_end=669
-  _globals['_ENABLEUSERREQUEST']._serialized_start=671
-  _globals['_ENABLEUSERREQUEST']._serialized_end=717
-  _globals['_ENABLEUSERRESPONSE']._serialized_start=719
-  _globals['_ENABLEUSERRESPONSE']._serialized_end=780
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=782
-  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=892
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=894
-  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=986
-  _globals['_USERACCOUNT']._serialized_start=989
-  _globals['_USERACCOUNT']._serialized_end=1159
-  _globals['_AUDITEVENT']._serialized_start=1162
-  _globals['_AUDITEVENT']._serialized_end=1405
-  _globals['_AUDITEVENT_FACTSENTRY']._serialized_start=1361
-  _globals['_AUDITEVENT_FACTSENTRY']._serialized_end=1405
-  _globals['_ADMINSERVICE']._serialized_start=1469
-  _globals['_ADMINSERVICE']._serialized_end=2129
+  _globals['_ROLE']._serialized_start=1429
+  _globals['_ROLE']._serialized_end=1488
+  _globals['_LISTUSERSREQUEST']._serialized_start=207
+  _globals['_LISTUSERSREQUEST']._serialized_end=336
+  _globals['_LISTUSERSRESPONSE']._serialized_start=338
+  _globals['_LISTUSERSRESPONSE']._serialized_end=424
+  _globals['_GETUSERREQUEST']._serialized_start=426
+  _globals['_GETUSERREQUEST']._serialized_end=469
+  _globals['_GETUSERRESPONSE']._serialized_start=471
+  _globals['_GETUSERRESPONSE']._serialized_end=529
+  _globals['_DISABLEUSERREQUEST']._serialized_start=531
+  _globals['_DISABLEUSERREQUEST']._serialized_end=627
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=629
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=691
+  _globals['_ENABLEUSERREQUEST']._serialized_start=693
+  _globals['_ENABLEUSERREQUEST']._serialized_end=739
+  _globals['_ENABLEUSERRESPONSE']._serialized_start=741
+  _globals['_ENABLEUSERRESPONSE']._serialized_end=802
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=804
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=914
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=916
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1008
+  _globals['_USERACCOUNT']._serialized_start=1011
+  _globals['_USERACCOUNT']._serialized_end=1181
+  _globals['_AUDITEVENT']._serialized_start=1184
+  _globals['_AUDITEVENT']._serialized_end=1427
+  _globals['_AUDITEVENT_FACTSENTRY']._serialized_start=1383
+  _globals['_AUDITEVENT_FACTSENTRY']._serialized_end=1427
+  _globals['_ADMINSERVICE']._serialized_start=1491
+  _globals['_ADMINSERVICE']._serialized_end=2151
 # @@protoc_insertion_point(module_scope)

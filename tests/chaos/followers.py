@@ -234,10 +234,6 @@ class ScreenFollower(Follower):
         """Return how many events came that had come before."""
         return len(self.events[session_id]) - len(set(self.events[session_id]))
 
-    def newest(self, session_id: str) -> int:
-        """Return the newest event of a session that it knows of."""
-        return max([self.covered[session_id], *self.events[session_id]])
-
 
 @dataclass(eq=False)
 class RunFollower(Follower):

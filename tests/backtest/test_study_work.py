@@ -141,12 +141,14 @@ async def test_what_takes_its_worker_down_is_given_up(ada, database):
 # Cancelling
 
 
-async def test_cancelled_it_is_judged_by_what_was_made(trader_on, backtests_on, gates, few_at_once):
+async def test_cancelled_it_is_judged_by_what_was_made(trader_on, backtests_on, gates, few_at_once, database):
     gate = gates(12)
     ada = await trader_on(await backtests_on(judges=gate.judges))
     one = await start(ada)
     await gate.at_its_end()
     cancelling = asyncio.ensure_future(cancel(ada, one))
+    while not await count(database, "optimizations WHERE cancel_requested"):
+        assert not cancelling.done()
     gate.open()
     found = await cancelling
     assert found.state == pb.OPTIMIZATION_STATE_CANCELLED

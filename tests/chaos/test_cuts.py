@@ -14,7 +14,7 @@ SEED = 20261125
 
 @pytest.mark.timeout(300)
 async def test_every_stream_goes_on_where_it_was_cut(folder: Path, prove: Any) -> None:
-    kinds = Counter(reader=26, wire=20, gateway=2, stop=2)
+    kinds = Counter(reader=14, wire=10, gateway=1, stop=1)
     await prove(Cuts(folder, SEED, kinds), "cuts", trades=10)
 
 

@@ -14,7 +14,7 @@ SEED = 20261126
 
 @pytest.mark.timeout(300)
 async def test_losing_redis_loses_nothing_else(folder: Path, prove: Any) -> None:
-    await prove(Losses(folder, SEED, Counter(dict.fromkeys(LOSSES, 2))), "losses of Redis", trades=10)
+    await prove(Losses(folder, SEED, Counter(dict.fromkeys(LOSSES, 1))), "losses of Redis", trades=10)
 
 
 @pytest.mark.nightly

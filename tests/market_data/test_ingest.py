@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 import pytest
 from market_data.feeds import SECOND, ManualClock, ManualFeed, made, ramp
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from algotrade.engine.records import MARKER, Records
 from algotrade.market_data.demand import Demand
-from algotrade.market_data.feed import FeedChange, FeedItem, FeedState, FeedTicks, FeedTime
+from algotrade.market_data.feed import FeedChange, FeedItem, FeedState, FeedTicks, FeedTime, Resume
 from algotrade.market_data.ingest import Ingest
 from algotrade.market_data.postgres import PostgresLeases
-from algotrade.market_data.store import Fenced
+from algotrade.market_data.store import Fenced, LeaseStore
 from algotrade.market_data.tick_log import newest_ticks, ticks_after
 from algotrade.market_data.window import MemoryWindows
 from algotrade.platform import limits
 from algotrade.platform.bus import Bounds, TransactionalBus, partition_of
+from algotrade.platform.database import open_engine
 from algotrade.platform.process import Platform
 from algotrade.platform.topics import MARKET_DATA_UPDATES
 from algotrade.v1.events_pb2 import MarketDataUpdate
@@ -38,14 +40,16 @@ def clock() -> ManualClock:
 class Writer:
     """An ingest with its windows, as one process would run it."""
 
-    def __init__(self, platform: Platform, feed: ManualFeed, window_ticks: int = 1000) -> None:
+    def __init__(
+        self, platform: Platform, feed: ManualFeed, window_ticks: int = 1000, leases: LeaseStore | None = None
+    ) -> None:
         self.feed = feed
         self.windows = MemoryWindows([symbol.name for symbol in feed.symbols], window_ticks)
         self.ingest = Ingest(
             [feed],
             database=platform.database,
             bus=platform.bus,
-            leases=PostgresLeases(platform.database),
+            leases=leases or PostgresLeases(platform.database),
             windows=self.windows,
             demand=Demand([]),
             clock=platform.clock,
@@ -72,6 +76,23 @@ class Writer:
         async with asyncio.timeout(20):
             while self.ingest.state(A) != state:  # noqa: ASYNC110  (a state wakes nobody)
                 await asyncio.sleep(0)
+
+
+class Refused(PostgresLeases):
+    """Leases that say when they were not to be had."""
+
+    def __init__(self, database: AsyncEngine) -> None:
+        super().__init__(database)
+        self.refused = asyncio.Event()
+        self.taken: Mapping[str, Resume] = {}
+
+    async def take(self, symbols: Sequence[str]) -> Mapping[str, Resume]:
+        try:
+            self.taken = await super().take(symbols)
+        except DBAPIError:
+            self.refused.set()
+            raise
+        return self.taken
 
 
 async def logged(bus: TransactionalBus, symbol: str, after: int = 0) -> Records:
@@ -156,6 +177,26 @@ def losing(writer: Writer, monkeypatch: pytest.MonkeyPatch, when: str) -> list[E
 
     monkeypatch.setattr(writer.ingest, "_commit", fails_once)
     return lost
+
+
+async def test_the_next_writer_waits_for_one_that_is_frozen(platform: Platform) -> None:
+    """One that hangs in the middle of a write keeps its row; who comes next does not give up over that."""
+    first = Writer(platform, ManualFeed(A))
+    async with first.running():
+        first.feed.push(A, ramp(START, 5))
+        await first.reached(5)
+    hasty = platform.settings.model_copy(update={"lock_timeout_seconds": 0.05})
+    async with open_engine(platform.database.url, hasty) as database:
+        leases = Refused(database)
+        second = Writer(platform, ManualFeed(A), leases=leases)
+        async with platform.database.begin() as frozen:
+            await frozen.execute(text("UPDATE symbol_leases SET last_sequence = last_sequence"))
+            opening = asyncio.create_task(second.ingest.open())
+            async with asyncio.timeout(20):
+                await leases.refused.wait()
+        await opening
+    assert leases.taken[A].epoch == 2
+    assert leases.taken[A].sequence == 5
 
 
 @pytest.mark.parametrize("when", ["before the commit", "after the commit"])

@@ -119,7 +119,7 @@ class Ingest:
     async def open(self) -> None:
         """Take the leases and fill the windows from the end of the log. Call before `run`."""
         owners = {symbol.name: (symbol, feed) for feed in self._feeds for symbol in feed.symbols}
-        resumes = await self._leases.take(list(owners))
+        resumes = await self._resumes(list(owners))
         if resumes and not self._bus.in_database:
             resumes = await agree(self._bus, self._database, self._leases, resumes)
         for name, (symbol, feed) in owners.items():
@@ -133,6 +133,15 @@ class Ingest:
             if not symbol.tells:  # the feed before it may have left it in another state
                 self._enqueue(source, FeedChange(FeedState.LIVE, self._clock.now_ns(), "another feed"), 0)
             log.info("feed.taken", symbol=name, epoch=resume.epoch, sequence=resume.sequence)
+
+    async def _resumes(self, names: Sequence[str]) -> Mapping[str, Resume]:
+        """Take the leases; one that hangs in the middle of a write keeps them until the database ends it."""
+        async for attempt in stamina.retry_context(
+            on=is_away, attempts=RETRY_ATTEMPTS, timeout=RETRY_SECONDS, wait_max=2.0
+        ):
+            with attempt:
+                resumes = await self._leases.take(names)
+        return resumes
 
     async def run(self) -> None:
         """Move ticks until every feed has ended and all is logged; raises Fenced when another writer took over."""

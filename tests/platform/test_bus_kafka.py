@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 import stamina
+from aiokafka import AIOKafkaConsumer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from algotrade.platform.bus import BusAway, BusRefused, Message, TopicMismatch
@@ -18,10 +21,11 @@ from algotrade.platform.bus_outbox import BusOutbox
 from algotrade.platform.kafka import Cluster
 from algotrade.platform.kafka_topics import Difference, make_topics
 from algotrade.platform.metrics import Metrics
-from algotrade.platform.topics import HOUR, TOPICS, Topic
+from algotrade.platform.topics import HOUR, PORTFOLIO_UPDATES, TOPICS, TRADE_EXECUTIONS, Topic
 from algotrade.stack.certificates import make_certificates
 from algotrade.stack.kafka import Login, kafka
 from algotrade.stack.process import free_ports, running
+from algotrade.v1 import events_pb2
 
 TOPIC = Topic("of-kafka", 1, HOUR)
 
@@ -96,6 +100,55 @@ async def test_one_process_sends_at_a_time(database: AsyncEngine) -> None:
         assert await BusOutbox(database, 60).drain(meanwhile) == 0
 
     assert await outbox.drain(meanwhile) == 1
+
+
+async def test_who_reads_from_outside_may_have_json_and_who_reads_in_here_sees_no_difference(
+    kafka: Cluster, database: AsyncEngine
+) -> None:
+    told = events_pb2.TradeExecution(session_id="s", user_id="ada", symbol="BTC-USD")
+    told.event.sequence, told.event.price = 2**60, "0.00000001"
+    told.event.event_time.FromNanoseconds(1_700_000_000_000_000_001)
+    message = Message("s", told.SerializeToString())
+    telling = replace(kafka, json_topics=frozenset({TRADE_EXECUTIONS.name}))
+    async with (
+        kafka_bus(kafka, Metrics(), BusOutbox(database, 60)) as plain,
+        kafka_bus(telling, Metrics(), BusOutbox(database, 60)) as bus,
+    ):
+        await bus.create_topics([TRADE_EXECUTIONS, PORTFOLIO_UPDATES])
+        [before] = await plain.publish(TRADE_EXECUTIONS, [message])
+        [logged] = await bus.publish(TRADE_EXECUTIONS, [message])
+        await bus.publish(PORTFOLIO_UPDATES, [Message("s", b"")])
+        for reader in (plain, bus):
+            read = await reader.read(TRADE_EXECUTIONS, before.partition, before.offset, 10)
+            assert [one.payload for one in read] == [message.payload] * 2
+            assert read[1] == logged
+    written = await raw(kafka, TRADE_EXECUTIONS, logged.partition)
+    assert [dict(one.headers)["content-type"] for one in written] == [b"application/protobuf", b"application/json"]
+    assert orjson.loads(written[1].value) == {
+        "session_id": "s",
+        "user_id": "ada",
+        "symbol": "BTC-USD",
+        "event": {"sequence": str(2**60), "price": "0.00000001", "event_time": "2023-11-14T22:13:20.000000001Z"},
+    }
+    [other] = await raw(kafka, PORTFOLIO_UPDATES, logged.partition)
+    assert dict(other.headers)["content-type"] == b"application/protobuf"
+
+
+async def raw(kafka: Cluster, topic: Topic, partition: int) -> list[Any]:
+    """Return all records of a partition as any client of Kafka's gets them."""
+    place = kafka.place(topic.name, partition)
+    consumer = AIOKafkaConsumer(**kafka.options(), group_id=None, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([place])
+        end = (await consumer.end_offsets([place]))[place]
+        found: list[Any] = []
+        async with asyncio.timeout(30):
+            while len(found) < end:
+                found += (await consumer.getmany(place, timeout_ms=1000)).get(place, [])
+        return found
+    finally:
+        await consumer.stop()
 
 
 async def test_topics_are_made_once_and_what_differs_is_told(kafka: Cluster) -> None:

@@ -37,6 +37,7 @@ def test_the_environment_changes_them(monkeypatch: pytest.MonkeyPatch) -> None:
         {"access_token_seconds": 0},
         {"market_providers": ("nobody",)},
         {"lock_timeout_seconds": 0},
+        {"kafka_json_topics": ("trade-executions", "market-data-updates")},
         {"strategy_address": "http://strategy"},
         {"jwks_url": "https://identity/jwks.json"},
         {"unknown": 1},

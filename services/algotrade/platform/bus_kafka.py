@@ -106,10 +106,13 @@ class KafkaBus:
         for partition in by_partition:
             await self._check(topic, partition)
         logged: dict[int, Record] = {}
+        written = self._cluster.written(topic, messages)
 
         async def append(partition: int, indexes: Sequence[int]) -> None:
             records = await self._append(
-                self._cluster.place(topic.name, partition), [messages[index] for index in indexes]
+                self._cluster.place(topic.name, partition),
+                [messages[index] for index in indexes],
+                [written[index] for index in indexes],
             )
             logged.update(zip(indexes, records, strict=True))
 
@@ -120,21 +123,21 @@ class KafkaBus:
         self._metrics.bus_records.labels(topic.name).inc(len(messages))
         return [logged[index] for index in range(len(messages))]
 
-    async def _append(self, partition: TopicPartition, messages: Sequence[Message]) -> list[Record]:
+    async def _append(
+        self, partition: TopicPartition, messages: Sequence[Message], written: Sequence[Message]
+    ) -> list[Record]:
         producer = await self._producing()
         now_ms = time.time_ns() // 1_000_000  # the broker puts its own in its place
         futures: list[tuple[Any, Sequence[Message]]] = []
-        rest = messages
+        sent = 0
         async with self._sending[partition]:  # the batches of one publish follow each other
-            while rest:
-                batch = producer.create_batch()
-                count = 0
-                while count < len(rest) and _add(batch, rest[count], now_ms):
-                    count += 1
+            while sent < len(written):
+                batch, start = producer.create_batch(), sent
+                while sent < len(written) and _add(batch, written[sent], now_ms):
+                    sent += 1
                 batch.close()
-                part, rest = rest[:count], rest[count:]
                 future = await producer.send_batch(batch, partition.topic, partition=partition.partition)
-                futures.append((future, part))
+                futures.append((future, messages[start:sent]))
         records: list[Record] = []
         try:
             for future, part in futures:

@@ -1,4 +1,8 @@
-"""What the records of each topic say, as plain values: for people and programs that look at the bus from outside."""
+"""What the records of each topic say, as plain values: for people and programs that look at the bus from outside.
+
+Where a topic is told as JSON (`Cluster.json_topics`) its records are so in Kafka only: whoever reads the bus in here
+gets protobuf, however a record was written. Decimals are strings there, times RFC 3339, as protobuf's own JSON has it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, MessageToJson, ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
 
 from algotrade.platform import topics
 from algotrade.platform.bus import CONTENT_TYPE, Record
+from algotrade.platform.bus import Message as Told
 from algotrade.platform.clock import utc
-from algotrade.platform.topics import JSON, PROTOBUF
+from algotrade.platform.topics import JSON, JSON_TOPICS, PROTOBUF
 from algotrade.v1 import events_pb2
 
 MESSAGES: Final[Mapping[str, type[Message]]] = {
@@ -27,6 +32,26 @@ MESSAGES: Final[Mapping[str, type[Message]]] = {
     topics.USER_NOTIFICATIONS.name: events_pb2.UserNotification,
     topics.REALTIME_UPDATES.name: events_pb2.RealtimeUpdate,
 }
+
+
+def to_json(topic: str, message: Told) -> Told:
+    """Return a protobuf message of a topic of `MESSAGES` as JSON. Raises DecodeError."""
+    told = MESSAGES[topic].FromString(message.payload)
+    payload = MessageToJson(told, preserving_proto_field_name=True, indent=None).encode()
+    return Told(message.key, payload, {**message.headers, CONTENT_TYPE: JSON})
+
+
+def to_protobuf(record: Record) -> Record:
+    """Return a record that was written as JSON as protobuf; any other, and one that cannot be read, as it is."""
+    if record.headers.get(CONTENT_TYPE) != JSON or record.topic not in JSON_TOPICS:
+        return record
+    try:
+        if not isinstance(values := orjson.loads(record.payload), dict):
+            return record
+        told = ParseDict(values, MESSAGES[record.topic](), ignore_unknown_fields=True)
+    except (ParseError, ValueError, TypeError, AttributeError):  # by what somebody else may have written
+        return record
+    return record._replace(payload=told.SerializeToString(), headers={**record.headers, CONTENT_TYPE: PROTOBUF})
 
 
 def as_values(record: Record) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,10 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from algotrade.platform.bus import BusAway, BusRefused, Record
+from algotrade.platform.bus import BusAway, BusRefused, Message, Record
+from algotrade.platform.events import to_json, to_protobuf
 from algotrade.platform.settings import Settings
+from algotrade.platform.topics import Topic
 
 MECHANISM: Final = "SCRAM-SHA-512"
 START_ATTEMPTS: Final = 20
@@ -48,6 +50,7 @@ class Cluster:
     authority: Path | None = None
     replicas: int = 1
     prefix: str = ""  # of the topics' names in Kafka, where several platforms share one
+    json_topics: frozenset[str] = frozenset()  # whose records others read, who would rather have JSON
 
     @classmethod
     def of(cls, settings: Settings) -> Cluster:
@@ -61,6 +64,7 @@ class Cluster:
             settings.kafka_ca,
             settings.kafka_replicas,
             settings.kafka_prefix,
+            frozenset(settings.kafka_json_topics),
         )
 
     def options(self) -> dict[str, Any]:
@@ -83,7 +87,7 @@ class Cluster:
 
     def record(self, found: ConsumerRecord) -> Record:
         """Return a record of Kafka's as the bus has it."""
-        return Record(
+        record = Record(
             found.topic.removeprefix(self.prefix),
             found.partition,
             found.offset,
@@ -92,6 +96,11 @@ class Cluster:
             {name: value.decode() for name, value in found.headers},
             found.timestamp * 1_000_000,
         )
+        return to_protobuf(record)
+
+    def written(self, topic: Topic, messages: Sequence[Message]) -> Sequence[Message]:
+        """Return messages as they are written to Kafka."""
+        return [to_json(topic.name, one) for one in messages] if topic.name in self.json_topics else messages
 
     def _security(self) -> dict[str, Any]:
         options: dict[str, Any] = {

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from algotrade.platform import failpoints, limits
 from algotrade.platform.pages import built_pages
+from algotrade.platform.topics import JSON_TOPICS
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -148,6 +149,7 @@ class Settings(BaseSettings):
     kafka_ca: Path | None = None
     kafka_replicas: Annotated[int, Field(ge=1, le=9)] = 1  # of a topic that is made
     kafka_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""  # of topics' names
+    kafka_json_topics: tuple[str, ...] = ()  # for readers from outside; the others, and all in here, have protobuf
     kafka_seconds: Seconds = 10.0  # a request is waited for no longer
     bus_poll_seconds: Seconds = 0.5  # readers look again after this long even if nothing woke them
     bus_trim_seconds: Seconds = 30.0
@@ -262,6 +264,13 @@ class Settings(BaseSettings):
     def _known_point(cls, value: str) -> str:
         if value:
             failpoints.Failpoint.parse(value)
+        return value
+
+    @field_validator("kafka_json_topics")
+    @classmethod
+    def _tellable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if others := set(value) - JSON_TOPICS:
+            raise ValueError(f"{', '.join(sorted(others))}: not among {', '.join(sorted(JSON_TOPICS))}")
         return value
 
     @field_validator("redis_url")

@@ -45,3 +45,10 @@ TOPICS: Final = (
     REALTIME_UPDATES,
     DEAD_LETTERS,
 )
+
+# Those that may be told as JSON: ticks and marks are too many to be written out, and dead letters are what they were.
+JSON_TOPICS: Final = frozenset(topic.name for topic in TOPICS) - {
+    MARKET_DATA_UPDATES.name,
+    REALTIME_UPDATES.name,
+    DEAD_LETTERS.name,
+}

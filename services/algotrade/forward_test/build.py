@@ -71,7 +71,7 @@ async def build(
     ``upstream`` reaches strategies and market data; without one they are where the settings say.
     """
     settings, clock = platform.settings, platform.clock
-    changes, store = Changes(), PostgresSessionStore(platform.database)
+    changes, store = Changes(), PostgresSessionStore(platform.database, platform.reader)
     channels = Channels(settings, upstream)
     strategies, markets = channels.to(STRATEGY), channels.to(MARKET_DATA)
     outbox = PostgresOutbox(platform.database)
@@ -149,7 +149,7 @@ async def build(
         mark_seconds=settings.mark_seconds,
     )
     verifier = Verifier(proofs, source, seconds=settings.verify_seconds, at_once=settings.verifications)
-    servicer = ForwardTestServicer(lifecycle, store, PostgresPoints(platform.database), streamer, verifier)
+    servicer = ForwardTestServicer(lifecycle, store, PostgresPoints(platform.reader), streamer, verifier)
     working = asyncio.create_task(worker.run(), name="forward-test-worker")
     working.add_done_callback(_report)
     relaying = asyncio.create_task(relay.run(), name="forward-test-relay")

@@ -18,8 +18,10 @@ from algotrade.forward_test.session import Command, Event, Outgoing, Session, Se
 from algotrade.forward_test.store import Draft, Record
 from algotrade.platform import limits
 from algotrade.platform.audit import record_act
+from algotrade.platform.metrics import Metrics
 from algotrade.platform.once import Once, earlier_answer, known_answer, lock_user
 from algotrade.platform.quotas import check_room
+from algotrade.platform.replica import Reader
 
 _REJECTIONS: Final = text("""
     SELECT reason, count(*) AS count FROM session_events
@@ -30,9 +32,10 @@ _REJECTIONS: Final = text("""
 class PostgresSessionStore:
     """The port `SessionStore`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        """Take the pool to read and write through."""
+    def __init__(self, engine: AsyncEngine, reader: Reader | None = None) -> None:
+        """Take the pool to read and write through; ``reader``: where records are read, else there too."""
         self._engine = engine
+        self._reader = reader or Reader(engine, Metrics())
         self._at_once = engine.execution_options(isolation_level="AUTOCOMMIT")  # one SELECT needs no BEGIN and no end
 
     async def create(self, draft: Draft, once: Once | None) -> bytes | None:
@@ -114,15 +117,13 @@ class PostgresSessionStore:
 
     async def record(self, session: Session, most: int) -> Record:
         """Select along the primary keys; both tables as of one moment."""
-        async with self._engine.connect() as connection:
-            await connection.execution_options(isolation_level="REPEATABLE READ")
-            closed, row = await _traded(connection, session, 0, most)
-            if row is None:
-                raise KeyError(session.session_id)
-            where = {"month": session.month, "session_id": UUID(session.session_id), "rejection": EventKind.REJECTION}
-            rejections = (await connection.execute(_REJECTIONS, where)).all()
-        counts: dict[str, int] = dict(rejections)
-        return Record(rows.session(row), rows.state(row), closed, rows.open_trade(row), counts)
+
+        async def read(connection: AsyncConnection) -> Record | None:
+            return await _record(connection, session, most)
+
+        if (found := await self._reader.read(read)) is None:
+            raise KeyError(session.session_id)
+        return found
 
     async def trades(self, session: Session, after: int, count: int) -> tuple[list[SessionTrade], SessionTrade | None]:
         """Select along the primary key; both tables as of one moment."""
@@ -194,6 +195,17 @@ def _newest(
         ORDER BY s.created_at DESC, session_id DESC LIMIT :count
     """
     return text(query), where
+
+
+async def _record(connection: AsyncConnection, session: Session, most: int) -> Record | None:
+    await connection.execution_options(isolation_level="REPEATABLE READ")
+    closed, row = await _traded(connection, session, 0, most)
+    if row is None:
+        return None
+    where = {"month": session.month, "session_id": UUID(session.session_id), "rejection": EventKind.REJECTION}
+    rejections = (await connection.execute(_REJECTIONS, where)).all()
+    counts: dict[str, int] = dict(rejections)
+    return Record(rows.session(row), rows.state(row), closed, rows.open_trade(row), counts)
 
 
 async def _traded(

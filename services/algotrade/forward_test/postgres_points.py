@@ -7,12 +7,13 @@ from typing import Final
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from algotrade.engine.records import EventKind
 from algotrade.forward_test import rows
 from algotrade.forward_test.points import Drawn
 from algotrade.forward_test.session import Session
+from algotrade.platform.replica import Reader
 
 _ROW: Final = text("""
     SELECT orders_from, last_tick_sequence FROM forward_test_sessions WHERE session_id = :session_id
@@ -58,22 +59,33 @@ _FILLS: Final = _columns(
 class PostgresPoints:
     """The port `PointStore`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        """Take the pool to read through."""
-        self._engine = engine
+    def __init__(self, reader: Reader) -> None:
+        """Take where to read."""
+        self._reader = reader
 
     async def drawn(self, session: Session, interval: int, after_ns: int, most_bars: int, most_fills: int) -> Drawn:
         """Select along the primary keys, everything as of one moment."""
-        key = {"session_id": UUID(session.session_id)}
-        async with self._engine.connect() as connection:
-            await connection.execution_options(isolation_level="REPEATABLE READ")
-            row = (await connection.execute(_ROW, key)).one_or_none()
-            if row is None:
-                raise KeyError(session.session_id)
-            span = {"after": after_ns, "orders_from": row.orders_from, "last_tick": row.last_tick_sequence}
-            where = {"symbol": session.symbol, "interval": interval, "count": most_bars + 1, **span}
-            bars = (await connection.execute(_BARS, where)).one()._mapping
-            where = {**key, "month": session.month, "count": most_fills}
-            fills = (await connection.execute(_FILLS, where)).one()._mapping
-        kept = {name: bars[name][:most_bars] for name in _BAR_COLUMNS}
-        return Drawn(session, kept, dict(fills), more=len(bars["start_ns"]) > most_bars)
+
+        async def read(connection: AsyncConnection) -> Drawn | None:
+            return await _drawn(connection, session, interval, after_ns, most_bars, most_fills)
+
+        if (found := await self._reader.read(read)) is None:
+            raise KeyError(session.session_id)
+        return found
+
+
+async def _drawn(
+    connection: AsyncConnection, session: Session, interval: int, after_ns: int, most_bars: int, most_fills: int
+) -> Drawn | None:
+    key = {"session_id": UUID(session.session_id)}
+    await connection.execution_options(isolation_level="REPEATABLE READ")
+    row = (await connection.execute(_ROW, key)).one_or_none()
+    if row is None:
+        return None
+    span = {"after": after_ns, "orders_from": row.orders_from, "last_tick": row.last_tick_sequence}
+    where = {"symbol": session.symbol, "interval": interval, "count": most_bars + 1, **span}
+    bars = (await connection.execute(_BARS, where)).one()._mapping
+    where = {**key, "month": session.month, "count": most_fills}
+    fills = (await connection.execute(_FILLS, where)).one()._mapping
+    kept = {name: bars[name][:most_bars] for name in _BAR_COLUMNS}
+    return Drawn(session, kept, dict(fills), more=len(bars["start_ns"]) > most_bars)

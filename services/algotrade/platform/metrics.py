@@ -54,6 +54,13 @@ class Metrics:
             "Time to append within a transaction, waiting for its turn included.",
             "topic",
         )
+        self.replica_reads = self._counter(
+            "algotrade_replica_reads_total", "Reads meant for the replica of the database, by who answered.", "source"
+        )
+        self.replica_seconds = self._gauge(
+            "algotrade_replica_age_seconds",
+            "Age of the newest transaction on the replica, when last asked.",
+        )
         self.bus_reads = self._counter(
             "algotrade_bus_reads_total", "Reads, by where they were answered.", "topic", "source"
         )

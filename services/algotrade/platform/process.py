@@ -40,6 +40,7 @@ from algotrade.platform.profiling import profiles
 from algotrade.platform.published_keys import PublishedKeys
 from algotrade.platform.redis import RedisClient, open_redis
 from algotrade.platform.redis import probe as probe_redis
+from algotrade.platform.replica import Reader, open_replica
 from algotrade.platform.revocations import Revocations
 from algotrade.platform.server import GrpcServer, Mount, Probe
 from algotrade.platform.settings import Settings
@@ -66,6 +67,7 @@ class Platform:
     published: PublishedKeys | None = None  # … and its public keys
     redis: RedisClient | None = None
     ring: KeyRing | None = None  # where the key may change while it runs
+    replica: AsyncEngine | None = None
 
     @property
     def signer(self) -> TokenSigner:
@@ -81,6 +83,11 @@ class Platform:
         settings = self.settings
         poll, stale = settings.revocation_poll_seconds, settings.revocation_stale_seconds
         return Revocations(self.database, self.cache, poll, stale)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads what is long, and need not be of this very moment."""
+        return Reader(self.database, self.metrics, self.replica, self.settings.database_replica_lag_seconds)
 
     @cached_property
     def cache(self) -> Cache:
@@ -155,6 +162,7 @@ async def open_platform(
             await stack.enter_async_context(aid)
         redis = await stack.enter_async_context(open_redis(settings, metrics))
         database = await stack.enter_async_context(open_database(settings, metrics))
+        replica = await stack.enter_async_context(open_replica(settings))
         bus = await stack.enter_async_context(open_bus(settings, metrics, database))
         key, published, ring = None, None, None
         if settings.jwks_url:
@@ -164,7 +172,7 @@ async def open_platform(
             ring = await asyncio.to_thread(KeyRing, settings.private_keys)
             key = ring.current
             await stack.enter_async_context(ring.kept_fresh(settings.jwks_refresh_seconds))
-        yield Platform(settings, clock or SystemClock(), metrics, database, bus, key, published, redis, ring)
+        yield Platform(settings, clock or SystemClock(), metrics, database, bus, key, published, redis, ring, replica)
 
 
 @asynccontextmanager

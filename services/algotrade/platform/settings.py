@@ -100,6 +100,8 @@ class Settings(BaseSettings):
 
     # Database: a DSN such as postgresql://user:password@host/name; without one PostgreSQL is started in the data dir
     database_dsn: SecretStr | None = None
+    database_replica_dsn: SecretStr | None = None  # where metrics and charts are read from, as long as it is …
+    database_replica_lag_seconds: Seconds = 5.0  # … no further behind than this
     migrate_at_start: bool = True  # false: `algotrade migrate` has done it, and services need no right to alter tables
     database_pool_size: Annotated[int, Field(ge=2, le=100)] = 10
     lock_timeout_seconds: Seconds = 5.0

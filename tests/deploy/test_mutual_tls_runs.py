@@ -95,6 +95,8 @@ class Cluster:
             found |= maps[source["configMapRef"]["name"]]
         for one in container["env"]:
             reference = one.get("valueFrom", {}).get("secretKeyRef")
+            if reference and reference.get("optional") and (reference["name"], reference["key"]) not in secrets:
+                continue
             found[one["name"]] = secrets[reference["name"], reference["key"]] if reference else one["value"]
         here = {name: self.told(pod, container, value) for name, value in found.items()}
         return here | {

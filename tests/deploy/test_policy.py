@@ -144,7 +144,8 @@ def test_the_secrets_of_development_are_those_that_are_named() -> None:
     for _, pod in pods("dev"):
         for container in containers(pod):
             for one in container.get("env", []):
-                if reference := one.get("valueFrom", {}).get("secretKeyRef"):
+                reference = one.get("valueFrom", {}).get("secretKeyRef")
+                if reference and not reference.get("optional"):
                     wanted.setdefault(reference["name"], set()).add(reference["key"])
         for volume in pod["spec"].get("volumes", []):
             if "secret" in volume:

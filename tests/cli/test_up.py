@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from algotrade.cli.app import app
 from algotrade.cli.failure import CommandError
 from algotrade.cli.serve import fixed_addresses, sole_use
-from algotrade.cli.up import Provider, settings_from
+from algotrade.cli.up import settings_from
 from algotrade.platform.settings import Settings
 
 ADDRESSES = ("gateway_address", "grpc_address", "http_address", "envoy_admin_address")
@@ -31,11 +31,22 @@ def taken() -> Iterator[str]:
 def test_the_command_line_goes_before_the_environment(monkeypatch):
     monkeypatch.setenv("ALGOTRADE_SYNTHETIC_SYMBOLS", '["X-USD"]')
     assert settings_from(None, [], demo=False).synthetic_symbols == ("X-USD",)
-    settings = settings_from("btc-usd, sol-usd", [Provider.SYNTHETIC, Provider.SYNTHETIC], demo=False)
+    settings = settings_from("btc-usd, sol-usd", ["synthetic", "synthetic"], demo=False)
     assert settings.synthetic_symbols == ("BTC-USD", "SOL-USD")
     assert settings.market_providers == ("synthetic",)
-    replay = settings_from("MSFT", [Provider.REPLAY], demo=False)
+    replay = settings_from("MSFT", ["replay"], demo=False)
     assert (replay.market_providers, replay.replay_symbol) == (("replay",), "MSFT")
+    exchange = settings_from("BTC-USD,BTC-PERP=BTC/USD:USD", ["ccxt.kraken", "synthetic"], demo=False)
+    assert exchange.market_providers == ("ccxt.kraken", "synthetic")
+    assert exchange.ccxt_symbols == ("BTC-USD", "BTC-PERP=BTC/USD:USD")
+
+
+@pytest.mark.parametrize("name", ["ccxt", "ccxt.", "ccxt.Kraken", "kraken", ""])
+def test_a_provider_that_is_none_is_named(name: str) -> None:
+    outcome = CliRunner().invoke(app, ["up", "--provider", name])
+    assert outcome.exit_code == 2
+    assert repr(name) in outcome.output
+    assert "ccxt.EXCHANGE" in outcome.output
 
 
 def test_a_demo_replays_at_a_speed_one_can_follow(monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from chaos.proxy import Wire, tcp
 from echo_service import echo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -16,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from algotrade.platform import errors, limits
 from algotrade.platform.caller import CORRELATION_ID, principal
+from algotrade.platform.channel import open_channel
 from algotrade.platform.errors import info, violations
 from algotrade.platform.http import AddressError
 from algotrade.platform.process import Platform, serving
@@ -182,6 +184,31 @@ async def test_a_stream_that_is_left_cleans_up(serve: Any, connect: Any, platfor
     call.cancel()
     async with asyncio.timeout(20):
         await cleaned.wait()
+
+
+async def test_a_client_that_goes_while_it_is_sent_something_has_cancelled(
+    serve: Any, token: Any, platform: Platform, user: str
+) -> None:
+    """A connection that breaks in the middle of a message is nobody's fault here."""
+    batch = types_pb2.TickBatch(times_nanos=range(10_000))
+
+    async def stream(request: Any, context: Any) -> AsyncIterator[pb.StreamTicksResponse]:
+        for number in range(1_000_000):
+            yield pb.StreamTicksResponse(sequence=number, ticks=batch)
+
+    server = await serve(echo(stream=stream))
+    wire = Wire(tcp(f"127.0.0.1:{server.port}"))
+    async with wire.listening(), open_channel(wire.address, lambda: token(user)) as channel:
+        call = MarketDataServiceStub(channel).StreamTicks(TICKS)
+        await call.read()
+        wire.cut()
+        call.cancel()
+    streamed = {"grpc_type": "server_stream", "grpc_service": SERVICE, "grpc_method": "StreamTicks"}
+    value = platform.metrics.registry.get_sample_value
+    async with asyncio.timeout(20):
+        while value("algotrade_grpc_open_streams", streamed):  # noqa: ASYNC110  (a figure wakes nobody)
+            await asyncio.sleep(0)
+    assert value("grpc_server_handled_total", {**streamed, "grpc_code": "CANCELLED"}) == 1
 
 
 async def test_a_client_that_takes_nothing_is_ended(serve: Any, connect: Any, platform: Platform, user: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Mapping
+import re
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Provider(StrEnum):
-    """Where ticks can come from."""
+VENUES: Final = ("coinbase", "finnhub", "alpaca")
+OWN: Final = ("synthetic", "replay")
+CCXT: Final = "ccxt"
 
-    ALPACA = "alpaca"
-    COINBASE = "coinbase"
-    FINNHUB = "finnhub"
-    REPLAY = "replay"
-    SYNTHETIC = "synthetic"
+
+def _known(names: list[str] | None) -> list[str] | None:
+    """Refuse a name that is no provider's. Which exchanges there are ccxt itself says, when it is asked for one."""
+    for name in names or []:
+        if name not in (*OWN, *VENUES) and not re.fullmatch(rf"{CCXT}\.[a-z0-9]{{1,40}}", name):
+            raise typer.BadParameter(f"{name!r} is none of {', '.join((*OWN, *VENUES))}, {CCXT}.EXCHANGE")
+    return names
 
 
 def up(
@@ -38,8 +41,14 @@ def up(
         ),
     ] = None,
     provider: Annotated[
-        list[Provider] | None,
-        typer.Option(help="The feed; repeatable. [default: both]", show_default=False),
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            callback=_known,
+            help="The feed: synthetic, replay, coinbase, finnhub, alpaca or ccxt.EXCHANGE; repeatable."
+            " [default: synthetic and replay]",
+            show_default=False,
+        ),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Stop by itself so long after it is up.", show_default=False)
@@ -56,7 +65,7 @@ def up(
             raise typer.Exit(1)
 
 
-def settings_from(symbols: str | None, providers: list[Provider], *, demo: bool) -> Settings:
+def settings_from(symbols: str | None, providers: Sequence[str], *, demo: bool) -> Settings:
     """Read the settings, with what the command line says in their place. Raises CommandError."""
     from pydantic import ValidationError
 
@@ -64,7 +73,7 @@ def settings_from(symbols: str | None, providers: list[Provider], *, demo: bool)
 
     given: dict[str, Any] = {}
     if providers:
-        given["market_providers"] = tuple(dict.fromkeys(provider.value for provider in providers))
+        given["market_providers"] = tuple(dict.fromkeys(providers))
     if symbols is not None:
         given |= _symbols(symbols, providers)
     try:
@@ -78,15 +87,16 @@ def settings_from(symbols: str | None, providers: list[Provider], *, demo: bool)
     return settings
 
 
-def _symbols(text: str, providers: list[Provider]) -> dict[str, Any]:
+def _symbols(text: str, providers: Sequence[str]) -> dict[str, Any]:
     """One feed takes the names. A venue has many markets, the synthetic feed makes up any; a replay is one file's."""
     names = tuple(name.strip().upper() for name in text.split(",") if name.strip())
     if not names:
         raise CommandError("bad_symbols", "--symbols: no symbol is named")
-    for venue in (Provider.COINBASE, Provider.FINNHUB, Provider.ALPACA):
-        if venue in providers:
-            return {f"{venue.value}_symbols": names}
-    if providers != [Provider.REPLAY]:
+    exchanges = {name.partition(".")[0] for name in providers}
+    for venue in (*VENUES, CCXT):
+        if venue in exchanges:
+            return {f"{venue}_symbols": names}
+    if list(providers) != ["replay"]:
         return {"synthetic_symbols": names}
     if len(names) > 1:
         raise CommandError("bad_symbols", "--symbols: a replay is of one file, so of one symbol")

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { drawdown, thinned } from "../src/charts/curve";
+import { drawdown, outline, thinned } from "../src/charts/curve";
 
 test("a thinned curve keeps its ends and extremes", () => {
   const times = Array.from({ length: 50_000 }, (_, index) => index);
@@ -16,4 +16,17 @@ test("a thinned curve keeps its ends and extremes", () => {
 
 test("drawdown counts from the highest so far, the first cash included", () => {
   expect([...drawdown([90, 120, 60, 120], 100)]).toEqual([expect.closeTo(-10), 0, -50, 0]);
+});
+
+test("an outline goes through every extreme, in order and once", () => {
+  const values = Array.from({ length: 10_000 }, (_, index) => Math.sin(index / 9));
+  values[4_321] = 7;
+  values[4_322] = -7;
+  const kept = outline(values, 1_000, 9_000, 400);
+  expect(kept.length).toBeLessThanOrEqual(400);
+  expect([kept[0], kept.at(-1)]).toEqual([1_000, 8_999]);
+  expect(kept).toEqual([...new Set(kept)].sort((a, b) => a - b));
+  expect(kept).toEqual(expect.arrayContaining([4_321, 4_322]));
+  expect(outline(values, 5, 8, 400)).toEqual([5, 6, 7]);
+  expect(outline(values, 8, 5, 400)).toEqual([]);
 });

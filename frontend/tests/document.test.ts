@@ -29,6 +29,33 @@ test("notes travel beside the nodes, which the compiler reads", () => {
   expect(readDrawing(JSON.stringify(document)).nodes.at(-1)).toEqual(drawing.nodes.at(-1));
 });
 
+const STRANGE = {
+  version: 1,
+  name: "Strange",
+  parameters: [{ name: "n", type: "int", default: 3, unit: "bars" }],
+  nodes: [
+    { id: "p", type: "price", position: { x: 1, y: 2 }, data: { label: "close" }, width: 99, origin: [0, 0] },
+    { id: "m", type: "sma", position: { x: 3, y: 4 }, data: { params: { timeperiod: 5 }, version: 2, color: "red" } },
+  ],
+  edges: [{ id: "e", source: "p", target: "m", targetHandle: "input", animated: true, data: { why: "so" } }],
+  notes: [{ id: "note", text: "hm", position: { x: 0, y: 0 }, pinned: true }],
+  groups: [{ id: "group", title: "Means", nodes: ["p", "m"] }],
+  viewport: { x: 0, y: 0, zoom: 2 },
+};
+
+test("what the editor does not know comes out as it went in, also after a change", () => {
+  const drawing = readDrawing(JSON.stringify(STRANGE));
+  expect(documentOf(drawing)).toEqual(STRANGE);
+  const moved = drawing.nodes.map((node) => ({ ...node, position: { x: 7, y: 7 } })) as typeof drawing.nodes;
+  expect(documentOf({ ...drawing, nodes: moved }).nodes[0]).toEqual({ ...STRANGE.nodes[0], position: { x: 7, y: 7 } });
+  const made = copies(drawing, drawing, 10);
+  expect(documentOf({ ...drawing, ...made }).nodes[1]).toEqual({
+    ...STRANGE.nodes[1],
+    id: "m2",
+    position: { x: 13, y: 14 },
+  });
+});
+
 test.each(["", "{}", "[]", "null", '{"nodes": {}}'])("%j is no strategy", (text) => {
   expect(() => readDrawing(text)).toThrow(DocumentError);
 });
@@ -41,7 +68,7 @@ test("ids are numbered from 2", () => {
 test("copies have ids of their own, and the edges between them", () => {
   const drawing = cross();
   const chosen = drawing.nodes.filter((node) => ["fast", "up"].includes(node.id));
-  const made = copies(drawing, chosen, drawing.edges, 40);
+  const made = copies(drawing, { nodes: chosen, edges: drawing.edges, groups: [] }, 40);
   expect(made.nodes.map((node) => [node.id, node.position.x])).toEqual([
     ["fast2", 41],
     ["up2", 42],

@@ -50,7 +50,7 @@ test("a parameter set to nothing takes its default again", () => {
 
 test("what is pasted is chosen, and what was is no more", () => {
   const { nodes, edges } = useEditor.getState();
-  useEditor.getState().paste(nodes.slice(1, 3), edges);
+  useEditor.getState().paste({ nodes: nodes.slice(1, 3), edges, groups: [] });
   expect(
     useEditor
       .getState()

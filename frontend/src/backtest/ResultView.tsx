@@ -39,18 +39,19 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
   const parameters = run?.parameters ?? backtest.parameters;
   const indicators = useIndicators(backtest, parameters, drawn?.candles ?? NO_CANDLES);
 
-  const trades = useMemo(() => (run ? run.trades.map(computed) : (drawn?.trades.map(served) ?? [])), [run, drawn]);
-  const curves = useMemo(() => {
-    if (!run || !drawn) return drawn;
+  // While a parameter is dragged the curve comes first; what takes long to draw waits for the hand to rest.
+  const [rested] = useDebouncedValue(run, RESTED_MS, { leading: true });
+  const trades = useMemo(
+    () => (rested ? rested.trades.map(computed) : (drawn?.trades.map(served) ?? [])),
+    [rested, drawn],
+  );
+  const fall = useMemo(() => {
+    if (!rested || !drawn) return drawn?.drawdown;
     const times = drawn.candles.map(({ ms }) => ms);
-    const first = Number(backtest.settings?.initialCash ?? 0);
-    return { ...drawn, equity: thinned(times, run.equity), drawdown: thinned(times, drawdown(run.equity, first)) };
-  }, [run, drawn, backtest.settings]);
+    return thinned(times, drawdown(rested.equity, Number(backtest.settings?.initialCash ?? 0)));
+  }, [rested, drawn, backtest.settings]);
   const marks = useMemo(() => marksOf(trades, chosen?.number), [trades, chosen]);
   const focus = useMemo(() => chosen && spanOf(chosen), [chosen]);
-  // While a parameter is dragged the curve comes first; what takes long to draw waits for the hand to rest.
-  const [listed] = useDebouncedValue(trades, RESTED_MS, { leading: true });
-  const [fall] = useDebouncedValue(curves?.drawdown, RESTED_MS, { leading: true });
   const { summary } = backtest;
   if (error) return <Alert color="red">{failureOf(error).sentence}</Alert>;
 
@@ -70,7 +71,8 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
         <PriceChart
           label="Candles with fills; below them equity and drawdown"
           candles={drawn?.candles ?? NO_CANDLES}
-          equity={curves?.equity ?? NO_POINTS}
+          equity={drawn?.equity ?? NO_POINTS}
+          live={run?.equity}
           drawdown={fall ?? NO_POINTS}
           benchmark={drawn?.benchmark}
           lines={indicators.lines}
@@ -90,7 +92,7 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
           <Tabs.Tab value="proof">Proof</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="trades" pt="sm">
-          <TradesTable trades={listed} chosen={chosen?.number} choose={setChosen} />
+          <TradesTable trades={trades} chosen={chosen?.number} choose={setChosen} />
           <Button
             size="compact-xs"
             variant="subtle"

@@ -17,6 +17,7 @@ import { useEffect, useRef } from "react";
 import type { Zone } from "../api/format";
 import type { Candle } from "../instant/bars";
 import { type Line, Lines } from "./lines";
+import { LiveCurve } from "./liveCurve";
 
 export interface Point {
   ms: number;
@@ -33,6 +34,8 @@ export interface Mark {
 interface Props {
   candles: readonly Candle[];
   equity: readonly Point[];
+  /** What the equity would be, a value a candle, in a colour of its own; may change at every frame. */
+  live?: ArrayLike<number>;
   drawdown: readonly Point[];
   benchmark?: readonly Point[];
   /** Indicators: those with a pane of their own stand below the candles. */
@@ -50,6 +53,7 @@ interface Drawn {
   chart: IChartApi;
   candles: ISeriesApi<"Candlestick">;
   equity: ISeriesApi<"Line">;
+  live: LiveCurve;
   benchmark: ISeriesApi<"Line">;
   drawdown: ISeriesApi<"Area">;
   lines: Lines;
@@ -57,6 +61,8 @@ interface Drawn {
 }
 
 const MINUTE_MS = 60_000;
+const LIVE_COLOR = "#ffd43b";
+const NOTHING: readonly number[] = [];
 const PANE_HEIGHT = 110; // of an indicator's own
 
 // Charts know UTC only: other zones are shown by moving the times.
@@ -66,6 +72,7 @@ const unshifted = (ms: number, zone: Zone) => (zone === "UTC" ? ms : ms + new Da
 export function PriceChart({
   candles,
   equity,
+  live,
   drawdown,
   benchmark,
   lines,
@@ -102,8 +109,10 @@ export function PriceChart({
   // biome-ignore lint/correctness/useExhaustiveDependencies: as above
   useEffect(() => {
     drawn.current?.equity.setData(line(equity));
-    drawn.current?.drawdown.setData(line(drawdown));
-  }, [equity, drawdown, zone]);
+  }, [equity, zone]);
+  useEffect(() => drawn.current?.live.show(live ?? NOTHING), [live]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: as above
+  useEffect(() => drawn.current?.drawdown.setData(line(drawdown)), [drawdown, zone]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: as above
   useEffect(() => drawn.current?.benchmark.setData(line(benchmark ?? [])), [benchmark, zone]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: as above
@@ -147,6 +156,8 @@ function draw(box: HTMLElement): Drawn {
   });
   const quiet = { priceLineVisible: false, lineWidth: 2 } as const;
   const equity = chart.addSeries(LineSeries, { ...quiet, color: "#4dabf7", title: "equity" }, 1);
+  const live = new LiveCurve(LIVE_COLOR);
+  equity.attachPrimitive(live);
   const benchmark = chart.addSeries(LineSeries, { ...quiet, lineWidth: 1, color: "#868e96", title: "held" }, 1);
   const drawdown = chart.addSeries(
     AreaSeries,
@@ -165,7 +176,7 @@ function draw(box: HTMLElement): Drawn {
   middle?.setStretchFactor(1.4);
   bottom?.setStretchFactor(0.8);
   const marks = createSeriesMarkers(candles, []);
-  return { chart, candles, equity, benchmark, drawdown, lines: new Lines(chart), marks };
+  return { chart, candles, equity, live, benchmark, drawdown, lines: new Lines(chart), marks };
 }
 
 function marker({ side, text, chosen }: Mark, time: UTCTimestamp): SeriesMarker<Time> {

@@ -4,25 +4,33 @@ import type { Point } from "./PriceChart";
 
 const POINTS = 2000;
 
-/** Thins a curve out, keeping the first and last point and the extremes of every part. */
-export function thinned(times: readonly number[], values: ArrayLike<number>, most = POINTS): Point[] {
-  const count = Math.min(times.length, values.length);
-  const at = (index: number): Point => ({ ms: times[index] ?? 0, value: values[index] ?? 0 });
-  if (count <= most) return Array.from({ length: count }, (_, index) => at(index));
-  const kept = new Set([0, count - 1]);
+/** Where to go through a curve from one index up to another: its first and last point and the extremes of every part. */
+export function outline(values: ArrayLike<number>, from: number, to: number, most: number): number[] {
+  const count = to - from;
+  if (count <= most) return Array.from({ length: Math.max(0, count) }, (_, index) => from + index);
+  const kept = [from];
+  const keep = (index: number) => kept.at(-1) === index || kept.push(index);
   const parts = Math.floor(most / 2) - 1;
   for (let part = 0; part < parts; part++) {
-    const from = Math.floor((part * count) / parts);
-    const to = Math.floor(((part + 1) * count) / parts);
-    let low = from;
-    let high = from;
-    for (let index = from; index < to; index++) {
+    const first = from + Math.floor((part * count) / parts);
+    const end = from + Math.floor(((part + 1) * count) / parts);
+    let low = first;
+    let high = first;
+    for (let index = first; index < end; index++) {
       if ((values[index] ?? 0) < (values[low] ?? 0)) low = index;
       if ((values[index] ?? 0) > (values[high] ?? 0)) high = index;
     }
-    kept.add(low).add(high);
+    keep(Math.min(low, high));
+    keep(Math.max(low, high));
   }
-  return [...kept].sort((a, b) => a - b).map(at);
+  keep(to - 1);
+  return kept;
+}
+
+/** Thins a curve out, keeping the first and last point and the extremes of every part. */
+export function thinned(times: readonly number[], values: ArrayLike<number>, most = POINTS): Point[] {
+  const kept = outline(values, 0, Math.min(times.length, values.length), most);
+  return kept.map((index) => ({ ms: times[index] ?? 0, value: values[index] ?? 0 }));
 }
 
 /** Percent below the highest value so far, of which `first` is one. */

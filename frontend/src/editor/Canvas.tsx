@@ -17,16 +17,18 @@ import { colorOf, PORT_COLORS, portOf, useCatalogue } from "./catalogue";
 import { refusal } from "./connect";
 import { useFindings } from "./diagnostics";
 import type { CanvasNode } from "./document";
+import { FrameView } from "./FrameView";
+import { type FrameNode, framesOf } from "./groups";
 import { NoteView } from "./NoteView";
 import { DRAGGED } from "./Palette";
 import { StrategyNodeView } from "./StrategyNodeView";
 import { beginDrag, endDrag, useEditor } from "./store";
 import { useViewport } from "./useViewport";
 
-const NODE_TYPES = { strategy: StrategyNodeView, note: NoteView };
+const NODE_TYPES = { strategy: StrategyNodeView, note: NoteView, frame: FrameView };
 
 export function Canvas({ readOnly = false }: { readOnly?: boolean }) {
-  const nodes = useEditor((state) => state.nodes);
+  const nodes = useFramedNodes();
   const edges = useColoredEdges();
   const { changeNodes, changeEdges, connect, add } = useEditor.getState();
   const catalogue = useCatalogue();
@@ -62,7 +64,7 @@ export function Canvas({ readOnly = false }: { readOnly?: boolean }) {
   };
 
   return (
-    <ReactFlow<CanvasNode>
+    <ReactFlow<CanvasNode | FrameNode>
       ref={canvas}
       colorMode="dark"
       {...handlers}
@@ -95,10 +97,19 @@ export function Canvas({ readOnly = false }: { readOnly?: boolean }) {
         pannable
         zoomable
         ariaLabel="Map of the drawing"
-        nodeColor={(node) => colorOf(catalogue.get(String(node.data.kind))?.category)}
+        nodeColor={(node) =>
+          node.type === "frame" ? "#373a40" : colorOf(catalogue.get(String(node.data.kind))?.category)
+        }
       />
     </ReactFlow>
   );
+}
+
+/** The nodes, and below them the frames of their groups. */
+function useFramedNodes(): (CanvasNode | FrameNode)[] {
+  const nodes = useEditor((state) => state.nodes);
+  const groups = useEditor((state) => state.groups);
+  return useMemo(() => (groups.length > 0 ? [...framesOf(groups, nodes), ...nodes] : nodes), [groups, nodes]);
 }
 
 /** Edges in the colour of what flows through them; red where the compiler found something wrong. */

@@ -21,7 +21,9 @@ interface Props {
 
 export function Tools({ strategyId, version, dirty, saving, save, showHistory, addNote }: Props) {
   const name = useEditor((state) => state.name);
-  const { rename, load, arrange } = useEditor.getState();
+  const { rename, load, arrange, group, ungroup } = useEditor.getState();
+  const framed = useEditor(({ groups }) => groups.some(({ selected }) => selected));
+  const anyChosen = useEditor(({ nodes }) => nodes.some(({ selected }) => selected));
   const { canUndo, canRedo } = useHistory();
   const runs = useFindings(({ artefact, current }) => current && artefact !== undefined);
   const flow = useReactFlow();
@@ -67,6 +69,15 @@ export function Tools({ strategyId, version, dirty, saving, save, showHistory, a
       </Button>
       <Button variant="default" size="xs" onClick={addNote}>
         Note
+      </Button>
+      <Button
+        variant="default"
+        size="xs"
+        disabled={!framed && !anyChosen}
+        onClick={framed ? ungroup : group}
+        title={framed ? "Ctrl+Shift+G" : "Ctrl+G"}
+      >
+        {framed ? "Ungroup" : "Group"}
       </Button>
       <Menu>
         <Menu.Target>

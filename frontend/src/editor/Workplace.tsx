@@ -76,6 +76,8 @@ export function Workplace({ strategyId, version: first, savedText }: Props) {
     ["mod+V", pasteCopied],
     ["mod+D", () => copyChosen() && pasteCopied()],
     ["mod+A", chooseAll],
+    ["mod+G", () => useEditor.getState().group()],
+    ["mod+shift+G", () => useEditor.getState().ungroup()],
   ]);
 
   return (

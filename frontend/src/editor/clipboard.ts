@@ -1,19 +1,19 @@
 // What was copied, for every drawing of this tab.
 
-import type { Edge } from "@xyflow/react";
-import type { CanvasNode } from "./document";
+import type { Parts } from "./document";
+import { chosenIds } from "./groups";
 import { useEditor } from "./store";
 
-let copied: { nodes: CanvasNode[]; edges: Edge[] } = { nodes: [], edges: [] };
+let copied: Parts = { nodes: [], edges: [], groups: [] };
 
-/** Copies the chosen nodes with the edges between them; whether there were any. */
+/** Copies the chosen nodes, and those of chosen groups, with the edges between them; whether there were any. */
 export function copyChosen(): boolean {
-  const { nodes, edges } = useEditor.getState();
-  const chosen = nodes.filter((node) => node.selected);
-  if (chosen.length > 0) copied = { nodes: chosen, edges };
-  return chosen.length > 0;
+  const { nodes, edges, groups } = useEditor.getState();
+  const chosen = new Set(chosenIds(nodes, groups));
+  if (chosen.size > 0) copied = { nodes: nodes.filter(({ id }) => chosen.has(id)), edges, groups };
+  return chosen.size > 0;
 }
 
 export function pasteCopied(): void {
-  if (copied.nodes.length > 0) useEditor.getState().paste(copied.nodes, copied.edges);
+  if (copied.nodes.length > 0) useEditor.getState().paste(copied);
 }

@@ -22,6 +22,7 @@ export interface StrategyDocument {
   nodes: DocumentNode[];
   edges: DocumentEdge[];
   notes?: Note[];
+  groups?: Omit<Group, "selected">[];
 }
 
 interface DocumentNode {
@@ -46,8 +47,22 @@ export interface Note {
   position: { x: number; y: number };
 }
 
-export type StrategyNode = Node<{ kind: string; params: Params; version: number }, "strategy">;
-export type NoteNode = Node<{ text: string }, "note">;
+/** Nodes and notes with a frame around them and a title; the compiler does not see it. */
+export interface Group {
+  id: string;
+  title: string;
+  nodes: string[];
+  selected?: boolean;
+}
+
+/** What a document says that the editor does not know. */
+type Unknown = Readonly<Record<string, unknown>>;
+
+export type StrategyNode = Node<
+  { kind: string; params: Params; version: number; rest?: { node: Unknown; data: Unknown } },
+  "strategy"
+>;
+export type NoteNode = Node<{ text: string; rest?: Unknown }, "note">;
 export type CanvasNode = StrategyNode | NoteNode;
 
 export interface Drawing {
@@ -56,6 +71,8 @@ export interface Drawing {
   parameters: Parameter[];
   nodes: CanvasNode[];
   edges: Edge[];
+  groups: Group[];
+  rest: Unknown;
 }
 
 export const emptyDrawing = (name: string): Drawing => ({
@@ -64,6 +81,8 @@ export const emptyDrawing = (name: string): Drawing => ({
   parameters: [],
   nodes: [],
   edges: [],
+  groups: [],
+  rest: {},
 });
 
 export class DocumentError extends Error {}
@@ -79,27 +98,49 @@ export function readDrawing(text: string): Drawing {
   if (!parsed || !Array.isArray(parsed.nodes) || !Array.isArray(parsed.edges)) {
     throw new DocumentError("The file is no strategy: it has no nodes and edges.");
   }
+  const { version, name, description, parameters, nodes, edges, notes, groups, ...rest } = parsed;
+  const drawn = [...nodes.map(canvasNode), ...(notes ?? []).map(noteNode)];
   return {
-    name: String(parsed.name ?? ""),
-    description: String(parsed.description ?? ""),
-    parameters: parsed.parameters ?? [],
-    nodes: [...parsed.nodes.map(canvasNode), ...(parsed.notes ?? []).map(noteNode)],
-    edges: parsed.edges.map((edge) => ({ ...edge })),
+    name: String(name ?? ""),
+    description: String(description ?? ""),
+    parameters: parameters ?? [],
+    nodes: drawn,
+    edges: edges.map(canvasEdge),
+    groups: readGroups(groups, drawn),
+    rest,
   };
 }
 
-function canvasNode(node: DocumentNode, index: number): StrategyNode {
+function canvasNode({ id, type, position, data, ...node }: DocumentNode, index: number): StrategyNode {
+  const { params, version, ...others } = data ?? {};
+  const rest = some(node) || some(others) ? { rest: { node, data: others } } : {};
   return {
-    id: node.id,
+    id,
     type: "strategy",
-    position: node.position ?? { x: (index % 5) * 260, y: Math.floor(index / 5) * 160 },
-    data: { kind: node.type, params: { ...node.data?.params }, version: node.data?.version ?? 1 },
+    position: position ?? { x: (index % 5) * 260, y: Math.floor(index / 5) * 160 },
+    data: { kind: type, params: { ...params }, version: version ?? 1, ...rest },
   };
 }
 
-function noteNode({ id, text, position }: Note): NoteNode {
-  return { id, type: "note", position, data: { text } };
+function noteNode({ id, text, position, ...rest }: Note): NoteNode {
+  return { id, type: "note", position, data: { text, ...(some(rest) && { rest }) } };
 }
+
+function canvasEdge({ id, source, target, sourceHandle, targetHandle, ...rest }: DocumentEdge): Edge {
+  return { id, source, target, sourceHandle, targetHandle, ...(some(rest) && { data: { rest } }) };
+}
+
+/** Groups as far as they are any: each node is in one at most. */
+function readGroups(groups: unknown, nodes: readonly CanvasNode[]): Group[] {
+  const left = new Set(nodes.map(({ id }) => id));
+  const found = (Array.isArray(groups) ? groups : []) as Partial<Group>[];
+  return found.flatMap(({ id, title, nodes: members }) => {
+    const own = (Array.isArray(members) ? members : []).filter((member) => left.delete(member));
+    return id && own.length > 0 ? { id: String(id), title: String(title ?? ""), nodes: own } : [];
+  });
+}
+
+const some = (fields: object) => Object.keys(fields).length > 0;
 
 export function documentOf(drawing: Drawing): StrategyDocument {
   const notes = drawing.nodes.filter((node) => node.type === "note");
@@ -109,24 +150,30 @@ export function documentOf(drawing: Drawing): StrategyDocument {
     ...(drawing.description && { description: drawing.description }),
     parameters: drawing.parameters,
     nodes: drawing.nodes.filter((node) => node.type === "strategy").map(documentNode),
-    edges: drawing.edges.map(({ id, source, target, sourceHandle, targetHandle }) => ({
+    edges: drawing.edges.map(({ id, source, target, sourceHandle, targetHandle, data }) => ({
       id,
       source,
       target,
       ...(sourceHandle && { sourceHandle }),
       ...(targetHandle && { targetHandle }),
+      ...(data?.rest as Unknown | undefined),
     })),
-    ...(notes.length > 0 && { notes: notes.map(({ id, data, position }) => ({ id, text: data.text, position })) }),
+    ...(notes.length > 0 && {
+      notes: notes.map(({ id, data, position }) => ({ id, text: data.text, position, ...data.rest })),
+    }),
+    ...(drawing.groups.length > 0 && { groups: drawing.groups.map(({ selected, ...group }) => group) }),
+    ...drawing.rest,
   };
 }
 
 function documentNode({ id, data, position }: StrategyNode): DocumentNode {
-  const { kind, params, version } = data;
+  const { kind, params, version, rest } = data;
   return {
     id,
     type: kind,
     position: { x: Math.round(position.x), y: Math.round(position.y) },
-    data: { ...(Object.keys(params).length > 0 && { params }), ...(version !== 1 && { version }) },
+    data: { ...(some(params) && { params }), ...(version !== 1 && { version }), ...rest?.data },
+    ...rest?.node,
   };
 }
 
@@ -138,14 +185,12 @@ export function freeId(kind: string, taken: ReadonlySet<string>): string {
   for (let number = 2; ; number++) if (!taken.has(`${kind}${number}`)) return `${kind}${number}`;
 }
 
-/** Copies of nodes and of the edges between them, under ids that are free, shifted. */
-export function copies(
-  drawing: Drawing,
-  chosen: CanvasNode[],
-  among: Edge[],
-  shift: number,
-): Pick<Drawing, "nodes" | "edges"> {
-  const taken = new Set([...drawing.nodes, ...drawing.edges].map((part) => part.id));
+/** What can be copied: nodes, and of the edges and groups those that are of these nodes only. */
+export type Parts = Pick<Drawing, "nodes" | "edges" | "groups">;
+
+/** Copies of nodes, of the edges between them and of groups that are whole, under ids that are free, shifted. */
+export function copies(drawing: Drawing, { nodes: chosen, edges: among, groups: around }: Parts, shift: number): Parts {
+  const taken = new Set([...drawing.nodes, ...drawing.edges, ...drawing.groups].map((part) => part.id));
   const renamed = new Map<string, string>();
   const fresh = (id: string) => {
     const name = freeId(id.replace(/\d+$/, "") || id, taken);
@@ -163,7 +208,11 @@ export function copies(
     const target = renamed.get(edge.target);
     return source && target ? [{ ...edge, id: fresh(edge.id), source, target, selected: false }] : [];
   });
-  return { nodes, edges };
+  const groups = around.flatMap((group) => {
+    const members = group.nodes.flatMap((id) => renamed.get(id) ?? []);
+    return members.length === group.nodes.length ? [{ ...group, id: fresh(group.id), nodes: members }] : [];
+  });
+  return { nodes, edges, groups };
 }
 
 /** What changed from one drawing to another, in sentences. */
@@ -172,6 +221,7 @@ export function differences(before: Drawing, after: Drawing): string[] {
   compare(byId(before.nodes.map(signature)), byId(after.nodes.map(signature)), "node", found);
   compare(byId(before.edges.map(wire)), byId(after.edges.map(wire)), "connection", found);
   compare(byId(before.parameters.map(named)), byId(after.parameters.map(named)), "parameter", found);
+  compare(byId(before.groups.map(frame)), byId(after.groups.map(frame)), "group", found);
   return found;
 }
 
@@ -185,6 +235,7 @@ const wire = (edge: Edge): Entry => [
   `${edge.source}${edge.sourceHandle ? `.${edge.sourceHandle}` : ""} → ${edge.target}${edge.targetHandle ? `.${edge.targetHandle}` : ""}`,
   "",
 ];
+const frame = ({ id, title, nodes }: Group): Entry => [id, `${title || "untitled"}: ${nodes.join(", ")}`];
 const named = (parameter: Parameter): Entry => [parameter.name, JSON.stringify(parameter)];
 
 function compare(before: Map<string, string>, after: Map<string, string>, what: string, found: string[]): void {

@@ -11,8 +11,10 @@ import {
   freeId,
   type Parameter,
   type ParamValue,
+  type Parts,
   textOf,
 } from "./document";
+import { type FrameNode, grouped, parted, pruned, ungrouped } from "./groups";
 
 const PAST = 200; // steps that can be undone
 const COALESCE_MS = 1000; // keystrokes in one field within so long are one step
@@ -21,7 +23,7 @@ const SHIFT = 40; // pixels from a node to its copy
 interface Editing extends Drawing {
   load(drawing: Drawing): void;
   rename(name: string, description: string): void;
-  changeNodes(changes: NodeChange<CanvasNode>[]): void;
+  changeNodes(changes: NodeChange<CanvasNode | FrameNode>[]): void;
   changeEdges(changes: EdgeChange[]): void;
   connect(edge: Omit<Edge, "id">): void;
   add(kind: string, position: { x: number; y: number }): string;
@@ -29,7 +31,10 @@ interface Editing extends Drawing {
   setNote(id: string, text: string): void;
   setParam(id: string, name: string, value: ParamValue | undefined): void;
   setParameters(parameters: Parameter[]): void;
-  paste(nodes: CanvasNode[], edges: Edge[]): void;
+  paste(parts: Parts): void;
+  group(): void;
+  ungroup(): void;
+  setTitle(id: string, title: string): void;
   arrange(positions: ReadonlyMap<string, { x: number; y: number }>): void;
 }
 
@@ -39,7 +44,12 @@ export const useEditor = create<Editing>()(
       ...emptyDrawing(""),
       load: (drawing) => set(drawing),
       rename: (name, description) => coalesced("name", () => set({ name, description })),
-      changeNodes: (changes) => set(({ nodes }) => ({ nodes: applyNodeChanges(changes, nodes) })),
+      changeNodes: (changes) =>
+        set((drawing) => {
+          const { changes: own, groups } = parted(changes, drawing);
+          const nodes = applyNodeChanges(own, drawing.nodes);
+          return { nodes, groups: pruned(groups, nodes) };
+        }),
       changeEdges: (changes) => set(({ edges }) => ({ edges: applyEdgeChanges(changes, edges) })),
       connect: (edge) =>
         set((drawing) => ({ edges: [...drawing.edges, { ...edge, id: freeId("e", taken(drawing)) }] })),
@@ -63,17 +73,29 @@ export const useEditor = create<Editing>()(
       setNote: (id, text) =>
         coalesced(`note ${id}`, () =>
           set(({ nodes }) => ({
-            nodes: nodes.map((node) => (node.id === id && node.type === "note" ? { ...node, data: { text } } : node)),
+            nodes: nodes.map((node) =>
+              node.id === id && node.type === "note" ? { ...node, data: { ...node.data, text } } : node,
+            ),
           })),
         ),
       setParam: (id, name, value) =>
         coalesced(`${id}.${name}`, () => set(({ nodes }) => ({ nodes: nodes.map(withParam(id, name, value)) }))),
       setParameters: (parameters) => coalesced("parameters", () => set({ parameters })),
-      paste: (chosen, among) =>
+      paste: (parts) =>
         set((drawing) => {
-          const made = copies(drawing, chosen, among, SHIFT);
-          return { nodes: [...drawing.nodes.map(unselected), ...made.nodes], edges: [...drawing.edges, ...made.edges] };
+          const made = copies(drawing, parts, SHIFT);
+          return {
+            nodes: [...drawing.nodes.map(unselected), ...made.nodes],
+            edges: [...drawing.edges, ...made.edges],
+            groups: [...drawing.groups.map((group) => ({ ...group, selected: false })), ...made.groups],
+          };
         }),
+      group: () => set((drawing) => ({ groups: grouped(drawing), nodes: drawing.nodes.map(unselected) })),
+      ungroup: () => set((drawing) => ({ groups: ungrouped(drawing) })),
+      setTitle: (id, title) =>
+        coalesced(`title ${id}`, () =>
+          set(({ groups }) => ({ groups: groups.map((group) => (group.id === id ? { ...group, title } : group)) })),
+        ),
       arrange: (positions) =>
         set(({ nodes }) => ({
           nodes: nodes.map((node) => ({ ...node, position: positions.get(node.id) ?? node.position }) as CanvasNode),
@@ -81,24 +103,23 @@ export const useEditor = create<Editing>()(
     }),
     {
       limit: PAST,
-      partialize: ({ name, description, parameters, nodes, edges }): Drawing => ({
-        name,
-        description,
-        parameters,
-        nodes,
-        edges,
-      }),
+      partialize: (editing: Editing): Drawing => parts(editing),
       equality: (before, after) => sameParts(before, after) || textOf(before) === textOf(after),
     },
   ),
 );
 
-const taken = (drawing: Drawing) => new Set([...drawing.nodes, ...drawing.edges].map((part) => part.id));
+function parts({ name, description, parameters, nodes, edges, groups, rest }: Drawing): Drawing {
+  return { name, description, parameters, nodes, edges, groups, rest };
+}
+
+const taken = ({ nodes, edges, groups }: Drawing) => new Set([...nodes, ...edges, ...groups].map((part) => part.id));
 const unselected = (node: CanvasNode): CanvasNode =>
   node.selected ? ({ ...node, selected: false } as CanvasNode) : node;
 const sameParts = (a: Drawing, b: Drawing) =>
   a.nodes === b.nodes &&
   a.edges === b.edges &&
+  a.groups === b.groups &&
   a.parameters === b.parameters &&
   a.name === b.name &&
   a.description === b.description;
@@ -127,9 +148,9 @@ function coalesced(what: string, change: () => void): void {
 
 /** Makes all moves of a drag one step: the first is kept, as what comes before it. */
 export function beginDrag(): void {
-  const { name, description, parameters, nodes, edges } = useEditor.getState();
+  const before = parts(useEditor.getState());
   useEditor.temporal.setState(({ pastStates }) => ({
-    pastStates: [...pastStates, { name, description, parameters, nodes, edges }].slice(-PAST),
+    pastStates: [...pastStates, before].slice(-PAST),
     futureStates: [],
   }));
   past().pause();

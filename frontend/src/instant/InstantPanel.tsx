@@ -50,6 +50,11 @@ export function InstantPanel({ backtest, instant, live, setLive }: Props) {
             set={(value) => setValues({ ...values, [parameter.name]: value })}
           />
         ))}
+      {live && result && (
+        <Text size="xs" c="dimmed" mt="xs">
+          Equity: yellow as run here, blue as the server ran it. Trades and drawdown follow when the hand rests.
+        </Text>
+      )}
       {live && parameters?.length === 0 && (
         <Text size="sm" c="dimmed">
           The strategy has no named parameters to move.

@@ -8,6 +8,8 @@ const KEYS: readonly [string, string][] = [
   ["Ctrl C, Ctrl V", "Copy and paste the chosen nodes"],
   ["Ctrl D", "Duplicate them"],
   ["Ctrl A", "Choose all"],
+  ["Ctrl G", "Put the chosen nodes into a group"],
+  ["Ctrl Shift G", "Dissolve the chosen group; take chosen nodes out of theirs"],
   ["Delete", "Delete what is chosen"],
   ["Shift drag", "Choose with a frame"],
   ["?", "This page"],

@@ -50,6 +50,39 @@ test("edit: a wrong value is told on its node and in the list, undone it compile
   await page.getByText("version 2").waitFor();
 });
 
+test("nodes are grouped, and the group is saved with the drawing", async () => {
+  const head = (name: string) => page.getByRole("article", { name }).locator("header");
+  await head("sma node fast").click();
+  await head("sma node slow").click({ modifiers: ["Shift"] });
+  await page.keyboard.press("Control+g");
+  await page.getByLabel("title of group").fill("Averages");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("version 3").waitFor();
+  await page.reload();
+  const frame = page.getByRole("region", { name: "group Averages" });
+  await frame.waitFor();
+  await page.getByText("Compiles.").waitFor();
+  await expectAccessible(page);
+
+  const node = page.getByRole("article", { name: "sma node fast" });
+  const before = await node.boundingBox();
+  const grip = await frame.getByTitle("Drag the group").boundingBox();
+  if (!before || !grip) throw new Error("nothing to drag");
+  await page.mouse.move(grip.x + grip.width / 2, grip.y + grip.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(grip.x, grip.y - 60, { steps: 5 });
+  await page.mouse.up();
+  await expect.poll(async () => (await node.boundingBox())?.y).toBeLessThan(before.y - 30);
+  await picture(page, "6-group");
+  await page.getByRole("button", { name: "Ungroup" }).click();
+  await frame.waitFor({ state: "detached" });
+  await page.getByText("unsaved").waitFor();
+  await page.getByRole("button", { name: "Undo (Ctrl+Z)" }).click();
+  await frame.waitFor();
+  await page.getByRole("button", { name: "Undo (Ctrl+Z)" }).click();
+  await page.getByText("version 3").waitFor();
+});
+
 test("a connection that cannot be says why", async () => {
   const from = page.getByRole("article", { name: "price node close" }).getByLabel("output value");
   await from.dragTo(page.getByRole("article", { name: "buy node buy" }).getByLabel("input when"));
@@ -130,7 +163,7 @@ test("optimise: a heat map, and how much of the best may be luck", async () => {
 test("paper session: live fills, the gateway killed without a hole, stop", async () => {
   await page.getByRole("link", { name: "Sessions" }).click();
   await page.getByRole("button", { name: "New session" }).click();
-  await choose(page, "Strategy", "SMA cross (version 2)");
+  await choose(page, "Strategy", "SMA cross (version 3)");
   await page.getByLabel("fast").fill("2");
   await page.getByLabel("slow").fill("3");
   await choose(page, "Symbol", "BTC-USD (synthetic)");

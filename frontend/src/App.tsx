@@ -18,6 +18,7 @@ const CompareSessionsPage = lazy(async () => ({
   default: (await import("./sessions/CompareSessionsPage")).CompareSessionsPage,
 }));
 const AccountPage = lazy(async () => ({ default: (await import("./account/AccountPage")).AccountPage }));
+const AdminPage = lazy(async () => ({ default: (await import("./admin/AdminPage")).AdminPage }));
 const ForwardingPage = lazy(async () => ({ default: (await import("./inbox/ForwardingPage")).ForwardingPage }));
 const OptimizationPage = lazy(async () => ({
   default: (await import("./optimise/OptimizationPage")).OptimizationPage,
@@ -59,6 +60,7 @@ export function App() {
             <Route path="/optimizations/new/:id">{({ id }) => <NewOptimizationPage backtestId={id} />}</Route>
             <Route path="/optimizations/:id">{({ id }) => <OptimizationPage key={id} optimizationId={id} />}</Route>
             <Route path="/account" component={AccountPage} />
+            <Route path="/admin" component={AdminPage} />
             <Route path="/forwarding" component={ForwardingPage} />
             <Route>
               <Redirect to="/strategies" replace />

@@ -1,4 +1,5 @@
 import { createClient } from "@connectrpc/connect";
+import { AdminService } from "../generated/algotrade/v1/admin_service_pb";
 import { BacktestService } from "../generated/algotrade/v1/backtest_service_pb";
 import { ForwardTestService } from "../generated/algotrade/v1/forward_test_service_pb";
 import { IdentityService } from "../generated/algotrade/v1/identity_service_pb";
@@ -15,3 +16,4 @@ export const sessions = createClient(ForwardTestService, transport);
 export const market = createClient(MarketDataService, transport);
 export const notices = createClient(NotificationService, transport);
 export const realtime = createClient(RealtimeService, transport);
+export const admins = createClient(AdminService, transport);

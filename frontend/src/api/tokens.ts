@@ -14,10 +14,12 @@ interface Login {
   user?: User;
   /** Whether it is known if somebody is logged in. */
   settled: boolean;
+  /** Whether the access token is an administrator's: what it may do the server decides, what is shown this does. */
+  admin: boolean;
   set(login: Partial<Pick<Login, "user" | "settled">>): void;
 }
 
-export const useLogin = create<Login>()((set) => ({ settled: false, set }));
+export const useLogin = create<Login>()((set) => ({ settled: false, admin: false, set }));
 
 let access: { token: string; expiresMs: number } | undefined;
 let refused = "";
@@ -25,17 +27,32 @@ let refused = "";
 const msOf = (time: Timestamp | undefined) => (time ? timestampMs(time) : 0);
 
 export function keepTokens(token: AccessToken | undefined, refresh: RefreshToken | undefined): void {
-  if (token) access = { token: token.token, expiresMs: msOf(token.expireTime) };
+  if (token) hold(token.token, msOf(token.expireTime));
   if (!refresh) return;
   sessionStorage.setItem(REFRESH_KEY, refresh.token);
   if (!loginId()) sessionStorage.setItem(LOGIN_KEY, crypto.randomUUID());
+}
+
+function hold(token: string, expiresMs: number): void {
+  access = { token, expiresMs };
+  useLogin.setState({ admin: isAdmins(token) });
+}
+
+/** Reads the role of a token, a JSON Web Token, without a look at its signature. */
+export function isAdmins(token: string): boolean {
+  try {
+    const payload = token.split(".")[1] ?? "";
+    return JSON.parse(atob(payload.replaceAll("-", "+").replaceAll("_", "/"))).role === "admin";
+  } catch {
+    return false;
+  }
 }
 
 export function forgetTokens(): void {
   access = undefined;
   sessionStorage.removeItem(REFRESH_KEY);
   sessionStorage.removeItem(LOGIN_KEY);
-  useLogin.setState({ user: undefined, settled: true });
+  useLogin.setState({ user: undefined, settled: true, admin: false });
 }
 
 export const refreshToken = () => sessionStorage.getItem(REFRESH_KEY);
@@ -49,7 +66,7 @@ export const heldTokens = () => ({ refresh: refreshToken(), ...access });
 export function takeTokens({ refresh, token, expiresMs = 0 }: ReturnType<typeof heldTokens>): void {
   if (!refresh || !token || expiresMs <= (access?.expiresMs ?? 0)) return;
   sessionStorage.setItem(REFRESH_KEY, refresh);
-  if (token !== refused) access = { token, expiresMs };
+  if (token !== refused) hold(token, expiresMs);
 }
 
 /** The access token, unless it is about to expire. */

@@ -4,6 +4,7 @@ import { backtests } from "../api/clients";
 import { tellFailure } from "../api/tell";
 import { type Backtest, type BacktestProgress, BacktestState } from "../generated/algotrade/v1/backtest_service_pb";
 import { SettingsShown } from "../runs/SettingsShown";
+import { barsFrom } from "../runs/source";
 import { ResultView } from "./ResultView";
 import { useBacktest } from "./useBacktest";
 
@@ -31,7 +32,7 @@ export function BacktestPage({ backtestId }: { backtestId: string }) {
         )}
         {backtest.summary?.optimistic && <Badge color="yellow">optimistic fills</Badge>}
       </Group>
-      <SettingsShown settings={backtest.settings} parameters={backtest.parameters} />
+      <SettingsShown settings={backtest.settings} parameters={backtest.parameters} source={barsFrom(backtest.source)} />
       <Underway backtest={backtest} progress={progress} />
       {backtest.state === BacktestState.SUCCEEDED && <ResultView backtest={backtest} />}
     </Stack>

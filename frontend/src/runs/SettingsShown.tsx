@@ -4,13 +4,16 @@ import type { RunSettings } from "../generated/algotrade/v1/types_pb";
 interface Props {
   settings?: RunSettings;
   parameters: Readonly<Record<string, string>>;
+  /** Where the prices are from, in words. */
+  source: string;
 }
 
 /** What a result was made under, in a line beside it. */
-export function SettingsShown({ settings, parameters }: Props) {
+export function SettingsShown({ settings, parameters, source }: Props) {
   if (!settings) return null;
   const facts = [
     ...Object.entries(parameters).map(([name, value]) => `${name} ${value}`),
+    ...(source ? [source] : []),
     `bars ${settings.interval}`,
     `cash ${settings.initialCash}`,
     `fee ${settings.feeBps} bps`,

@@ -12,6 +12,7 @@ import { type Session, SessionStatus } from "../generated/algotrade/v1/forward_t
 import { useSymbols } from "../realtime/Realtime";
 import { useRealtime } from "../realtime/store";
 import { SettingsShown } from "../runs/SettingsShown";
+import { fedBy } from "../runs/source";
 import { usePreferences } from "../shell/preferences";
 import * as commands from "./commands";
 import { EventLog } from "./EventLog";
@@ -64,7 +65,7 @@ function Shown({ session }: { session: Session }) {
       {session.haltReason && <Alert color="red">It halted by itself: {session.haltReason}.</Alert>}
       <Group gap="xs">
         <Link href={`/strategies/${session.strategyId}`}>strategy, version {session.strategyVersion}</Link>
-        <SettingsShown settings={session.settings} parameters={session.parameters} />
+        <SettingsShown settings={session.settings} parameters={session.parameters} source={fedBy(session.source)} />
       </Group>
       <Figures session={session} />
       <Paper withBorder p="xs">

@@ -18,7 +18,7 @@ const PAGES = [
 
 export function Shell({ children }: { children: ReactNode }) {
   const [path, go] = useLocation();
-  const user = useLogin((state) => state.user);
+  const { user, admin } = useLogin();
   const initial = user?.email.charAt(0).toUpperCase();
   const { zone, setZone } = usePreferences();
   const [help, setHelp] = useState(false);
@@ -60,6 +60,7 @@ export function Shell({ children }: { children: ReactNode }) {
                 <Menu.Label>{user?.email}</Menu.Label>
                 <Menu.Item onClick={() => go("/account")}>Account …</Menu.Item>
                 <Menu.Item onClick={() => go("/forwarding")}>Forwarding …</Menu.Item>
+                {admin && <Menu.Item onClick={() => go("/admin")}>Administration …</Menu.Item>}
                 <Menu.Item onClick={() => void logout()}>Log out</Menu.Item>
               </Menu.Dropdown>
             </Menu>

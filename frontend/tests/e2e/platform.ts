@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
+import { venue } from "./venue";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -17,13 +18,14 @@ declare module "vitest" {
   }
 }
 
-const PROGRAM = fileURLToPath(new URL("../../../.venv/bin/algotrade", import.meta.url));
+export const PROGRAM = fileURLToPath(new URL("../../../.venv/bin/algotrade", import.meta.url));
 const ANY_PORT = "127.0.0.1:0";
 const MOST_STARTS = 5;
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = mkdtempSync(join(tmpdir(), "at-"));
-  let child = start(folder, ANY_PORT);
+  const candles = await venue();
+  let child = start(folder, ANY_PORT, candles.url);
   const gateway = await ready(child);
   project.provide("gateway", gateway);
   project.provide("folder", folder);
@@ -33,7 +35,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     for (let starts = 1; starts < MOST_STARTS; starts++) {
       await ended(child);
       if (over) return;
-      child = start(folder, new URL(gateway).host);
+      child = start(folder, new URL(gateway).host, candles.url);
       await ready(child);
     }
   }
@@ -44,11 +46,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
     child.kill("SIGTERM");
     await ended(child);
     await kept.catch(() => undefined); // a start that was cut short
+    candles.close();
     rmSync(folder, { recursive: true, force: true });
   };
 }
 
-function start(folder: string, gatewayAddress: string): ChildProcess {
+function start(folder: string, gatewayAddress: string, candlesUrl: string): ChildProcess {
   return spawn(PROGRAM, ["up", "--json"], {
     stdio: ["ignore", "pipe", "inherit"],
     env: {
@@ -57,6 +60,7 @@ function start(folder: string, gatewayAddress: string): ChildProcess {
       ALGOTRADE_GATEWAY_ADDRESS: gatewayAddress,
       ALGOTRADE_GRPC_ADDRESS: ANY_PORT,
       ALGOTRADE_HTTP_ADDRESS: ANY_PORT,
+      ALGOTRADE_COINBASE_REST_URL: candlesUrl,
       ALGOTRADE_ENVOY_ADMIN_ADDRESS: ANY_PORT,
       ALGOTRADE_LOG_LEVEL: "error",
       ALGOTRADE_SHUTDOWN_GRACE_SECONDS: "1",

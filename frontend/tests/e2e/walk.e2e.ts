@@ -95,6 +95,7 @@ test("backtest: the browser's own run has the server's hash", async () => {
   await expectAccessible(page);
   await page.getByRole("button", { name: "Run the backtest" }).click();
   await page.getByRole("tab", { name: "Trades (15)" }).waitFor();
+  await page.getByLabel("Settings of the run").getByText("bars of the sample").waitFor();
   await page.getByRole("switch", { name: /Instant mode/ }).click();
   await page.getByText("equals the server's").waitFor();
   const hash = page.getByTestId("instant-hash");
@@ -170,6 +171,7 @@ test("paper session: live fills, the gateway killed without a hole, stop", async
   await choose(page, "Bars of", "1s");
   await page.getByRole("button", { name: "Start the session" }).click();
   await page.locator("tr[data-kind=EXIT]").first().waitFor();
+  await page.getByLabel("Settings of the run").getByText("ticks of synthetic").waitFor();
   await expectAccessible(page);
 
   // Whoever kills the gateway ends this platform, which is then started again where it was.
@@ -225,9 +227,11 @@ test("what happened is in the inbox, and a key for a program is shown once", asy
   await page.getByRole("menuitem", { name: "Account …" }).click();
   await page.getByRole("menu").waitFor({ state: "hidden" });
   await page.getByLabel("What the key is for").fill("a bot");
+  await choose(page, "It may", "Look only");
+  await choose(page, "Good for", "30 days");
   await page.getByRole("button", { name: "Make a key" }).click();
   await page.getByText("Copy the key now").waitFor();
-  await page.getByRole("cell", { name: "a bot" }).waitFor();
+  await page.getByRole("row", { name: /^a bot Look only until .* never used/ }).waitFor();
   await expectAccessible(page);
 });
 

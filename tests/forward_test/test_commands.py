@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import grpc
 import pytest
@@ -16,13 +17,15 @@ from graphs import at_prices
 from market_data.feeds import ManualFeed
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from algotrade.forward_test.build import build
 from algotrade.forward_test.follow import Worker
 from algotrade.forward_test.lane import Lane
 from algotrade.forward_test.obey import Obedience
 from algotrade.forward_test.postgres import PostgresSessionStore
-from algotrade.forward_test.session import Command
+from algotrade.forward_test.postgres_outbox import add_outgoing
+from algotrade.forward_test.session import Command, Outgoing
 from algotrade.platform.errors import info
 from algotrade.platform.process import Platform
 from algotrade.v1 import forward_test_service_pb2 as pb
@@ -351,3 +354,33 @@ async def test_a_command_that_is_stored_and_not_applied_is_waited_for_when_it_is
     assert (await second).status == RUNNING
     async with platform.database.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM session_commands")) == 1
+
+
+async def test_commands_of_a_session_are_numbered_as_they_are_stored(
+    trader: Any, feed: ManualFeed, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose transaction hangs keeps the next waiting: else that would have the later number and be obeyed first."""
+    ada = await trader()
+    session = await ada.started(ROUND_TRIP, "AAA", settings=TICKS)
+    hangs, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def add(connection: AsyncConnection, messages: Sequence[Outgoing]) -> None:
+        if not hangs.is_set():
+            hangs.set()
+            await goes_on.wait()
+        await add_outgoing(connection, messages)
+
+    monkeypatch.setattr("algotrade.forward_test.postgres.add_outgoing", add)
+    first = asyncio.create_task(steer(ada, "Pause", session))
+    await hangs.wait()
+    second = asyncio.create_task(steer(ada, "Flatten", session))
+    waits = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    async with asyncio.timeout(20), platform.database.connect() as connection:
+        while not await connection.scalar(waits):
+            await connection.rollback()
+    goes_on.set()
+    assert [(await task).status for task in (first, second)] == [PAUSED, PAUSED]
+    async with platform.database.connect() as connection:
+        query = text("SELECT kind FROM session_commands WHERE session_id = :id ORDER BY position")
+        kinds = list(await connection.scalars(query, {"id": UUID(session.session_id)}))
+    assert kinds == ["start", "pause", "flatten"]

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import grpc
 import numpy as np
@@ -162,6 +163,38 @@ async def test_a_session_that_was_told_something_while_it_warmed_up(
     certificate = await certify(ada, session)
     assert certificate.verdict == pb.PARITY_VERDICT_IDENTICAL, certificate
     assert certificate.segments[0].ticks == 200
+
+
+async def test_a_session_that_was_told_something_in_two_warm_ups(
+    trader: Any, feed: ManualFeed, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker dies in the warm-up behind a command; the next one begins it anew, and is told something else sooner."""
+    ada = await trader()
+    probe = await ada.started(CROSS, "AAA", settings=TICKS)
+    for first in (0, 20):
+        feed.push("AAA", walk(1, 20, first))
+        await ada.at_tick(probe, first + 20)
+    read, held = Worker._read, True
+
+    async def wait(self: Worker, *arguments: Any) -> Any:
+        return None if held else await read(self, *arguments)
+
+    monkeypatch.setattr(Worker, "_read", wait)
+    session = await ada.started(CROSS, "AAA", settings=TICKS)
+    for verb in ("Pause", "Resume"):
+        request = getattr(pb, f"{verb}SessionRequest")(session_id=session.session_id)
+        await getattr(ada.sessions, f"{verb}Session")(request)
+    async with platform.database.begin() as connection:  # what the first of the workers noted
+        moved = text(
+            "UPDATE session_commands SET log_offset = log_offset + 1 WHERE session_id = :id AND kind = 'pause'"
+        )
+        assert (await connection.execute(moved, {"id": UUID(session.session_id)})).rowcount == 1
+    held = False
+    feed.push("AAA", walk(1, 60, 40))
+    session = await ada.at_tick(session, 100)
+    assert session.total_trades > 1
+    certificate = await certify(ada, session)
+    assert certificate.verdict == pb.PARITY_VERDICT_IDENTICAL, certificate
 
 
 @asynccontextmanager

@@ -1,10 +1,10 @@
 import { useInfiniteQuery } from "@connectrpc/connect-query";
-import { Alert, Button, Table, Text, TextInput } from "@mantine/core";
+import { Table, Text, TextInput } from "@mantine/core";
 import { useState } from "react";
-import { failureOf } from "../api/errors";
 import { moment, words } from "../api/format";
 import { AdminService } from "../generated/algotrade/v1/admin_service_pb";
 import { usePreferences } from "../shell/preferences";
+import { More, PAGES } from "./More";
 
 const PAGE = 50;
 const ACTOR = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -13,11 +13,7 @@ export function AuditTable() {
   const [typed, setTyped] = useState("");
   const zone = usePreferences((state) => state.zone);
   const actor = ACTOR.test(typed.trim()) ? typed.trim() : "";
-  const list = useInfiniteQuery(
-    AdminService.method.listAuditEvents,
-    { pageSize: PAGE, actor, pageToken: "" },
-    { pageParamKey: "pageToken", getNextPageParam: ({ nextPageToken }) => nextPageToken || undefined },
-  );
+  const list = useInfiniteQuery(AdminService.method.listAuditEvents, { pageSize: PAGE, actor, pageToken: "" }, PAGES);
   return (
     <>
       <TextInput
@@ -31,7 +27,6 @@ export function AuditTable() {
       <Text size="sm" c="dimmed" mt="xs">
         The newest first. Entries are chained by their hashes; `algotrade audit verify` finds one that was changed.
       </Text>
-      {list.error && <Alert color="red">{failureOf(list.error).sentence}</Alert>}
       <Table mt="sm" fz="sm" aria-label="Audit log">
         <Table.Thead>
           <Table.Tr>
@@ -62,11 +57,7 @@ export function AuditTable() {
             ))}
         </Table.Tbody>
       </Table>
-      {list.hasNextPage && (
-        <Button mt="sm" variant="default" loading={list.isFetching} onClick={() => void list.fetchNextPage()}>
-          More
-        </Button>
-      )}
+      <More list={list} />
     </>
   );
 }

@@ -1,14 +1,14 @@
 import { useInfiniteQuery } from "@connectrpc/connect-query";
-import { Alert, Badge, Button, Table, TextInput, VisuallyHidden } from "@mantine/core";
+import { Badge, Button, Table, TextInput, VisuallyHidden } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { useState } from "react";
 import { admins } from "../api/clients";
-import { failureOf } from "../api/errors";
 import { moment } from "../api/format";
 import { tellFailure } from "../api/tell";
 import { AdminService, Role, type UserAccount } from "../generated/algotrade/v1/admin_service_pb";
 import { confirmed } from "../shell/confirm";
 import { usePreferences } from "../shell/preferences";
+import { More, PAGES } from "./More";
 
 const PAGE = 50;
 const TYPING_MS = 300;
@@ -18,11 +18,7 @@ export function UsersTable() {
   const [typed, setTyped] = useState("");
   const [emailPrefix] = useDebouncedValue(typed, TYPING_MS);
   const zone = usePreferences((state) => state.zone);
-  const list = useInfiniteQuery(
-    AdminService.method.listUsers,
-    { pageSize: PAGE, emailPrefix, pageToken: "" },
-    { pageParamKey: "pageToken", getNextPageParam: ({ nextPageToken }) => nextPageToken || undefined },
-  );
+  const list = useInfiniteQuery(AdminService.method.listUsers, { pageSize: PAGE, emailPrefix, pageToken: "" }, PAGES);
 
   async function turn({ user, disableTime }: UserAccount) {
     const userId = user?.userId ?? "";
@@ -42,7 +38,6 @@ export function UsersTable() {
         maxLength={254}
         w={320}
       />
-      {list.error && <Alert color="red">{failureOf(list.error).sentence}</Alert>}
       <Table mt="sm" fz="sm" aria-label="Users">
         <Table.Thead>
           <Table.Tr>
@@ -88,11 +83,7 @@ export function UsersTable() {
             ))}
         </Table.Tbody>
       </Table>
-      {list.hasNextPage && (
-        <Button mt="sm" variant="default" loading={list.isFetching} onClick={() => void list.fetchNextPage()}>
-          More
-        </Button>
-      )}
+      <More list={list} />
     </>
   );
 }

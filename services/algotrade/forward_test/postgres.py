@@ -23,6 +23,7 @@ from algotrade.platform.once import Once, earlier_answer, known_answer, lock_use
 from algotrade.platform.quotas import check_room
 from algotrade.platform.replica import Reader
 
+_LOCK_COMMANDS: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('commands:' || :session_id, 0))")
 _REJECTIONS: Final = text("""
     SELECT reason, count(*) AS count FROM session_events
     WHERE session_month = :month AND session_id = :session_id AND kind = :rejection GROUP BY reason ORDER BY reason
@@ -144,8 +145,12 @@ class PostgresSessionStore:
             return [rows.event(row) for row in await connection.execute(query, where)]
 
     async def tell(self, session: Session, command: Command, outgoing: Outgoing, once: Once | None) -> bool:
-        """Insert the command and the message that wakes its worker in one transaction."""
+        """Insert the command and the message that wakes its worker in one transaction.
+
+        A session's commands take their positions one after another, so that the order of positions is that of commits.
+        """
         async with self._engine.begin() as connection:
+            await connection.execute(_LOCK_COMMANDS, {"session_id": command.session_id})
             if once is not None and await earlier_answer(connection, once) is not None:
                 return False
             await connection.execute(

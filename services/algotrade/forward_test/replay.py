@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,18 @@ class Seen:
         self.last = ends[1]
 
 
+def _in_order(commands: Iterable[Past]) -> Iterator[Past]:
+    """Yield commands so that none lies before the one that it followed.
+
+    A worker that dies in a session's warm-up is followed by one that warms it up anew: what that one is told may be
+    noted at an earlier place than what the first was told. Within a warm-up only the order counts.
+    """
+    offset = 0
+    for past in commands:
+        offset = max(offset, past.offset)
+        yield replace(past, offset=offset)
+
+
 class Replay:
     """One stretch of a session's past: from a row as it was, to an offset."""
 
@@ -49,7 +61,7 @@ class Replay:
         self._member = self._lane.hold(base, 0)
         # The base has begun. Its start is noted where orders begin, and what is told in a warm-up lies before that.
         told = (past for past in commands if past.kind is not CommandKind.START)
-        self._commands = deque(past for past in told if past.offset >= base.place.offset)
+        self._commands = deque(_in_order(past for past in told if past.offset >= base.place.offset))
         self._end = end
 
     @property

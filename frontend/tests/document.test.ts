@@ -39,7 +39,7 @@ const STRANGE = {
   ],
   edges: [{ id: "e", source: "p", target: "m", targetHandle: "input", animated: true, data: { why: "so" } }],
   notes: [{ id: "note", text: "hm", position: { x: 0, y: 0 }, pinned: true }],
-  groups: [{ id: "group", title: "Means", nodes: ["p", "m"] }],
+  groups: [{ id: "group", title: "Means", nodes: ["p", "m"], color: "blue" }],
   viewport: { x: 0, y: 0, zoom: 2 },
 };
 
@@ -54,6 +54,11 @@ test("what the editor does not know comes out as it went in, also after a change
     id: "m2",
     position: { x: 13, y: 14 },
   });
+});
+
+test("a version that the editor does not know is not taken for its own", () => {
+  const text = JSON.stringify({ ...STRANGE, version: 2 });
+  expect(JSON.parse(textOf(readDrawing(text))).version).toBe(2);
 });
 
 test.each(["", "{}", "[]", "null", '{"nodes": {}}'])("%j is no strategy", (text) => {

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from "vitest";
-import { textOf } from "../src/editor/document";
+import { documentOf, readDrawing, textOf } from "../src/editor/document";
 import { beginDrag, endDrag, open, redo, undo, useEditor } from "../src/editor/store";
 import { cross } from "./drawings";
 
@@ -41,6 +41,15 @@ test("a drag is one step", () => {
 test("choosing a node is no step", () => {
   useEditor.getState().changeNodes([{ id: "close", type: "select", selected: true }]);
   expect(useEditor.temporal.getState().pastStates).toHaveLength(0);
+});
+
+test("what the editor does not know stays through a change and its undoing", () => {
+  const strange = { ...documentOf(cross()), viewport: { zoom: 2 } };
+  open(readDrawing(JSON.stringify(strange)));
+  useEditor.getState().setParam("fast", "timeperiod", 9);
+  expect(documentOf(useEditor.getState())).toMatchObject({ viewport: { zoom: 2 } });
+  undo();
+  expect(documentOf(useEditor.getState())).toEqual(strange);
 });
 
 test("a parameter set to nothing takes its default again", () => {

@@ -264,6 +264,7 @@ def test_fields_of_the_editor_are_ignored() -> None:
     document = sma_cross()
     plain = compile_strategy(document).artefact
     document |= {"viewport": {"x": 1, "y": 2, "zoom": 0.5}, "theme": "dark"}
+    document |= {"notes": [{"id": "note", "text": "x"}], "groups": [{"id": "g", "title": "x", "nodes": ["fast"]}]}
     for entry in document["nodes"]:
         entry |= {"width": 120, "selected": True, "position": {"x": 7, "y": 9}}
     for entry in document["edges"]:

@@ -40,7 +40,7 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
   const indicators = useIndicators(backtest, parameters, drawn?.candles ?? NO_CANDLES);
 
   // While a parameter is dragged the curve comes first; what takes long to draw waits for the hand to rest.
-  const [rested] = useDebouncedValue(run, RESTED_MS, { leading: true });
+  const [rested] = useDebouncedValue(run, RESTED_MS);
   const trades = useMemo(
     () => (rested ? rested.trades.map(computed) : (drawn?.trades.map(served) ?? [])),
     [rested, drawn],

@@ -75,6 +75,8 @@ export interface Drawing {
   rest: Unknown;
 }
 
+const VERSION = 1;
+
 export const emptyDrawing = (name: string): Drawing => ({
   name,
   description: "",
@@ -98,7 +100,7 @@ export function readDrawing(text: string): Drawing {
   if (!parsed || !Array.isArray(parsed.nodes) || !Array.isArray(parsed.edges)) {
     throw new DocumentError("The file is no strategy: it has no nodes and edges.");
   }
-  const { version, name, description, parameters, nodes, edges, notes, groups, ...rest } = parsed;
+  const { version = VERSION, name, description, parameters, nodes, edges, notes, groups, ...rest } = parsed;
   const drawn = [...nodes.map(canvasNode), ...(notes ?? []).map(noteNode)];
   return {
     name: String(name ?? ""),
@@ -107,7 +109,7 @@ export function readDrawing(text: string): Drawing {
     nodes: drawn,
     edges: edges.map(canvasEdge),
     groups: readGroups(groups, drawn),
-    rest,
+    rest: version === VERSION ? rest : { version, ...rest }, // another one the compiler refuses by its name
   };
 }
 
@@ -134,9 +136,9 @@ function canvasEdge({ id, source, target, sourceHandle, targetHandle, ...rest }:
 function readGroups(groups: unknown, nodes: readonly CanvasNode[]): Group[] {
   const left = new Set(nodes.map(({ id }) => id));
   const found = (Array.isArray(groups) ? groups : []) as Partial<Group>[];
-  return found.flatMap(({ id, title, nodes: members }) => {
+  return found.flatMap(({ id, title, nodes: members, ...rest }) => {
     const own = (Array.isArray(members) ? members : []).filter((member) => left.delete(member));
-    return id && own.length > 0 ? { id: String(id), title: String(title ?? ""), nodes: own } : [];
+    return id && own.length > 0 ? { ...rest, id: String(id), title: String(title ?? ""), nodes: own } : [];
   });
 }
 
@@ -145,7 +147,7 @@ const some = (fields: object) => Object.keys(fields).length > 0;
 export function documentOf(drawing: Drawing): StrategyDocument {
   const notes = drawing.nodes.filter((node) => node.type === "note");
   return {
-    version: 1,
+    version: VERSION,
     name: drawing.name,
     ...(drawing.description && { description: drawing.description }),
     parameters: drawing.parameters,

@@ -164,6 +164,7 @@ export const redo = () => past().redo();
 export function open(drawing: Drawing): void {
   useEditor.getState().load(drawing);
   past().clear();
+  last = { what: "", at: 0 }; // what is typed next goes on with nothing
 }
 
 export function useHistory() {

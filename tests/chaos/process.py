@@ -23,7 +23,7 @@ from typing import Any, Final
 import psutil
 
 ADDRESSES: Final = ("GATEWAY", "GRPC", "HTTP", "ENVOY_ADMIN")
-START_SECONDS: Final = 90.0
+START_SECONDS: Final = 120.0
 COMMAND: Final = ("up", "--json")
 LOOK_SECONDS: Final = 0.01
 

@@ -44,6 +44,8 @@ CLOCKS_DIFFER_NS = 5 * SECOND_NS
 REMIND_NS = 300 * SECOND_NS  # who begins to read in the middle hears by then that a feed is not live, or another's
 RETRY_ATTEMPTS = 20
 RETRY_SECONDS = 60.0
+# Longer than a statement may take: one that is frozen between two messages of a statement holds its locks until then.
+OPEN_SECONDS = 90.0
 
 
 @dataclass(slots=True)
@@ -136,9 +138,7 @@ class Ingest:
 
     async def _resumes(self, names: Sequence[str]) -> Mapping[str, Resume]:
         """Take the leases; one that hangs in the middle of a write keeps them until the database ends it."""
-        async for attempt in stamina.retry_context(
-            on=is_away, attempts=RETRY_ATTEMPTS, timeout=RETRY_SECONDS, wait_max=2.0
-        ):
+        async for attempt in stamina.retry_context(on=is_away, attempts=None, timeout=OPEN_SECONDS, wait_max=2.0):
             with attempt:
                 resumes = await self._leases.take(names)
         return resumes

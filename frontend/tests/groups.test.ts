@@ -137,6 +137,17 @@ test.each([
     ],
     [{ id: "a", title: "", nodes: ["fast"] }],
   ],
+  [[{ id: "fast", nodes: ["fast"] }], [{ id: "fast2", title: "", nodes: ["fast"] }]],
+  [
+    [
+      { id: "a", nodes: ["fast"] },
+      { id: "a", nodes: ["up"] },
+    ],
+    [
+      { id: "a", title: "", nodes: ["fast"] },
+      { id: "a2", title: "", nodes: ["up"] },
+    ],
+  ],
   ["nonsense", []],
   [[{ nodes: ["fast"] }, { id: "a" }, {}], []],
 ])("groups of a file are taken as far as they are any: %j", (given, expected) => {

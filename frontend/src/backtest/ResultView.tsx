@@ -41,6 +41,7 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
 
   // While a parameter is dragged the curve comes first; what takes long to draw waits for the hand to rest.
   const [rested] = useDebouncedValue(run, RESTED_MS);
+  const madeUnder = rested?.parameters ?? backtest.parameters; // the trades that are shown
   const trades = useMemo(
     () => (rested ? rested.trades.map(computed) : (drawn?.trades.map(served) ?? [])),
     [rested, drawn],
@@ -97,7 +98,7 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
             size="compact-xs"
             variant="subtle"
             onClick={() =>
-              download(`${backtest.name} trades.csv`, csvOf(trades, rulesOf(backtest, parameters)), "text/csv")
+              download(`${backtest.name} trades.csv`, csvOf(trades, rulesOf(backtest, madeUnder)), "text/csv")
             }
           >
             Export CSV

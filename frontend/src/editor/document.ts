@@ -132,13 +132,17 @@ function canvasEdge({ id, source, target, sourceHandle, targetHandle, ...rest }:
   return { id, source, target, sourceHandle, targetHandle, ...(some(rest) && { data: { rest } }) };
 }
 
-/** Groups as far as they are any: each node is in one at most. */
+/** Groups as far as they are any: each node is in one at most, and each has an id of its own. */
 function readGroups(groups: unknown, nodes: readonly CanvasNode[]): Group[] {
   const left = new Set(nodes.map(({ id }) => id));
+  const taken = new Set(left);
   const found = (Array.isArray(groups) ? groups : []) as Partial<Group>[];
   return found.flatMap(({ id, title, nodes: members, ...rest }) => {
     const own = (Array.isArray(members) ? members : []).filter((member) => left.delete(member));
-    return id && own.length > 0 ? { ...rest, id: String(id), title: String(title ?? ""), nodes: own } : [];
+    if (!id || own.length === 0) return [];
+    const free = freeId(String(id), taken); // on the canvas a frame with the id of a node would be that node
+    taken.add(free);
+    return { ...rest, id: free, title: String(title ?? ""), nodes: own };
   });
 }
 

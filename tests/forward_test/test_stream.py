@@ -11,6 +11,8 @@ from graphs import at_prices, drawing
 from market_data.feeds import SECOND, ManualFeed, made
 
 from algotrade.engine import fixed
+from algotrade.forward_test.postgres import PostgresSessionStore
+from algotrade.forward_test.session import Event, Session
 from algotrade.platform.errors import info
 from algotrade.platform.settings import Settings
 from algotrade.v1 import forward_test_service_pb2 as pb
@@ -53,6 +55,33 @@ async def test_a_snapshot_comes_first_and_events_follow(trader: Any, feed: Manua
     event = await read(stream, "event")
     assert event.sequence == event.event.sequence == first.sequence + 1
     stream.cancel()
+
+
+async def test_what_is_news_is_not_read_from_the_store(
+    trader: Any, feed: ManualFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_from, events = [], PostgresSessionStore.events
+
+    async def counted(self: PostgresSessionStore, session: Session, after: int, count: int) -> list[Event]:
+        read_from.append(after)
+        return await events(self, session, after, count)
+
+    monkeypatch.setattr(PostgresSessionStore, "events", counted)
+    ada = await trader()
+    session = await ada.started(EAGER, "AAA", settings=TICKS)
+    push(feed, 0, 10, 20)
+    await ada.at_tick(session, 2)
+    stream = ada.stream(session)
+    await read(stream, "snapshot")
+    for number in range(2, 6):
+        push(feed, number, 10)
+        assert (await read(stream, "event")).sequence == number
+    stream.cancel()
+    assert read_from == []
+    again = ada.stream(session, 1)
+    assert [(await read(again, "event")).sequence for _ in range(4)] == [2, 3, 4, 5]
+    again.cancel()
+    assert read_from == [1]
 
 
 async def test_a_cut_stream_goes_on_from_its_cursor(trader: Any, feed: ManualFeed) -> None:

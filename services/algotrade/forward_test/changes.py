@@ -1,18 +1,19 @@
 """News of sessions within this process: what was stored, and what a session is worth just now.
 
-News is kept by session and replaced by newer news, so nobody can fall behind on it; what is stored is read from the
-store. What arises in another process is heard of through the bus (`elsewhere.py`); who misses it all the same finds it
-in the store at the next look.
+News is kept by session and replaced by newer news, so nobody can fall behind on it. Of events that were stored the last
+few are kept for each reader, who finds all others in the store. What arises in another process is heard of through the
+bus (`elsewhere.py`); who misses it all the same finds it in the store at the next look.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from algotrade.forward_test.session import Status
+from algotrade.forward_test.session import Event, Status
+from algotrade.platform import limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,21 @@ class Watch:
     mark: Mark | None = None
     cause: str = ""  # the traceparent of what was stored last, where it has one
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _told: dict[int, Event] = field(default_factory=dict)
+
+    def tell(self, event: Event) -> None:
+        """Keep an event that was stored; of too many that nobody takes none is kept, and the store has them all."""
+        if len(self._told) >= limits.MAX_TOLD_EVENTS:
+            self._told.clear()
+        self._told[event.sequence] = event
+
+    def take(self, after: int) -> list[Event]:
+        """Return the events that follow a cursor as far as they are known without a hole; forget them."""
+        self._told = {sequence: event for sequence, event in self._told.items() if sequence > after}
+        found: list[Event] = []
+        while (event := self._told.pop(after + len(found) + 1, None)) is not None:
+            found.append(event)
+        return found
 
     async def wait(self, seconds: float) -> bool:
         """Wait for news; False where none came for so long."""
@@ -79,15 +95,19 @@ class Changes:
         """Those who watch a session."""
         return list(self._watches.get(session_id, ()))
 
-    def stored(self, session_id: str, sequence: int, status: Status, cause: str = "") -> None:
-        """Say that a session's row and events were stored; ``cause``: in which trace."""
+    def stored(
+        self, session_id: str, sequence: int, status: Status, cause: str = "", events: Sequence[Event] = ()
+    ) -> None:
+        """Say that a session's row was stored, and with it events; ``cause``: in which trace."""
         for watch in self._watches.get(session_id, ()):
             watch.status = status
-        self.happened(session_id, sequence, cause)
+        self.happened(session_id, sequence, cause, events)
 
-    def happened(self, session_id: str, sequence: int, cause: str = "") -> None:
-        """Say that an event was stored, by whomever; ``cause``: in which trace."""
+    def happened(self, session_id: str, sequence: int, cause: str = "", events: Sequence[Event] = ()) -> None:
+        """Say that events were stored, by whomever, up to a sequence; ``cause``: in which trace."""
         for watch in self._watches.get(session_id, ()):
+            for event in events:
+                watch.tell(event)
             if sequence > watch.sequence:
                 watch.sequence, watch.cause = sequence, cause
             watch.changed.set()

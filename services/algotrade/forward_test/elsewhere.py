@@ -1,8 +1,8 @@
 """News of sessions that another process steps, for those who watch them here: from the bus.
 
-Nothing is followed while every session that is watched is stepped here. What is heard only says that there is
-something: events are read from the store, as ever. Marks of value come as they are told to realtime-updates, for which
-it is said there, again and again, who watches.
+Nothing is followed while every session that is watched is stepped here. What is heard are events that were stored, each
+with its number: nothing is believed twice, and what is missed shows and is read from the store. Marks of value come as
+they are told to realtime-updates, for which it is said there, again and again, who watches.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 
 from algotrade.engine import fixed
 from algotrade.forward_test.changes import Changes, Mark
-from algotrade.forward_test.messages import STATUSES
+from algotrade.forward_test.messages import STATUSES, read_event
 from algotrade.forward_test.session import shard_of
 from algotrade.platform import limits
 from algotrade.platform.background import end
@@ -122,7 +122,9 @@ class Elsewhere:
             if topic is TRADE_EXECUTIONS or topic is STRATEGY_SIGNALS:
                 kind = events_pb2.TradeExecution if topic is TRADE_EXECUTIONS else events_pb2.StrategySignal
                 told = kind.FromString(payload)
-                self._changes.happened(told.session_id, told.event.sequence, cause)
+                if self._changes.watchers(told.session_id):
+                    event = read_event(told.session_id, told.event)
+                    self._changes.happened(event.session_id, event.sequence, cause, [event])
             elif topic is FORWARD_TEST_EVENTS:
                 moved = events_pb2.ForwardTestEvent.FromString(payload)
                 if moved.HasField("status"):

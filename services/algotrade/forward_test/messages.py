@@ -81,6 +81,26 @@ def event_message(event: Event) -> pb.SessionEvent:
     )
 
 
+def read_event(session_id: str, told: pb.SessionEvent) -> Event:
+    """Read what `event_message` wrote. Raises ValueError where an amount is none."""
+    return Event(
+        session_id=session_id,
+        sequence=told.sequence,
+        kind=told.kind,
+        event_ns=told.event_time.ToNanoseconds(),
+        tick_sequence=told.tick_sequence,
+        node_id=told.node_id,
+        reason=told.reason,
+        side=told.side,
+        price=fixed.parse(told.price),
+        quantity=fixed.parse(told.quantity),
+        amount=fixed.parse(told.amount),
+        fee=fixed.parse(told.fee),
+        pnl=fixed.parse(told.pnl) if told.pnl else None,
+        cash=fixed.parse(told.cash),
+    )
+
+
 def trade_message(trade: SessionTrade) -> pb.Trade:
     """Write a trade, closed or open."""
     return pb.Trade(

@@ -186,6 +186,6 @@ class Shards:
                     why=session.halt_reason,
                     correlation_id=session.correlation_id,
                 )
-            self._changes.stored(session.session_id, session.last_sequence, session.status, cause)
+            self._changes.stored(session.session_id, session.last_sequence, session.status, cause, one.events)
         if told:
             self._stored(told)

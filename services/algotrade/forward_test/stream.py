@@ -1,8 +1,8 @@
 """Follow one session: a snapshot, every event after a cursor, and in between what it is worth.
 
-Nothing is queued for a reader: its place is its cursor, events are read from the store, and of marks it gets the
-newest. A slow one costs no memory and misses no event. Events that are news are read within the trace of what stored
-them, so that one trace leads from a session's commit to those who watch it.
+A reader's place is its cursor: the events behind it are those it was told of since, or else they are read from the
+store; of marks it gets the newest. A slow one costs little memory and misses no event. Events that are news are taken
+within the trace of what stored them, so that one trace leads from a session's commit to those who watch it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Streamer:
         while cursor < session.last_sequence:
             cause, watch.cause = watch.cause, ""
             with tracing.span("session.stream", cause) if cause else nullcontext():
-                found = await self._store.events(session, cursor, EVENTS_A_READ)
+                found = watch.take(cursor) or await self._store.events(session, cursor, EVENTS_A_READ)
             for event in found:
                 yield event
                 cursor = event.sequence

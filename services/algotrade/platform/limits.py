@@ -38,6 +38,7 @@ MAX_OUTBOX_MESSAGES: Final = 500  # that go from the bus's outbox to Kafka in a 
 
 # Streams and windows
 MAX_STREAMS_PER_USER: Final = 1_000  # open at once, a process
+MAX_TOLD_EVENTS: Final = 64  # of a session that somebody follows, kept for that reader
 MAX_TICKS_A_RECORD: Final = 256
 MAX_TICKS_A_MESSAGE: Final = 256
 MAX_TICKS_A_TAIL: Final = 256  # of a window in Redis, the newest, kept in the process too

@@ -1,4 +1,4 @@
-"""What a reader of a session is told of its events: those that follow its cursor, without a hole, and never too many."""
+"""What a reader of a session is told of its events: those that follow its cursor, no hole, and never too many."""
 
 from __future__ import annotations
 

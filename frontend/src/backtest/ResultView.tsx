@@ -1,7 +1,6 @@
 // What a backtest did: the server's result, and in its place, once a parameter is moved, that of the browser.
 
 import { Alert, Button, Group, Paper, Tabs, Text } from "@mantine/core";
-import { useDebouncedValue } from "@mantine/hooks";
 import { useMemo, useState } from "react";
 import { failureOf } from "../api/errors";
 import { words } from "../api/format";
@@ -22,7 +21,6 @@ import { csvOf, rulesOf } from "./tradesCsv";
 import { useDrawn } from "./useBacktest";
 import { useIndicators } from "./useIndicators";
 
-const RESTED_MS = 500;
 const NO_CANDLES: readonly Candle[] = [];
 const NO_POINTS: readonly Point[] = [];
 
@@ -34,14 +32,13 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
   const [barMs, setBarMs] = useState<number>();
   const [tab, setTab] = useState<string | null>("trades");
   const instant = useInstant(backtest, live);
-  const run = live ? instant.result?.run : undefined;
+  const curve = live ? instant.curve : undefined;
+  const rested = live ? instant.rested : undefined;
 
-  const parameters = run?.parameters ?? backtest.parameters;
+  const parameters = curve?.parameters ?? backtest.parameters;
   const indicators = useIndicators(backtest, parameters, drawn?.candles ?? NO_CANDLES);
 
-  // While a parameter is dragged the curve comes first; what takes long to draw waits for the hand to rest.
-  const [rested] = useDebouncedValue(run, RESTED_MS);
-  const madeUnder = rested?.parameters ?? backtest.parameters; // the trades that are shown
+  const madeUnder = rested?.curve.parameters ?? backtest.parameters; // the trades that are shown
   const trades = useMemo(
     () => (rested ? rested.trades.map(computed) : (drawn?.trades.map(served) ?? [])),
     [rested, drawn],
@@ -49,7 +46,7 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
   const fall = useMemo(() => {
     if (!rested || !drawn) return drawn?.drawdown;
     const times = drawn.candles.map(({ ms }) => ms);
-    return thinned(times, drawdown(rested.equity, Number(backtest.settings?.initialCash ?? 0)));
+    return thinned(times, drawdown(rested.curve.equity, Number(backtest.settings?.initialCash ?? 0)));
   }, [rested, drawn, backtest.settings]);
   const marks = useMemo(() => marksOf(trades, chosen?.number), [trades, chosen]);
   const focus = useMemo(() => chosen && spanOf(chosen), [chosen]);
@@ -60,12 +57,12 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
     setBarMs(ms);
     const within = trades.find((trade) => trade.entryMs <= ms && ms <= (trade.exitMs ?? Number.POSITIVE_INFINITY));
     if (within) setChosen(within);
-    if (!run) setTab("explain");
+    if (!curve) setTab("explain");
   }
 
   return (
     <>
-      {!run && <MainFigures metrics={summary?.metrics ?? []} />}
+      {!curve && <MainFigures metrics={summary?.metrics ?? []} />}
       <InstantPanel backtest={backtest} instant={instant} live={live} setLive={setLive} />
       <Paper withBorder p="xs">
         {indicators.choice}
@@ -73,7 +70,7 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
           label="Candles with fills; below them equity and drawdown"
           candles={drawn?.candles ?? NO_CANDLES}
           equity={drawn?.equity ?? NO_POINTS}
-          live={run?.equity}
+          live={curve?.equity}
           drawdown={fall ?? NO_POINTS}
           benchmark={drawn?.benchmark}
           lines={indicators.lines}
@@ -105,14 +102,14 @@ export function ResultView({ backtest }: { backtest: Backtest }) {
           </Button>
         </Tabs.Panel>
         <Tabs.Panel value="metrics" pt="sm">
-          {run && <Text size="sm">Figures are the server's, of the parameters that it ran with.</Text>}
+          {curve && <Text size="sm">Figures are the server's, of the parameters that it ran with.</Text>}
           <MetricsTable metrics={summary?.metrics ?? []} />
         </Tabs.Panel>
         <Tabs.Panel value="months" pt="sm">
           <MonthsTable returns={summary?.monthlyReturns ?? {}} />
         </Tabs.Panel>
         <Tabs.Panel value="rejections" pt="sm">
-          <Rejections counts={run?.rejections ?? summary?.rejections ?? {}} />
+          <Rejections counts={rested?.rejections ?? summary?.rejections ?? {}} />
         </Tabs.Panel>
         <Tabs.Panel value="explain" pt="sm">
           <ExplainPanel backtest={backtest} ms={barMs} />

@@ -8,7 +8,8 @@ import { money } from "../api/format";
 import { tellFailure } from "../api/tell";
 import type { Backtest } from "../generated/algotrade/v1/backtest_service_pb";
 import type { Parameter } from "./artefact";
-import type { useInstant } from "./useInstant";
+import type { Curve } from "./messages";
+import type { Rested, useInstant } from "./useInstant";
 
 interface Props {
   backtest: Backtest;
@@ -19,7 +20,7 @@ interface Props {
 
 export function InstantPanel({ backtest, instant, live, setLive }: Props) {
   const [values, setValues] = useState<Record<string, number>>(() => numbers(backtest.parameters));
-  const { parameters, result, failure } = instant;
+  const { parameters, curve, rested, failure } = instant;
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: a run begins when something is moved, or loaded
   useEffect(() => {
@@ -34,7 +35,7 @@ export function InstantPanel({ backtest, instant, live, setLive }: Props) {
           checked={live}
           onChange={(event) => setLive(event.currentTarget.checked)}
         />
-        {live && result && <Outcome backtest={backtest} values={values} result={result} />}
+        {live && curve && <Outcome backtest={backtest} values={values} curve={curve} rested={rested} />}
       </Group>
       {failure && (
         <Text c="red.4" size="sm" role="alert">
@@ -50,7 +51,7 @@ export function InstantPanel({ backtest, instant, live, setLive }: Props) {
             set={(value) => setValues({ ...values, [parameter.name]: value })}
           />
         ))}
-      {live && result && (
+      {live && curve && (
         <Text size="xs" c="dimmed" mt="xs">
           Equity: yellow as run here, blue as the server ran it. Trades and drawdown follow when the hand rests.
         </Text>
@@ -67,13 +68,14 @@ export function InstantPanel({ backtest, instant, live, setLive }: Props) {
 interface OutcomeProps {
   backtest: Backtest;
   values: Record<string, number>;
-  result: NonNullable<Props["instant"]["result"]>;
+  curve: Curve;
+  rested?: Rested;
 }
 
-function Outcome({ backtest, values, result }: OutcomeProps) {
+function Outcome({ backtest, values, curve, rested }: OutcomeProps) {
   const [, go] = useLocation();
-  const { run, hash, milliseconds } = result;
-  const same = hash === backtest.summary?.resultHash;
+  const whole = rested?.curve === curve ? rested : undefined;
+  const same = whole?.hash === backtest.summary?.resultHash;
   const moved = Object.entries(backtest.parameters).some(([name, value]) => Number(value) !== values[name]);
 
   async function keep() {
@@ -83,7 +85,7 @@ function Outcome({ backtest, values, result }: OutcomeProps) {
         strategy: { case: "saved", value: { strategyId: backtest.strategyId, version: backtest.strategyVersion } },
         data: { case: "dataHash", value: backtest.dataHash },
         settings: backtest.settings,
-        parameters: run.parameters,
+        parameters: curve.parameters,
       });
       go(`/backtests/${started?.backtestId}`);
     } catch (error) {
@@ -93,13 +95,14 @@ function Outcome({ backtest, values, result }: OutcomeProps) {
 
   return (
     <Group gap="sm" aria-live="polite">
-      <Text size="sm">
-        equity {money(String(run.equity.at(-1) ?? ""))}, {run.trades.length} trades, {milliseconds.toFixed(1)} ms
+      <Text size="sm" data-testid="instant-equity">
+        equity {money(String(curve.equity.at(-1) ?? ""))}, {whole?.trades.length ?? "…"} trades,{" "}
+        {curve.milliseconds.toFixed(1)} ms
       </Text>
-      <Code title={hash} data-testid="instant-hash" data-hash={hash}>
-        {hash.slice(0, 12)}
+      <Code title={whole?.hash} data-testid="instant-hash" data-hash={whole?.hash}>
+        {whole?.hash.slice(0, 12) ?? "…"}
       </Code>
-      {!moved && (
+      {!moved && whole && (
         <Badge color={same ? "teal" : "red"} title="The SHA-256 of artefact, bars, settings, parameters and trades">
           {same ? "equals the server's" : "differs from the server's"}
         </Badge>

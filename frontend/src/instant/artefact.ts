@@ -1,7 +1,7 @@
 // Runs an artefact over bars: the very bytes that the server runs, by the browser's own WebAssembly.
 
 import { BAR_BYTES } from "./bars";
-import { type Book, bookOf, EVENT_BYTES } from "./trades";
+import { type Book, bookOf, EVENT_BYTES, type Fill, fillsOf } from "./trades";
 import { parameterText, SCALE, units } from "./units";
 
 // The words of a module's memory that name its log of events.
@@ -13,6 +13,7 @@ const PAGE = 65_536;
 const ALIGN = 64;
 const HALTED = 2;
 const CLOSES_BAR = 2;
+const CLOSE = 32; // where a bar's record has it
 const SECOND = 1_000_000_000n;
 const NANOS_A_MS = 1_000_000n;
 const SECONDS: Readonly<Record<string, bigint>> = {
@@ -60,10 +61,11 @@ interface Exports {
   regroup(row: number, address: number, count: number): number;
 }
 
-/** What a run did; `equity` is at the close of each bar that it came to. */
-export interface Run extends Book {
+/** A run: `equity` is at the close of each bar that it came to, `events` are the records of its log. */
+export interface Run {
   parameters: Record<string, string>;
   equity: Float64Array<ArrayBuffer>;
+  events: DataView<ArrayBuffer>;
 }
 
 export interface Port {
@@ -88,6 +90,7 @@ export class Artefact {
   private readonly log: number;
   private readonly input: number;
   private readonly count: number;
+  private readonly closes: Float64Array;
 
   private constructor(module: WebAssembly.Module, instance: WebAssembly.Instance, bars: Uint8Array) {
     const section = WebAssembly.Module.customSections(module, "algotrade")[0];
@@ -101,6 +104,9 @@ export class Artefact {
     const { memory } = this.exports;
     memory.grow(Math.max(0, Math.ceil((this.input + bars.length - memory.buffer.byteLength) / PAGE)));
     new Uint8Array(memory.buffer).set(bars, this.input);
+    const view = new DataView(bars.buffer, bars.byteOffset);
+    const close = (bar: number) => Number(view.getBigInt64(bar * BAR_BYTES + CLOSE, true)) / SCALE;
+    this.closes = Float64Array.from({ length: this.count }, (_, bar) => close(bar));
   }
 
   /** The numbers that a probed build keeps, in the order of the drawing. */
@@ -130,8 +136,13 @@ export class Artefact {
       parts.push(new Uint8Array(memory.buffer.slice(this.log, this.log + size)));
       view.setInt32(LOG_COUNT, 0, true);
     }
-    const book = bookOf(joined(parts), this.manifest.nodes);
-    return { ...book, parameters, equity: this.equity(book, units(String(settings.initial_cash)), done) };
+    const events = joined(parts);
+    return { parameters, events, equity: this.equity(fillsOf(events), units(String(settings.initial_cash)), done) };
+  }
+
+  /** The trades of a run. */
+  book({ events }: Run): Book {
+    return bookOf(events, this.manifest.nodes);
   }
 
   /** Steps a probed build bar by bar, and takes down what ports (`node.port`) held. */
@@ -204,20 +215,23 @@ export class Artefact {
   }
 
   /** Cash plus quantity times close, at each close. */
-  private equity({ fills }: Book, initialCash: bigint, count: number): Float64Array<ArrayBuffer> {
+  private equity(fills: readonly Fill[], initialCash: bigint, count: number): Float64Array<ArrayBuffer> {
     const view = new DataView(this.exports.memory.buffer, this.input, this.count * BAR_BYTES);
     const equity = new Float64Array(count);
     let cash = Number(initialCash) / SCALE;
     let quantity = 0;
-    let next = 0;
-    for (let bar = 0; bar < count; bar++) {
-      const ts = view.getBigInt64(bar * BAR_BYTES, true);
-      for (let fill = fills[next]; fill && fill.ts <= ts; fill = fills[++next]) {
-        cash = Number(fill.cash) / SCALE;
-        quantity = Number(fill.quantity) / SCALE;
-      }
-      equity[bar] = cash + quantity * (Number(view.getBigInt64(bar * BAR_BYTES + 32, true)) / SCALE);
+    let bar = 0;
+    const upTo = (end: number) => {
+      for (; bar < end; bar++) equity[bar] = cash + quantity * (this.closes[bar] ?? 0);
+    };
+    let from = 0; // the bar of the next fill is this or a later one
+    for (const fill of fills) {
+      while (from < count && view.getBigInt64(from * BAR_BYTES, true) < fill.ts) from++;
+      upTo(from);
+      cash = Number(fill.cash) / SCALE;
+      quantity = Number(fill.quantity) / SCALE;
     }
+    upTo(count);
     return equity;
   }
 }
@@ -248,7 +262,7 @@ function rowSettings(settings: Settings): Record<string, number | bigint> {
 
 const aligned = (address: number) => Math.ceil(address / ALIGN) * ALIGN;
 
-function joined(parts: Uint8Array[]): DataView {
+function joined(parts: Uint8Array[]): DataView<ArrayBuffer> {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

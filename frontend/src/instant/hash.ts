@@ -1,20 +1,21 @@
 // The hash of a result, as the server computes it: what went in and every trade, keys in order, without spaces.
 
-import type { Run, Settings } from "./artefact";
+import type { Settings } from "./artefact";
 import type { Trade } from "./trades";
 
 export async function resultHash(
   artefactHash: string,
   dataHash: string,
   settings: Settings,
-  run: Run,
+  parameters: Readonly<Record<string, string>>,
+  trades: readonly Trade[],
 ): Promise<string> {
   const text = canonical({
     artefact: artefactHash,
     data: dataHash,
     settings,
-    parameters: run.parameters,
-    trades: run.trades.map(row),
+    parameters,
+    trades: trades.map(row),
   });
   return hex(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
 }

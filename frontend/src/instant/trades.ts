@@ -57,17 +57,26 @@ export interface Fill {
 
 export interface Book {
   trades: Trade[];
-  fills: Fill[];
   rejections: Record<string, number>;
   halted: string;
 }
 
+export function fillsOf(events: DataView): Fill[] {
+  const fills: Fill[] = [];
+  let held = 0n;
+  for (let at = 0; at < events.byteLength; at += EVENT_BYTES) {
+    const { kind, ts, quantity, cash } = eventAt(events, at);
+    if (kind !== ENTRY && kind !== EXIT) continue;
+    held += kind === ENTRY ? quantity : -quantity;
+    fills.push({ ts, cash, quantity: held });
+  }
+  return fills;
+}
+
 export function bookOf(events: DataView, nodes: readonly { type: string }[]): Book {
   const closed: Trade[] = [];
-  const fills: Fill[] = [];
   const rejections: Record<string, number> = {};
   let open: Trade | undefined;
-  let held = 0n;
   let halted = "";
   for (let at = 0; at < events.byteLength; at += EVENT_BYTES) {
     const event = eventAt(events, at);
@@ -77,8 +86,6 @@ export function bookOf(events: DataView, nodes: readonly { type: string }[]): Bo
     else if (event.kind === HALT) halted = reason;
     else if (event.kind === ENTRY) {
       open = entered(event, size);
-      held += event.quantity;
-      fills.push({ ts: event.ts, cash: event.cash, quantity: held });
     } else if (event.kind === EXIT && open) {
       const why = event.reason === 0 ? (nodes[event.node]?.type ?? "") : reason;
       closed.push({
@@ -92,14 +99,12 @@ export function bookOf(events: DataView, nodes: readonly { type: string }[]): Bo
       });
       const left: bigint = open.quantity - size;
       open = left > 0n ? { ...open, quantity: left, fees: open.fees - event.entryFee } : undefined;
-      held -= event.quantity;
-      fills.push({ ts: event.ts, cash: event.cash, quantity: held });
     } else if (event.kind === AMBIGUOUS) {
       const last = closed.at(-1);
       if (last) last.ambiguous = true;
     }
   }
-  return { trades: open ? [...closed, open] : closed, fills, rejections, halted };
+  return { trades: open ? [...closed, open] : closed, rejections, halted };
 }
 
 type Event = ReturnType<typeof eventAt>;

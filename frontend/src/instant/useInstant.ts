@@ -4,13 +4,22 @@ import { failureOf } from "../api/errors";
 import type { Backtest } from "../generated/algotrade/v1/backtest_service_pb";
 import type { Parameter } from "./artefact";
 import { barsOf } from "./given";
-import type { Answer, Order, Result } from "./messages";
+import type { Answer, Curve, Order } from "./messages";
 import { settingsText } from "./settingsText";
+import type { Book } from "./trades";
+
+/** A run that no other followed at once. */
+export interface Rested extends Book {
+  curve: Curve;
+  hash: string;
+}
 
 interface Instant {
   /** What can be varied; absent until everything is loaded. */
   parameters?: Parameter[];
-  result?: Result;
+  /** Of the newest run. */
+  curve?: Curve;
+  rested?: Rested;
   failure?: string;
   run(values: Record<string, number>): void;
 }
@@ -18,9 +27,11 @@ interface Instant {
 /** A stored backtest's artefact and bars in a worker. Of runs asked for while one is on its way only the newest is made. */
 export function useInstant(backtest: Backtest, wanted: boolean): Instant {
   const [parameters, setParameters] = useState<Parameter[]>();
-  const [result, setResult] = useState<Result>();
+  const [curve, setCurve] = useState<Curve>();
+  const [rested, setRested] = useState<Rested>();
   const [failure, setFailure] = useState<string>();
   const worker = useRef<Worker>(undefined);
+  const newest = useRef<Curve>(undefined);
   const queue = useRef<{ busy: boolean; number: number; next?: Record<string, number> }>({ busy: false, number: 0 });
   const { artefactHash, dataHash, settings } = backtest;
 
@@ -33,11 +44,17 @@ export function useInstant(backtest: Backtest, wanted: boolean): Instant {
   }
 
   function hear(answer: Answer): void {
+    if (answer.kind === "ran") {
+      const { book, hash } = answer;
+      if (newest.current) setRested({ ...book, hash, curve: newest.current });
+      return;
+    }
     if (answer.kind === "loaded") setParameters(answer.parameters);
     else if (answer.kind === "failed") setFailure(answer.message);
-    else if (answer.kind === "ran") {
+    else if (answer.kind === "curve") {
+      newest.current = answer.curve;
       setFailure(undefined);
-      setResult(answer.result);
+      setCurve(answer.curve);
     }
     const { next } = queue.current;
     queue.current.busy = false;
@@ -63,12 +80,16 @@ export function useInstant(backtest: Backtest, wanted: boolean): Instant {
         tell(order, [order.module.buffer, order.bars.buffer]);
       })
       .catch((error) => setFailure(failureOf(error).sentence));
-    return () => mine.terminate();
+    return () => {
+      mine.terminate();
+      queue.current = { busy: false, number: 0 };
+      setParameters(undefined);
+    };
   }, [artefactHash, dataHash, wanted]);
 
   const run = (values: Record<string, number>) => {
     if (queue.current.busy) queue.current.next = values;
     else begin(values);
   };
-  return { parameters, result, failure, run };
+  return { parameters, curve, rested, failure, run };
 }

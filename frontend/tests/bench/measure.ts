@@ -32,23 +32,31 @@ export async function framesDuring(page: Page, act: () => Promise<void>): Promis
 }
 
 /**
- * Milliseconds from a key to the third frame after `selector` has another `attribute`, by when what came of it is
- * drawn: the first commits the page, its effects run behind it, the chart draws in the frame after those.
+ * Milliseconds from a key to the end of the first frame in which a chart draws a line of a colour after the text of
+ * `selector` has changed: the page says what came of it as it hands the chart its line.
  */
-export async function answersTo(page: Page, keys: readonly string[], selector: string, attribute: string) {
+export async function answersTo(page: Page, keys: readonly string[], selector: string, color: string) {
   await page.evaluate(
-    ([selector = "", attribute = ""]) => {
+    ([selector = "", color = ""]) => {
       const answers: number[] = [];
       window.answerTimes = answers;
       let pressed = 0;
+      let told = false;
       window.addEventListener("keydown", () => (pressed = performance.now()), true);
-      const drawn = () => answers.push(performance.now() - pressed);
-      const frame = (left: number) => requestAnimationFrame(() => (left > 1 ? frame(left - 1) : setTimeout(drawn)));
       const shown = document.querySelector(selector);
       if (!shown) throw new Error(`no ${selector}`);
-      new MutationObserver(() => frame(3)).observe(shown, { attributeFilter: [attribute] });
+      const changes = { characterData: true, childList: true, subtree: true };
+      new MutationObserver(() => (told = true)).observe(shown, changes);
+      const stroke = CanvasRenderingContext2D.prototype.stroke;
+      const seen = () => answers.push(performance.now() - pressed);
+      CanvasRenderingContext2D.prototype.stroke = function (this: CanvasRenderingContext2D) {
+        stroke.call(this);
+        if (!told || this.strokeStyle !== color) return;
+        told = false;
+        setTimeout(seen); // behind the frame that is being made
+      };
     },
-    [selector, attribute],
+    [selector, color],
   );
   for (const [index, key] of keys.entries()) {
     await page.keyboard.press(key);

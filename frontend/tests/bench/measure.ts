@@ -49,8 +49,8 @@ export async function answersTo(page: Page, keys: readonly string[], selector: s
       new MutationObserver(() => (told = true)).observe(shown, changes);
       const stroke = CanvasRenderingContext2D.prototype.stroke;
       const seen = () => answers.push(performance.now() - pressed);
-      CanvasRenderingContext2D.prototype.stroke = function (this: CanvasRenderingContext2D) {
-        stroke.call(this);
+      CanvasRenderingContext2D.prototype.stroke = function (this: CanvasRenderingContext2D, ...path: unknown[]) {
+        stroke.apply(this, path as [Path2D]);
         if (!told || this.strokeStyle !== color) return;
         told = false;
         setTimeout(seen); // behind the frame that is being made

@@ -190,8 +190,13 @@ class Trial:
                 (bar.start_time.ToNanoseconds(), *map(fixed.parse, (bar.open, bar.high, bar.low, bar.close)))
                 for bar in follower.bars
             ]
-            same = came == [tuple(bar)[:5] for bar in must.tolist()]
-            self.verdict.check(same, f"{follower.name}: {len(came)} came that are not the {len(must)} of the log")
+            all_bars = [tuple(bar)[:5] for bar in must.tolist()]
+            missing, strange = (
+                [one for one in few if one not in many] for few, many in ((all_bars, came), (came, all_bars))
+            )
+            sentence = f"{follower.name}: {len(came)} came that are not the {len(must)} of the log"
+            sentence += f"; missing {missing[:3]} … {missing[-1:]}, strange {strange[:3]}, first {all_bars[:1]}"
+            self.verdict.check(came == all_bars, sentence)
 
     async def _judge_screen(
         self, connection: AsyncConnection, contents: Contents, user: User, ends: Mapping[str, int]

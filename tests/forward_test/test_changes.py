@@ -11,7 +11,7 @@ from algotrade.forward_test.messages import event_message, read_event
 from algotrade.forward_test.session import Event, Status
 from algotrade.platform import limits
 
-amounts = st.integers(-MAX - 1, MAX)
+amounts = st.integers(-MAX, MAX)
 events = st.builds(
     Event,
     session_id=st.just("s"),

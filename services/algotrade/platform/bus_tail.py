@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import islice
 
 from algotrade.platform import limits
 from algotrade.platform.bus import Record
@@ -63,4 +62,5 @@ class Tail:
         if not self.records or not self.records[0].offset <= offset <= self.records[-1].offset:
             return None
         start = offset - self.records[0].offset
-        return list(islice(self.records, start, start + limit))
+        end = min(start + limit, len(self.records))
+        return [self.records[place] for place in range(start, end)]  # near an end that is at once: a walk is not

@@ -6,10 +6,9 @@ import asyncio
 from typing import Final
 
 import grpc
-import numpy as np
 
 from algotrade.backtest.source import DataSource
-from algotrade.engine.records import BAR, Records
+from algotrade.engine.records import BAR, Records, joined
 from algotrade.platform import errors, limits
 from algotrade.platform.bar_columns import records_of
 from algotrade.platform.errors import NotFound, Unavailable
@@ -59,7 +58,7 @@ class History:
             if info.reason == "HISTORY_UNAVAILABLE":
                 raise Unavailable("HISTORY_UNAVAILABLE", error.details() or "", tried=True, **info.metadata) from error
             pass_on(error, "market_data")
-        bars = np.concatenate([np.zeros(0, BAR), *parts])
+        bars = joined(BAR, parts)
         if not len(bars):
             sentence = f"{page.provider} has no bars of {asked.symbol} {asked.interval} in that range"
             raise NotFound("DATA_NOT_FOUND", sentence, provider=page.provider, symbol=asked.symbol)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from algotrade.engine import fixed
 from algotrade.engine.compile import Artefact
 from algotrade.engine.equity import equity_curve
-from algotrade.engine.records import EVENT, Records
+from algotrade.engine.records import EVENT, Records, joined
 from algotrade.engine.runtime import Sessions, SessionState
 from algotrade.engine.settings import INTERVALS, SECOND, RunSettings, SettingsError
 from algotrade.engine.trades import Trade, TradeBook
@@ -144,8 +144,7 @@ def _result(
         done += taken
         if progress is not None:
             progress(done, len(bars))
-    log = np.concatenate([np.zeros(0, np.uint8), *(part.view(np.uint8) for part in parts)]).view(EVENT)
-    return BacktestResult(sessions.artefact, bars[:done], settings, log, sessions.state(slot))
+    return BacktestResult(sessions.artefact, bars[:done], settings, joined(EVENT, parts), sessions.state(slot))
 
 
 def fitting(settings: RunSettings, bars: Records, artefact: Artefact) -> RunSettings:

@@ -25,7 +25,7 @@ from algotrade.engine import native
 from algotrade.engine import row as R
 from algotrade.engine.compile import Artefact
 from algotrade.engine.limits import EVENTS_PER_LOG, FLEET_TICKS_PER_CALL, MAX_ARTEFACTS_PER_FLEET
-from algotrade.engine.records import EVENT, TICK, Records
+from algotrade.engine.records import EVENT, TICK, Records, joined
 from algotrade.engine.runtime import CALL_FUEL, Sessions
 from algotrade.engine.settings import RunSettings
 
@@ -207,8 +207,7 @@ class Fleet:
                     events.pop(index, None)
                 else:
                     events.setdefault(index, []).append(found)
-        joined = {index: parts[0] if len(parts) == 1 else np.concatenate(parts) for index, parts in events.items()}
-        return Stepped(joined, trapped)
+        return Stepped({index: joined(EVENT, parts) for index, parts in events.items()}, trapped)
 
     def _step(self, places: Records, ticks: Records) -> Iterator[tuple[int, Records | native.TrapError]]:
         """Yield, by index into places, events as they come, and in its turn the error of one that traps."""

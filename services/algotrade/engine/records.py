@@ -5,6 +5,7 @@ Times are nanoseconds since the epoch, UTC; prices, quantities and amounts are i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, Final
 
@@ -91,6 +92,11 @@ class Reason(IntEnum):
     def label(self) -> str:
         """The name on the wire and in results, such as ``insufficient_cash``."""
         return self.name.lower()
+
+
+def joined(kind: np.dtype[Any], parts: Iterable[Records]) -> Records:
+    """Return records (shape n) of a kind, part behind part. numpy's own way goes through the fields in Python."""
+    return np.frombuffer(bytearray().join(part.data for part in parts), kind)
 
 
 def bar_ticks(bars: Records, first_seq: int = 1) -> Records:

@@ -21,7 +21,7 @@ from algotrade.engine.limits import (
     TICKS_PER_CALL,
 )  # fmt: skip
 from algotrade.engine.node_type import ParamKind
-from algotrade.engine.records import BAR, CLOSES_BAR, EVENT, TICK, Records
+from algotrade.engine.records import BAR, CLOSES_BAR, EVENT, TICK, Records, joined
 from algotrade.engine.row import EXITS_ONLY, GAP, HALTED, RUNNING, STALE
 from algotrade.engine.settings import INTERVALS, RunSettings
 from algotrade.engine.site import representation
@@ -276,7 +276,7 @@ class Sessions:
             for start in range(0, len(ticks), TICKS_PER_CALL)
             for part in self._step(ticks[start:][:TICKS_PER_CALL])
         ]
-        return np.concatenate(parts) if parts else np.zeros(0, EVENT)
+        return joined(EVENT, parts)
 
     def _step(self, ticks: Records) -> Iterator[Records]:
         address = self._put(ticks, TICK)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Final
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
-from algotrade.engine.records import TICK, Records
+from algotrade.engine.records import TICK, Records, joined
 from algotrade.platform.bus import Record
 from algotrade.platform.ticks import FeedReader
 from algotrade.v1.events_pb2 import MarketDataUpdate
@@ -95,7 +94,7 @@ class Batch:
             yield record.offset, Batch([record])
 
     def _read(self, symbol: str, reader: FeedReader) -> Stretch:
-        parts, turns, count = [np.zeros(0, TICK)], [], 0
+        parts, turns, count = list[Records](), list[Turn](), 0
         for record in self._records:
             if record.key != symbol:
                 continue
@@ -106,7 +105,7 @@ class Batch:
             if reader.state != state:
                 change = update.feed_state
                 turns.append(Turn(count, reader.state, change.event_time.ToNanoseconds(), change.source))
-        return Stretch(np.concatenate(parts), tuple(turns), reader)
+        return Stretch(joined(TICK, parts), tuple(turns), reader)
 
 
 def _update(record: Record) -> MarketDataUpdate:

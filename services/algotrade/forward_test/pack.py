@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from algotrade.engine.records import TICK, Records
+from algotrade.engine.records import TICK, Records, joined
 from algotrade.platform.bus import Record
 from algotrade.platform.ticks import from_batch, to_batch
 from algotrade.platform.topics import MARKET_DATA_UPDATES
@@ -37,7 +37,7 @@ _BITS: Final = 0  # in place of the unit of sizes: they are kept as the bits the
 def pack(records: Sequence[Record]) -> tuple[bytes, int]:
     """Return records of one symbol, in order, packed; and how many ticks are in them."""
     meta: list[tuple[int, int, int, int]] = []
-    parts: list[Records] = [np.zeros(0, TICK)]
+    parts: list[Records] = []
     raw: list[bytes] = []
     for record in records:
         update = _plain(record)
@@ -47,7 +47,7 @@ def pack(records: Sequence[Record]) -> tuple[bytes, int]:
         else:
             parts.append(from_batch(update.ticks))
             meta.append((record.offset, update.epoch, update.ticks.first_sequence, len(parts[-1])))
-    ticks = np.concatenate(parts)
+    ticks = joined(TICK, parts)
     told = np.array(meta, np.int64).reshape(len(meta), 4)
     columns = [_in_units(_steps(told[:, index].astype(kind))) for index, kind in enumerate(_META)]
     for name, kind in _COLUMNS:

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from algotrade.engine import fixed
-from algotrade.engine.records import BAR, Records
+from algotrade.engine.records import BAR, Records, joined
 from algotrade.engine.settings import INTERVALS
 from algotrade.market_data.bars import BarSource
 from algotrade.market_data.past import Past
@@ -49,7 +49,7 @@ class BarPages:
         before = nanoseconds(request.before_time) if request.HasField("before_time") else fixed.MAX
         size = paging.page_size(request.page_size, DEFAULT_BARS, limits.MAX_BARS_A_PAGE)
         kept = await self._bars.kept(request.symbol, interval)
-        bars = np.concatenate([kept.closed, kept.builder.open])
+        bars = joined(BAR, (kept.closed, kept.builder.open))
         begin_ns = min(int(bars["ts"][0]) if len(bars) else fixed.MAX, before)
         told, covered_ns = await self._told(request.symbol, interval, after, begin_ns, size)
         messages = [_told(row, self._provider_of(request.symbol)) for row in told[:size].tolist()]

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from algotrade.engine.bars import BarBuilder
-from algotrade.engine.records import BAR, Records
+from algotrade.engine.records import BAR, Records, joined
 from algotrade.market_data.follow import Follower, Heartbeat
 from algotrade.market_data.window import WindowStore
 from algotrade.platform import limits
@@ -115,7 +115,7 @@ def _build(ticks: Records, interval: int) -> KeptBars:
 def _extended(before: KeptBars, ticks: Records, missed_ns: int) -> KeptBars:
     """Take ticks, and leave out what a window that begins later no longer tells."""
     builder, last_ns, sequence = deepcopy(before.builder), before.last_ns, before.sequence
-    closed = np.concatenate([before.closed, builder.take(ticks)])
+    closed = joined(BAR, (before.closed, builder.take(ticks)))
     if missed_ns >= 0:
         builder.miss(missed_ns + 1)
         closed = closed[np.searchsorted(closed["ts"], missed_ns, side="right") :]

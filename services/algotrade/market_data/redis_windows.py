@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from algotrade.engine.records import TICK, Records
+from algotrade.engine.records import TICK, Records, joined
 from algotrade.market_data.tick_log import LoggedTicks
 from algotrade.market_data.window import Arrivals, Head
 from algotrade.platform import limits
@@ -154,7 +154,7 @@ class RedisWindows:
             before = older[older["seq"] < head.oldest][-(capacity - len(held)) :]
             if len(before) and int(before["seq"][-1]) != head.oldest - 1:
                 before = before[:0]  # a hole lies between
-            await self._replace(symbol, LoggedTicks(head.epoch, np.concatenate([before, held])))
+            await self._replace(symbol, LoggedTicks(head.epoch, joined(TICK, (before, held))))
 
     async def head(self, symbol: str) -> Head:
         """Return where the feed stands."""

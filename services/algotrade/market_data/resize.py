@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import numpy as np
-
-from algotrade.engine.records import TICK
+from algotrade.engine.records import TICK, joined
 from algotrade.market_data.store import WindowSizeStore
 from algotrade.market_data.tick_log import newest_ticks
 from algotrade.market_data.window import WindowStore
@@ -35,7 +33,7 @@ class WindowSizes:
                 _check_room(others + ticks)
                 await self._store.keep_size(symbol, ticks)
                 logged = await newest_ticks(self._bus, symbol, ticks)
-                older = np.concatenate([np.zeros(0, TICK), *(batch.ticks for batch in logged)])
+                older = joined(TICK, (batch.ticks for batch in logged))
                 await self._windows.grow(symbol, ticks, older)
             return await self._windows.capacity(symbol)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from algotrade.engine.records import TICK, Records
+from algotrade.engine.records import TICK, Records, joined
 from algotrade.market_data.tick_log import LoggedTicks, newest_ticks
 from algotrade.platform.bus import Bus
 
@@ -223,7 +223,7 @@ class MemoryWindows:
 async def fill(windows: WindowStore, bus: Bus, symbol: str) -> None:
     """Make a window hold the end of a symbol's log, whatever it held."""
     logged = await newest_ticks(bus, symbol, await windows.capacity(symbol))
-    ticks = np.concatenate([np.zeros(0, TICK), *(batch.ticks for batch in logged)])
+    ticks = joined(TICK, (batch.ticks for batch in logged))
     holes = np.flatnonzero(np.diff(ticks["seq"]) != 1)  # where the log has lost some, what is older is of no use
     ticks = ticks[holes[-1] + 1 :] if len(holes) else ticks
     await windows.replace(symbol, logged[-1].epoch if logged else 0, ticks)

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from algotrade.engine.records import BAR, Records
+from algotrade.engine.records import BAR, Records, joined
 from algotrade.platform import limits
 
 _NAME: Final = re.compile(r"(\d{1,19})_(\d{1,19})\.parquet")
@@ -90,7 +90,7 @@ class CandleCache:
         """Return the bars that start in a range, as far as they are here. DamagedError for a file that is not good."""
         inside = [one for one in self.chunks(series) if one.end_ns > start_ns and one.start_ns < end_ns]
         parts = [self.load(series, chunk) for chunk in inside]
-        bars = np.concatenate(parts) if parts else np.zeros(0, BAR)
+        bars = joined(BAR, parts)
         return bars[(bars["ts"] >= start_ns) & (bars["ts"] < end_ns)]
 
     def load(self, series: Series, chunk: Chunk) -> Records:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from algotrade.engine.records import BAR, Records
+from algotrade.engine.records import BAR, Records, joined
 from algotrade.market_data.history.cache import CandleCache, Chunk, DamagedError, Series
 from algotrade.market_data.history.candles import CandleSource
 from algotrade.platform.clock import SECOND_NS, Clock
@@ -92,7 +92,7 @@ class Downloader:
         fresh = await self._pages(series, overlap_ns, end_ns, outcome)
         if len(kept):
             if len(fresh) and fresh[0] == kept[-1]:
-                fresh = np.concatenate([kept[:-1], fresh])
+                fresh = joined(BAR, (kept[:-1], fresh))
             else:
                 outcome.revised += 1
                 fresh = await self._pages(series, begin_ns, end_ns, outcome)
@@ -100,7 +100,7 @@ class Downloader:
         outcome.bars += len(fresh) - len(kept)
 
     async def _pages(self, series: Series, start_ns: int, end_ns: int, outcome: Fetched) -> Records:
-        parts = [np.zeros(0, BAR)]
+        parts: list[Records] = []
         step_ns = self._source.page * series.interval_ns
         for page_ns in range(start_ns, end_ns, step_ns):
             found = await self._source.candles(
@@ -109,7 +109,7 @@ class Downloader:
             outcome.requests += 1
             outcome.left_out += found.left_out
             parts.append(found.bars)
-        return np.concatenate(parts)
+        return joined(BAR, parts)
 
 
 def _chunks(series: Series, start_ns: int, end_ns: int) -> Iterator[tuple[int, int]]:

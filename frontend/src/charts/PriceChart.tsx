@@ -13,7 +13,7 @@ import {
   type Time,
   type UTCTimestamp,
 } from "lightweight-charts";
-import { useEffect, useRef } from "react";
+import { useEffect, useLayoutEffect, useRef } from "react";
 import type { Zone } from "../api/format";
 import type { Candle } from "../instant/bars";
 import { type Line, Lines } from "./lines";
@@ -110,7 +110,8 @@ export function PriceChart({
   useEffect(() => {
     drawn.current?.equity.setData(line(equity));
   }, [equity, zone]);
-  useEffect(() => drawn.current?.live.show(live ?? NOTHING), [live]);
+  // Before the page is painted: the curve is to be in that very frame.
+  useLayoutEffect(() => drawn.current?.live.show(live ?? NOTHING), [live]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: as above
   useEffect(() => drawn.current?.drawdown.setData(line(drawdown)), [drawdown, zone]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: as above

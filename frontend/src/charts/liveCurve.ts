@@ -1,4 +1,5 @@
-// A curve that changes with every move of a hand: drawn over a series, so that no series has to take in its points anew.
+// A curve that changes with every move of a hand: drawn above a series, on the layer that has the crosshair, so that no
+// series has to take in its points anew and nothing below is drawn again.
 
 import type {
   AutoscaleInfo,
@@ -24,7 +25,9 @@ export class LiveCurve implements ISeriesPrimitive<Time>, IPrimitivePaneView, IP
   show(values: ArrayLike<number>): void {
     if (values.length === 0 && this.#values.length === 0) return;
     this.#values = values;
-    this.#on?.requestUpdate();
+    if (this.#on && this.#fits(this.#on))
+      this.#on.chart.clearCrosshairPosition(); // draws that layer anew, no other
+    else this.#on?.requestUpdate();
   }
 
   attached(on: SeriesAttachedParameter<Time>): void {
@@ -43,7 +46,11 @@ export class LiveCurve implements ISeriesPrimitive<Time>, IPrimitivePaneView, IP
     return this;
   }
 
-  autoscaleInfo(start: Logical, end: Logical): AutoscaleInfo | null {
+  zOrder(): "top" {
+    return "top";
+  }
+
+  autoscaleInfo(start: number, end: number): AutoscaleInfo | null {
     const { from, to } = this.#within(start, end);
     let minValue = Number.POSITIVE_INFINITY;
     let maxValue = Number.NEGATIVE_INFINITY;
@@ -75,6 +82,14 @@ export class LiveCurve implements ISeriesPrimitive<Time>, IPrimitivePaneView, IP
       context.lineJoin = "round";
       context.stroke();
     });
+  }
+
+  /** Whether what is seen of it lies within the prices that the scale shows. */
+  #fits({ chart, series }: SeriesAttachedParameter<Time>): boolean {
+    const seen = chart.timeScale().getVisibleLogicalRange();
+    const shown = series.priceScale().getVisibleRange();
+    const prices = seen && this.autoscaleInfo(seen.from, seen.to)?.priceRange;
+    return !!prices && !!shown && shown.from <= prices.minValue && prices.maxValue <= shown.to;
   }
 
   /** Those of the values that are seen, and one more on either side, as far as there are any. */

@@ -42,7 +42,11 @@ export async function answersTo(page: Page, keys: readonly string[], selector: s
       window.answerTimes = answers;
       let pressed = 0;
       let told = false;
-      window.addEventListener("keydown", () => (pressed = performance.now()), true);
+      const press = () => {
+        pressed = performance.now();
+        told = false;
+      };
+      window.addEventListener("keydown", press, true);
       const shown = document.querySelector(selector);
       if (!shown) throw new Error(`no ${selector}`);
       const changes = { characterData: true, childList: true, subtree: true };

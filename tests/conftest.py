@@ -5,6 +5,7 @@ Everything asynchronous runs in one event loop for the whole session, as grpc.ai
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 import uuid
@@ -33,7 +34,7 @@ from algotrade.platform.database import migrate, open_engine
 from algotrade.platform.embedded import embedded_server
 from algotrade.platform.kafka import Cluster
 from algotrade.platform.metrics import Metrics
-from algotrade.platform.process import Builder, Platform, serving
+from algotrade.platform.process import Builder, Platform, keep_what_is_loaded, serving
 from algotrade.platform.redis import RedisClient, open_redis
 from algotrade.platform.server import GrpcServer
 from algotrade.platform.settings import Settings
@@ -48,6 +49,16 @@ Connect = Callable[..., grpc.aio.Channel]
 # How long an example takes says how busy the machine is: speed is measured in bench/.
 hypothesis.settings.register_profile("busy", deadline=None)
 hypothesis.settings.load_profile("busy")
+
+
+def pytest_collection() -> None:
+    """Load and collect without looking for garbage in it; see `keep_what_is_loaded`."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Begin."""
+    keep_what_is_loaded()
 
 
 @pytest.fixture(scope="session")

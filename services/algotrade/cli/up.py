@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 from collections.abc import Coroutine, Mapping, Sequence
@@ -111,10 +112,11 @@ def _sentence(error: Mapping[str, Any]) -> str:
 
 async def _run(settings: Settings, seconds: float | None, *, demo: bool, as_json: bool) -> bool:
     """Serve until a signal, until time is up, or until something fails; tell whether all went well."""
+    gc.disable()  # until it runs: to look through what is being loaded for garbage is a fifth of the start
     from algotrade.cli.announce import Announcer
     from algotrade.cli.serve import everything, fixed_addresses, sole_use
     from algotrade.cli.show import log_to, show_demo
-    from algotrade.platform.process import stop_signal
+    from algotrade.platform.process import keep_what_is_loaded, stop_signal
 
     announce = Announcer(as_json=as_json)
     stop = stop_signal()
@@ -125,6 +127,7 @@ async def _run(settings: Settings, seconds: float | None, *, demo: bool, as_json
         announce.starting(settings, log_file)
         with log_to(settings, log_file) as errors:
             async with everything(settings) as gateway:
+                keep_what_is_loaded()
                 announce.ready(settings)
                 if demo:
                     well = await _beside(gateway.ended(), show_demo(settings, stop, seconds, announce, errors))

@@ -79,7 +79,7 @@ def session_settings(data_dir: Path) -> Settings:
         database_pool_size=5,
         idle_in_transaction_seconds=20,
         shutdown_grace_seconds=1,
-        bus_poll_seconds=0.05,
+        bus_poll_seconds=0.25,
         chart_seconds=0.2,
         pages_dir=None,  # whether a frontend was built is no matter of these tests
         check_seconds=3600.0,  # tests that alter what is stored check it themselves

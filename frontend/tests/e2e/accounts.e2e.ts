@@ -43,8 +43,10 @@ test("a user is found, disabled and enabled again, and the audit log tells of it
   const row = page.getByRole("row", { name: new RegExp(owner) });
   await expect.poll(() => page.getByRole("table", { name: "Users" }).getByRole("row").count()).toBe(2);
   await row.getByRole("button", { name: "Disable …" }).click();
+  await page.getByLabel(/^Why/).fill("a key of theirs was found in public");
   await page.getByRole("dialog").getByRole("button", { name: "Disable" }).click();
   await row.getByText(/^disabled/).waitFor();
+  await row.getByTitle("a key of theirs was found in public").waitFor();
   await picture(page, "7-users");
   await owners.page.reload();
   await owners.page.getByRole("button", { name: "Log in" }).waitFor();

@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from collector import collecting
 from graphs import drawing
 from market_data.feeds import SECOND, ManualFeed, made
 from sqlalchemy import text
@@ -24,7 +25,7 @@ from algotrade.notification.build import build
 from algotrade.notification.build_realtime import build_realtime
 from algotrade.notification.hub import PLACES
 from algotrade.notification.show import CALL
-from algotrade.platform import limits, paging
+from algotrade.platform import limits, paging, tracing
 from algotrade.platform.bus import Message, partition_of
 from algotrade.platform.caller import PRINCIPAL, Principal
 from algotrade.platform.channel import open_channel
@@ -194,6 +195,18 @@ async def test_a_snapshot_comes_first_and_then_what_changes(viewer: Any, feed: M
     await ada.sessions.StopSession(stop)
     stopped = sessions_pb.SESSION_STATUS_STOPPED
     await ada.watch(seen, lambda now: now.sessions[session.session_id].status == stopped, all_sessions=True)
+
+
+async def test_a_trace_leads_from_a_commit_to_the_screen(viewer: Any, feed: ManualFeed, platform: Platform) -> None:
+    async with collecting() as collector, asyncio.timeout(PATIENCE):
+        on = platform.settings.model_copy(update={"otlp_endpoint": collector.endpoint})
+        async with tracing.tracing(on, "test"):
+            ada, seen = await viewer(), Seen()
+            await ada.started()
+            await ada.watch(seen, lambda now: True, all_sessions=True)
+            push(feed, 0, 10, 20, 30)
+            await ada.watch(seen, lambda now: len(now.events) > 1, all_sessions=True)
+            await collector.until_came("updates.send", "session.commit")
 
 
 async def test_a_cut_stream_goes_on_in_another_process_without_a_hole(

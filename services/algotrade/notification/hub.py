@@ -19,6 +19,7 @@ from algotrade.engine import fixed
 from algotrade.engine.records import MARKER
 from algotrade.platform import limits
 from algotrade.platform.bus import Bus, Message, OffsetOutOfRange, Record
+from algotrade.platform.caller import TRACEPARENT_KEY
 from algotrade.platform.log import logger
 from algotrade.platform.ticks import FeedReader
 from algotrade.platform.topics import (
@@ -43,6 +44,16 @@ Place = tuple[str, int]  # topic and partition
 Change = pb.SessionEventUpdate | pb.SessionUpdate
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event of a session that a screen is to show, and where in the log it is; ``cause``: in whose trace."""
+
+    place: Place
+    offset: int
+    update: pb.SessionEventUpdate
+    cause: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class Screen:
     """What one stream shows, and what has come for it since it last looked. No session_ids: all of the user's."""
@@ -51,7 +62,7 @@ class Screen:
     session_ids: frozenset[str] | None
     symbols: frozenset[str]
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    events: deque[tuple[Place, int, pb.SessionEventUpdate]] = field(default_factory=deque)
+    events: deque[Waiting] = field(default_factory=deque)
     sessions: dict[str, pb.SessionUpdate] = field(default_factory=dict)
     prices: dict[str, pb.SymbolUpdate] = field(default_factory=dict)
     overrun: bool = False
@@ -61,8 +72,8 @@ class Screen:
         """Whether it shows any sessions."""
         return self.session_ids is None or bool(self.session_ids)
 
-    def offer(self, user_id: str, change: Change, place: Place = ("", 0), offset: int = 0) -> None:
-        """Keep a change of a session if it is shown."""
+    def offer(self, user_id: str, change: Change, record: Record) -> None:
+        """Keep a change of a session, of which a record tells, if it is shown."""
         if user_id != self.user_id or not (self.session_ids is None or change.session_id in self.session_ids):
             return
         if isinstance(change, pb.SessionUpdate):
@@ -73,7 +84,8 @@ class Screen:
         elif len(self.events) >= limits.MAX_EVENTS_A_SCREEN:
             self.overrun = True
         else:
-            self.events.append((place, offset, change))
+            cause = record.headers.get(TRACEPARENT_KEY, "")
+            self.events.append(Waiting((record.topic, record.partition), record.offset, change, cause))
         self.news.set()
 
 
@@ -147,12 +159,11 @@ class Hub:
 
     def _hand_on(self, topic: Topic, records: Sequence[Record]) -> None:
         for record in records:
-            place = (record.topic, record.partition)
             if self._screens:
                 for user_id, change in changes_of(topic, record.payload):
                     for screen in self._screens.get(user_id, ()):
-                        screen.offer(user_id, change, place, record.offset)
-            self.places[place] = record.offset + 1
+                        screen.offer(user_id, change, record)
+            self.places[record.topic, record.partition] = record.offset + 1
 
     async def _ticks(self) -> None:
         while True:

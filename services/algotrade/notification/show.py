@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,7 +20,7 @@ from algotrade.notification.hub import LOGGED, PLACES, Hub, Place, Screen, chang
 from algotrade.notification.messages import notification_message, timestamp
 from algotrade.notification.store import InboxStore
 from algotrade.notification.upstream import Upstream
-from algotrade.platform import limits, paging
+from algotrade.platform import limits, paging, tracing
 from algotrade.platform.bus import Bus, OffsetOutOfRange
 from algotrade.platform.clock import Clock
 from algotrade.platform.errors import InvalidArgument, ResourceExhausted
@@ -168,15 +168,19 @@ class Shower:
 
     def _take(self, screen: Screen, cursor: Cursor, changes: pb.RealtimeChanges) -> None:
         """Move what has come for the screen into a message; no step of it waits, so the cursor is exact."""
+        causes: list[str] = []
         while screen.events and len(changes.events) < EVENTS_A_MESSAGE:
-            place, offset, event = screen.events.popleft()
-            if offset < cursor.places[place]:
+            waiting = screen.events.popleft()
+            place, event = waiting.place, waiting.update
+            if waiting.offset < cursor.places[place]:
                 continue  # sent before: the cursor comes from a process that was further
-            cursor.places[place] = offset + 1
+            cursor.places[place] = waiting.offset + 1
             told = (place[0], event.session_id)  # in its order; what a relay tells again has come before
             if event.event.sequence > max(cursor.skipped.get(event.session_id, 0), cursor.told.get(told, 0)):
                 cursor.told[told] = event.event.sequence
                 changes.events.append(event)
+                causes.append(waiting.cause)
+        _trace(causes)
         changes.events.sort(key=lambda one: (one.session_id, one.event.sequence))
         if screen.events:
             screen.news.set()
@@ -212,7 +216,7 @@ class Shower:
                         for record in records:
                             if record.offset < at[place]:
                                 for user_id, change in changes_of(topic, record.payload):
-                                    earlier.offer(user_id, change, place, record.offset)
+                                    earlier.offer(user_id, change, record)
                         if not records:
                             break
                         offset = records[-1].offset + 1
@@ -243,6 +247,13 @@ class _Snapshot:
     message: pb.RealtimeSnapshot
     last_notification: int
     sequences: dict[str, int]
+
+
+def _trace(causes: Sequence[str]) -> None:
+    """Have a span in each trace of which a message tells, so that it leads from a session's commit to the screen."""
+    for cause in [cause for cause in dict.fromkeys(causes) if cause][: tracing.MAX_TRACES]:
+        with tracing.span("updates.send", cause):
+            pass
 
 
 async def _set(news: asyncio.Event, seconds: float) -> bool:

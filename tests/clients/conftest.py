@@ -67,7 +67,7 @@ async def own_database(url: URL, name: str, settings: Settings) -> AsyncIterator
                 await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # it trades and polls as long as it runs, and takes that from all other tests
 async def stage(database_url: URL, migrated: Any, session_settings: Settings) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(own_database(database_url, "clients", session_settings))

@@ -78,7 +78,7 @@ async def add(world: World, rpc: Rpc) -> None:
     await world.do(name, **fields)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def reader(stage: Stage) -> World:
     """Return a user with some rows in every list."""
     world = await stage.administrator()

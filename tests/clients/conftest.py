@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients.callers import Caller, Grpc, Rest, Web
-from clients.samples import World
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.engine import URL
@@ -21,6 +19,8 @@ from algotrade.cli.serve import everything, fixed_addresses
 from algotrade.identity.postgres_admin import PostgresAdminStore
 from algotrade.platform.database import open_engine
 from algotrade.platform.settings import Settings
+from clients.callers import Caller, Grpc, Rest, Web
+from clients.samples import World
 
 STREAMS_PER_USER = 6
 ADDRESSES = ("grpc_address", "http_address", "gateway_address", "envoy_admin_address")

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
-from clients.api import LISTS, Rpc
-from clients.conftest import Stage
-from clients.samples import CHANNEL_URL, GRAPH, OPTIMIZATION, World, sample
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from algotrade.platform.policy import Access
+from clients.api import LISTS, Rpc
+from clients.conftest import Stage
+from clients.samples import CHANNEL_URL, GRAPH, OPTIMIZATION, World, sample
 
 # How a row is added to a list while it is read; absent where nothing of the user's own adds to it.
 ADDS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {

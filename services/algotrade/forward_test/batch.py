@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -56,11 +56,19 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What a reader takes of its symbol in a batch, and the reader after it."""
+    """What a reader takes of its symbol in a batch, and the reader after it.
+
+    ``places``: of each record the sequence up to which it is read behind it, and its offset.
+    """
 
     ticks: Records
     turns: tuple[Turn, ...]
     reader: FeedReader
+    places: tuple[tuple[int, int], ...]
+
+    def offset_of(self, sequence: int) -> int:
+        """Return the offset of the record that a tick came with."""
+        return self.places[bisect_left(self.places, (sequence, 0))][1]
 
     def parts(self) -> Iterator[tuple[Records, Turn | None]]:
         """Yield the ticks up to each turn with it, and last those behind the last turn."""
@@ -88,24 +96,20 @@ class Batch:
         taken = self._taken[key]
         return replace(taken, reader=replace(taken.reader))
 
-    def singly(self) -> Iterator[tuple[int, Batch]]:
-        """Yield each record by itself with its offset."""
-        for record in self._records:
-            yield record.offset, Batch([record])
-
     def _read(self, symbol: str, reader: FeedReader) -> Stretch:
-        parts, turns, count = list[Records](), list[Turn](), 0
+        parts, turns, places, count = list[Records](), list[Turn](), list[tuple[int, int]](), 0
         for record in self._records:
             if record.key != symbol:
                 continue
             state = reader.state
             update = _update(record)
             parts.append(_take(reader, update, record))
+            places.append((reader.sequence, record.offset))
             count += len(parts[-1])
             if reader.state != state:
                 change = update.feed_state
                 turns.append(Turn(count, reader.state, change.event_time.ToNanoseconds(), change.source))
-        return Stretch(joined(TICK, parts), tuple(turns), reader)
+        return Stretch(joined(TICK, parts), tuple(turns), reader, tuple(places))
 
 
 def _update(record: Record) -> MarketDataUpdate:

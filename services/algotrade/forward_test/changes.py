@@ -36,6 +36,7 @@ class Watch:
     sequence: int = 0  # of the newest event that was stored
     status: Status | None = None
     mark: Mark | None = None
+    shown: Mark | None = None  # the mark that the reader has sent last
     cause: str = ""  # the traceparent of what was stored last, where it has one
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _told: dict[int, Event] = field(default_factory=dict)
@@ -119,10 +120,12 @@ class Changes:
             watch.changed.set()
 
     def marked(self, session_id: str, mark: Mark) -> None:
-        """Say what a session is worth."""
+        """Say what a session is worth. A reader that waits for a mark's time to come will send this one then."""
         for watch in self._watches.get(session_id, ()):
+            waits = watch.mark is not watch.shown
             watch.mark = mark
-            watch.changed.set()
+            if not waits:
+                watch.changed.set()
 
     def touched(self, session_id: str) -> None:
         """Say that something of a session was dealt with, though its row did not change."""

@@ -94,13 +94,13 @@ class Chart:
 
     def take(self, batch: Batch) -> None:
         """Move behind a batch that begins here. Raises RecordError."""
-        for offset, record in batch.singly():
-            stretch = record.stretch(self.symbol, self.reader)
-            self.reader = stretch.reader
-            bars = self.builder.take(stretch.ticks)
-            for bar, sequence in zip(bars.tolist(), _closers(bars, stretch.ticks, self.interval), strict=True):
-                ts, opened, high, low, close, volume = bar[:6]
-                self.closed.append(ChartBar(ts, opened, high, low, close, volume, offset, sequence))
+        stretch = batch.stretch(self.symbol, self.reader)
+        self.reader = stretch.reader
+        bars = self.builder.take(stretch.ticks)
+        for bar, sequence in zip(bars.tolist(), _closers(bars, stretch.ticks, self.interval), strict=True):
+            ts, opened, high, low, close, volume = bar[:6]
+            offset = stretch.offset_of(sequence)
+            self.closed.append(ChartBar(ts, opened, high, low, close, volume, offset, sequence))
         self.offset = batch.end
 
     def skip_to(self, offset: int) -> None:

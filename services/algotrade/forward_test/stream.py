@@ -66,7 +66,6 @@ class Streamer:
                     last_sequence=session.last_sequence,
                 )
             yield Item(cursor, session)
-            sent: Mark | None = None
             due_ns = 0
             while True:
                 async for event in self._events(session, cursor, watch):
@@ -75,12 +74,11 @@ class Streamer:
                 if session.status.final:
                     return
                 now_ns = self._clock.now_ns()
-                if watch.mark is not sent and now_ns >= due_ns:
-                    sent, due_ns = watch.mark, now_ns + self._mark_ns
-                    if sent is not None:
-                        yield Item(cursor, sent)
-                if not await self._news(watch, pending=watch.mark is not sent, due_ns=due_ns):
-                    if watch.mark is not sent:
+                if (mark := watch.mark) is not None and mark is not watch.shown and now_ns >= due_ns:
+                    watch.shown, due_ns = mark, now_ns + self._mark_ns
+                    yield Item(cursor, mark)
+                if not await self._news(watch, pending=watch.mark is not watch.shown, due_ns=due_ns):
+                    if watch.mark is not watch.shown:
                         continue  # what ended the wait is a mark whose time has come
                     yield Item(cursor, Heartbeat(self._clock.now_ns()))
                     fresh = await self._get(user_id, session_id)

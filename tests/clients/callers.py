@@ -11,12 +11,12 @@ from typing import Any
 
 import grpc
 import httpx
-from clients.api import Rpc
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from algotrade.platform import errors
+from clients.api import Rpc
 
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 CALL_SECONDS = 20

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clients.api import Rpc, is_map
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from buf.validate import validate_pb2
+from clients.api import Rpc, is_map
 
 Break = Callable[[Any], None]  # changes the message that has the field
 _UNPRINTABLE: Final = "a\x00b"

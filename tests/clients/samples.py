@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 from typing import Any, Final
 
-from clients.api import BY_NAME, Rpc
-from clients.callers import Answer, Caller
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from graphs import sma_cross
 
 from algotrade.v1 import backtest_service_pb2 as backtest
 from algotrade.v1 import forward_test_service_pb2 as forward
+from clients.api import BY_NAME, Rpc
+from clients.callers import Answer, Caller
 
 PASSWORD: Final = "correct horse battery staple"
 GRAPH: Final = json.dumps(sma_cross(3, 7))

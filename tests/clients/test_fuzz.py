@@ -16,15 +16,15 @@ from typing import Any, Final
 
 import grpc
 import pytest
-from clients.api import BY_NAME, RPCS, Rpc, is_map
-from clients.conftest import Stage
-from clients.samples import ENDS_LOGIN, World, sample
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from algotrade.platform.errors import info
 from algotrade.v1.error_reason_pb2 import ErrorReason
 from algotrade.v1.market_data_service_pb2 import ConfigureWindowRequest
+from clients.api import BY_NAME, RPCS, Rpc, is_map
+from clients.conftest import Stage
+from clients.samples import ENDS_LOGIN, World, sample
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 SEED: Final = int(os.environ.get("FUZZ_SEED", "20261126"))

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
+from google.protobuf.message import Message
+from sqlalchemy import text
+
 from clients.api import ONCE, Rpc
 from clients.callers import called_at_once
 from clients.conftest import Stage
 from clients.samples import World, sample
-from google.protobuf.message import Message
-from sqlalchemy import text
 
 _COMMANDS: Final = "session_commands JOIN forward_test_sessions USING (session_id)"
 # What a call changes: a table whose rows it adds to, or takes away from, of one user.

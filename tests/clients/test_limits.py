@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import grpc
 import pytest
+
+from algotrade.platform import limits
 from clients.api import BY_NAME, STREAMS, Rpc
 from clients.callers import Answer
 from clients.conftest import STREAMS_PER_USER, Stage
 from clients.samples import BARS_SYMBOL, CHANNEL_URL, GRAPH, OPTIMIZATION, TICKS_SYMBOL, World, sample
-
-from algotrade.platform import limits
 
 WAYS: Final = ("direct", "grpc", "web", "rest")
 FAR: Final = 2**62

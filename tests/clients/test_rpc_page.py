@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from clients.api import BY_NAME, INTERNAL, RPCS, Rpc
 from clients.conftest import Stage
 

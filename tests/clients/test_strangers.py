@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import Descriptor
+
+from algotrade.platform.policy import Access
 from clients.api import BY_NAME, RPCS, Rpc
 from clients.callers import Answer
 from clients.conftest import Stage
 from clients.samples import World, sample
-from google.protobuf.descriptor import Descriptor
-
-from algotrade.platform.policy import Access
 
 
 def named_things(message: Descriptor, prefix: str = "") -> Iterator[str]:

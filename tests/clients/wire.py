@@ -7,9 +7,10 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 
+from google.protobuf.message import Message
+
 from clients.api import Rpc
 from clients.callers import CODES
-from google.protobuf.message import Message
 
 CONNECTIONS = 8
 PATIENCE_SECONDS = 20

@@ -31,6 +31,7 @@ from algotrade.platform.bus_kafka import KafkaBus
 from algotrade.platform.kafka import Cluster
 from algotrade.platform.kafka_topics import ensure_topics
 from algotrade.platform.metrics import Metrics
+from algotrade.platform.process import keep_what_is_loaded
 from algotrade.platform.ticks import from_batch, to_batch
 from algotrade.platform.topics import HOUR, Topic
 from algotrade.stack.kafka import kafka
@@ -162,11 +163,13 @@ async def read(run: Run, ready: Event) -> tuple[int, float, list[float]]:
 
 
 def writing(run: Run, told: Queue[float]) -> None:
+    keep_what_is_loaded()  # as every process of the mesh does
     asyncio.run((write_bus if run.way == "bus" else write_raw)(run))
     told.put(time.process_time())
 
 
 def reading(run: Run, ready: Event, told: Queue[Any]) -> None:
+    keep_what_is_loaded()
     count, seconds, latencies = asyncio.run(read(run, ready))
     told.put((count / seconds, float(np.percentile(latencies, 50)), float(np.percentile(latencies, 99))))
     told.put(time.process_time())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from algotrade.platform import limits
@@ -43,8 +44,20 @@ class Tail:
             if record.offset <= self.records[-1].offset:
                 return  # announced late: the tail is already past it
             self.clear()
-        self.records.append(record)
-        self._bytes += len(record.payload)
+        self._take((record,))
+
+    def extend(self, records: Sequence[Record]) -> None:
+        """Append records that follow each other, if nothing lies between them and those before."""
+        first = self.records[-1].offset + 1 if self.records else records[0].offset
+        if records[0].offset == first and records[-1].offset - first == len(records) - 1:
+            self._take(records)
+            return
+        for record in records:
+            self.append(record)
+
+    def _take(self, records: Sequence[Record]) -> None:
+        self.records.extend(records)
+        self._bytes += sum(len(record.payload) for record in records)
         while len(self.records) > self.most_records or (self._bytes > limits.TAIL_BYTES and len(self.records) > 1):
             self._bytes -= len(self.records.popleft().payload)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import stamina
@@ -27,6 +28,7 @@ from algotrade.platform.events import to_json, to_protobuf
 from algotrade.platform.settings import Settings
 from algotrade.platform.topics import Topic
 
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 MECHANISM: Final = "SCRAM-SHA-512"
 START_ATTEMPTS: Final = 20
 START_SECONDS: Final = 60.0
@@ -85,18 +87,17 @@ class Cluster:
         """Return a partition of a topic as Kafka has it."""
         return TopicPartition(self.prefix + topic, partition)
 
-    def record(self, found: ConsumerRecord) -> Record:
-        """Return a record of Kafka's as the bus has it."""
-        record = Record(
-            found.topic.removeprefix(self.prefix),
-            found.partition,
-            found.offset,
-            (found.key or b"").decode(),
-            found.value or b"",
-            {name: value.decode() for name, value in found.headers},
-            found.timestamp * 1_000_000,
-        )
-        return to_protobuf(record)
+    def records(self, found: Sequence[ConsumerRecord]) -> list[Record]:
+        """Return records of one partition, in Kafka's form, as the bus has them."""
+        topic = found[0].topic.removeprefix(self.prefix) if found else ""
+        records = []
+        for one in found:  # a hundred thousand a second: a Record is made without its own constructor
+            headers = {name: value.decode() for name, value in one.headers} if one.headers else NO_HEADERS
+            key, written_ns = (one.key or b"").decode(), one.timestamp * 1_000_000
+            values = (topic, one.partition, one.offset, key, one.value or b"", headers, written_ns)
+            record = tuple.__new__(Record, values)
+            records.append(to_protobuf(record) if headers else record)
+        return records
 
     def written(self, topic: Topic, messages: Sequence[Message]) -> Sequence[Message]:
         """Return messages as they are written to Kafka."""

@@ -128,7 +128,7 @@ class _Seeker:
                 )
             if not (records := got.get(partition)):
                 raise BusAway(f"{partition.topic}[{partition.partition}]: Kafka does not give what it has")
-            found += map(self._cluster.record, records)
+            found += self._cluster.records(records)
             size += sum(len(one.value) for one in records)
         if found:
             self.place = (partition, found[-1].offset + 1)
@@ -250,8 +250,7 @@ class Follower:
         for partition, records in got.items():
             if partition in self._positions and records[0].offset >= self._positions[partition]:
                 tail = self._tails[partition]
-                for record in records:
-                    tail.append(self._cluster.record(record))
+                tail.extend(self._cluster.records(records))
                 self._positions[partition] = records[-1].offset + 1
                 tail.wake(partition.partition)
 

@@ -100,9 +100,10 @@ class KafkaBus:
     async def publish(self, topic: Topic, messages: Sequence[Message]) -> Sequence[Record]:
         """Append messages, each to the partition of its key; return them as logged. See the port for BusAway."""
         check(topic, messages)
+        of_key = {key: partition_of(key, topic.partitions) for key in {message.key for message in messages}}
         by_partition: dict[int, list[int]] = {}
         for index, message in enumerate(messages):
-            by_partition.setdefault(partition_of(message.key, topic.partitions), []).append(index)
+            by_partition.setdefault(of_key[message.key], []).append(index)
         for partition in by_partition:
             await self._check(topic, partition)
         logged: dict[int, Record] = {}
@@ -281,7 +282,7 @@ async def _stop(producer: Any) -> None:
 
 def _add(batch: Any, message: Message, now_ms: int) -> bool:
     """Add a message to a batch; tell whether it had room."""
-    headers = [(name, value.encode()) for name, value in message.headers.items()]
+    headers = [(name, value.encode()) for name, value in message.headers.items()] if message.headers else []
     key = message.key.encode()
     return batch.append(key=key, value=message.payload, timestamp=now_ms, headers=headers) is not None
 

@@ -67,11 +67,9 @@ async def own_database(url: URL, name: str, settings: Settings) -> AsyncIterator
                 await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Have one worker run the tests of this folder: what they share takes the time of all others as long as it runs."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.xdist_group("clients"))
+    item.add_marker(pytest.mark.xdist_group("clients"))
 
 
 @pytest.fixture(scope="package")

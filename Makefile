@@ -130,7 +130,7 @@ test: prepare ## run the tests
 
 # One more at a time than there are processors: half of what a test does is to wait for others.
 test-services: prepare
-	$(BIN)/python -m pytest -n $$(( $$(nproc) < 7 ? $$(nproc) + 1 : 8 )) --dist loadgroup -m "not nightly"
+	$(BIN)/python -m pytest -n $$(( $$(nproc) < 7 ? $$(nproc) + 1 : 8 )) -m "not nightly"
 
 test-pages: prepare
 	cd frontend && $(NODE_PATHS) node_modules/.bin/vitest run

@@ -1,1 +1,1 @@
-"""Tests of one platform, started once for all of them, and ended with the last."""
+"""Tests of one platform, started once for all of them in a worker, and ended with the last."""

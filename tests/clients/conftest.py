@@ -1,4 +1,4 @@
-"""The whole platform, as `algotrade up` runs it, behind its gateway; once for all tests."""
+"""The whole platform, as `algotrade up` runs it, behind its gateway; once a worker of the tests."""
 
 from __future__ import annotations
 
@@ -67,12 +67,7 @@ async def own_database(url: URL, name: str, settings: Settings) -> AsyncIterator
                 await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Have one worker run the tests of this folder: what they share takes the time of all others as long as it runs."""
-    item.add_marker(pytest.mark.xdist_group("clients"))
-
-
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="package")  # it trades and polls as long as it runs, and takes that from all other tests
 async def stage(database_url: URL, migrated: Any, session_settings: Settings) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(own_database(database_url, "clients", session_settings))

@@ -32,7 +32,7 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),  # a busy peer sends late, then at once
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not a share of its calls
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from conftest import RunningRedis
 from pydantic import SecretStr, ValidationError
 
 from algotrade.platform.metrics import Metrics
-from algotrade.platform.redis import AWAY, RedisUnusable, open_redis, probe
+from algotrade.platform.redis import AWAY, RedisClient, RedisUnusable, answer, open_redis, probe
 from algotrade.platform.settings import Settings
 from algotrade.stack.certificates import Certificates, make_certificates
 from algotrade.stack.redis import redis_server
@@ -85,3 +86,19 @@ async def test_one_that_is_away_is_waited_for_by_nobody(running_redis: RunningRe
 def test_what_is_no_url_of_redis_is_refused_by_its_variable(url: str) -> None:
     with pytest.raises(ValidationError, match="redis_url"):
         Settings(redis_url=SecretStr(url))
+
+
+async def test_no_cancellation_is_lost_to_a_call(redis: RedisClient) -> None:
+    """Cancel at every step of a call, among them the one at which it has just been written."""
+
+    async def asks_for_ever() -> None:
+        while True:
+            await answer(redis.get("nothing"))
+
+    for steps in range(100):
+        asking = asyncio.create_task(asks_for_ever())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait({asking}, timeout=5)
+        assert asking.cancelled(), steps

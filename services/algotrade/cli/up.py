@@ -145,6 +145,8 @@ async def _until(stop: asyncio.Event, seconds: float | None) -> None:
 
 async def _beside(guard: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]) -> T:
     """Work until it is done, or until the guard raises."""
+    from algotrade.platform.background import end
+
     guarding, working = asyncio.create_task(guard), asyncio.create_task(work)
     try:
         done, _ = await asyncio.wait((guarding, working), return_when=asyncio.FIRST_COMPLETED)
@@ -152,6 +154,4 @@ async def _beside(guard: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]
             guarding.result()
         return working.result()
     finally:
-        for task in (guarding, working):
-            task.cancel()
-        await asyncio.gather(guarding, working, return_exceptions=True)
+        await end(guarding, working)

@@ -14,6 +14,7 @@ from algotrade.forward_test.lane import Front, Lane
 from algotrade.forward_test.member import Member, reader_of
 from algotrade.forward_test.session import Held, Progress, Status
 from algotrade.forward_test.store import Ledger
+from algotrade.platform.background import together
 from algotrade.platform.clock import Clock
 from algotrade.platform.metrics import Metrics
 
@@ -123,12 +124,7 @@ class Lanes:
                 with suppress(ValueError, KeyError):
                     await self._artefact(artefact_hash)
 
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(PREPARED_AT_ONCE):
-                    tasks.create_task(work())
-        except ExceptionGroup as errors:  # the database failed: to the worker that is one failure
-            raise errors.exceptions[0] from errors
+        await together(*(work() for _ in range(PREPARED_AT_ONCE)))
 
     async def _artefact(self, artefact_hash: str) -> Artefact:
         if artefact_hash not in self._artefacts:

@@ -20,6 +20,7 @@ from algotrade.forward_test.lane import Lane
 from algotrade.forward_test.member import Member
 from algotrade.forward_test.messages import STATUSES, mark_message
 from algotrade.platform import limits
+from algotrade.platform.background import together
 from algotrade.platform.bus import Bus, Message
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.log import logger
@@ -85,9 +86,7 @@ class Marks:
 
     async def run(self) -> None:
         """Send what was collected and learn who watches, for ever."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._send())
-            tasks.create_task(self._learn())
+        await together(self._send(), self._learn())
 
     async def _send(self) -> None:
         while True:

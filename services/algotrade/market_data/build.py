@@ -28,7 +28,6 @@ from algotrade.market_data.postgres_subscriptions import PostgresSubscriptions
 from algotrade.market_data.replay import Gate, ReplayFeed, read_ticks
 from algotrade.market_data.resize import WindowSizes
 from algotrade.market_data.servicer import MarketDataServicer
-from algotrade.market_data.store import SubscriptionStore
 from algotrade.market_data.synthetic import SyntheticFeed
 from algotrade.market_data.venues.build import alpaca_feed, ccxt_feed, coinbase_feed, finnhub_feed
 from algotrade.market_data.venues.candles import candle_sources
@@ -36,8 +35,7 @@ from algotrade.market_data.venues.ccxt_candles import PREFIX
 from algotrade.market_data.venues.feed import VenueFeed
 from algotrade.market_data.window import WindowStore
 from algotrade.platform import limits
-from algotrade.platform.background import end
-from algotrade.platform.bus import Bus
+from algotrade.platform.background import end, together
 from algotrade.platform.clock import SECOND_NS, Clock, steady
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
@@ -147,7 +145,9 @@ async def build(
             clock,
         )
         await ingest.open()
-        running = asyncio.create_task(_run(ingest, demand, subscriptions, platform.bus), name="ingest")
+        running = asyncio.create_task(
+            together(ingest.run(), beside=(demand.follow(subscriptions, platform.bus),)), name="ingest"
+        )
         running.add_done_callback(_report)
 
         async def probe_feeds() -> None:
@@ -181,14 +181,6 @@ def _ingest(platform: Platform, feeds: Sequence[Feed], windows: WindowStore, dem
         marker_seconds=platform.settings.marker_interval_seconds,
         marker_grace_seconds=platform.settings.marker_grace_seconds,
     )
-
-
-async def _run(ingest: Ingest, demand: Demand, subscriptions: SubscriptionStore, bus: Bus) -> None:
-    """Move ticks, of feeds on demand while they are wanted, until every feed has ended."""
-    async with asyncio.TaskGroup() as tasks:
-        following = tasks.create_task(demand.follow(subscriptions, bus))
-        await ingest.run()
-        following.cancel()
 
 
 def _symbols(feeds: Sequence[Feed]) -> dict[str, FeedSymbol]:

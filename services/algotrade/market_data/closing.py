@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from algotrade.market_data.feed import Feed, FeedChange, FeedItem, FeedState, FeedSymbol, Resume
 from algotrade.market_data.hours import Hours, Moment
+from algotrade.platform.background import end
 from algotrade.platform.clock import SECOND_NS, Clock, utc
 
 MOST_ASLEEP_NS: Final = 60 * SECOND_NS  # a machine that slept notices no later
@@ -66,7 +67,7 @@ class ClosingFeed:
         self, fed: AsyncGenerator[FeedItem, None], hours: Hours, now: Moment
     ) -> AsyncGenerator[FeedItem | Moment, None]:
         """Yield what the feed says, and each opening and close when its time has come, until the feed has no more."""
-        coming = asyncio.ensure_future(_next(fed))
+        coming = asyncio.create_task(_next(fed))
         try:
             while True:
                 edge_ns = now.until_ns + (self._grace_ns if now.is_open else 0)
@@ -79,11 +80,10 @@ class ClosingFeed:
                     item = coming.result()
                     if item is None:
                         return
-                    coming = asyncio.ensure_future(_next(fed))
+                    coming = asyncio.create_task(_next(fed))
                     yield item
         finally:
-            coming.cancel()
-            await asyncio.wait({coming})
+            await end(coming)
 
     async def _wait(self, coming: asyncio.Future[FeedItem | None], edge_ns: int) -> None:
         until_ns = min(edge_ns, self._clock.now_ns() + MOST_ASLEEP_NS)

@@ -29,6 +29,7 @@ from algotrade.market_data.takeover import TRADE_ID, agree
 from algotrade.market_data.tick_log import LoggedTicks, newest_updates
 from algotrade.market_data.window import WindowStore, fill
 from algotrade.platform import failpoints, limits
+from algotrade.platform.background import end, together
 from algotrade.platform.bus import Message, Receipt, TransactionalBus
 from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.database import is_away
@@ -146,15 +147,11 @@ class Ingest:
 
     async def run(self) -> None:
         """Move ticks until every feed has ended and all is logged; raises Fenced when another writer took over."""
-        async with asyncio.TaskGroup() as tasks:
-            readers = [tasks.create_task(self._read(source)) for source in self._sources.values()]
-            marking = tasks.create_task(self._mark())
-            writing = tasks.create_task(self._write_for_ever())
-            if readers:
-                await asyncio.wait(readers)
-            marking.cancel()
-            await self._room_for(limits.MAX_QUEUED_TICKS)  # the whole queue: when there is none, all is logged
-            writing.cancel()
+        await together(self._read_all(), beside=(self._mark(), self._write_for_ever()))
+
+    async def _read_all(self) -> None:
+        await together(*(self._read(source) for source in self._sources.values()))
+        await self._room_for(limits.MAX_QUEUED_TICKS)  # the whole queue: when there is none, all is logged
 
     async def _read(self, source: _Source) -> None:
         try:
@@ -181,9 +178,7 @@ class Ingest:
                 if reading.done():
                     return await reading
             finally:
-                for task in (reading, unwanted):
-                    task.cancel()
-                await asyncio.wait({reading, unwanted})
+                await end(reading, unwanted)
             log.info("feed.closed", symbol=name)
 
     async def _read_on(self, source: _Source) -> None:

@@ -23,7 +23,7 @@ from algotrade.engine.records import TICK, Records, joined
 from algotrade.market_data.tick_log import LoggedTicks
 from algotrade.market_data.window import Arrivals, Head
 from algotrade.platform import limits
-from algotrade.platform.redis import RedisClient
+from algotrade.platform.redis import RedisClient, answer
 
 LIFE_SECONDS: Final = 24 * 3600  # of a stream to which nothing is added
 
@@ -130,7 +130,7 @@ class RedisWindows:
             pipeline = self._client.pipeline(transaction=False)
             for symbol, batch in batches.items():
                 pipeline.eval(_WRITE, 1, _key(symbol), *self._arguments(symbol, batch, replace=False))
-            return self._told(batches, await pipeline.execute())
+            return self._told(batches, await answer(pipeline.execute()))
 
     async def replace(self, symbol: str, epoch: int, ticks: Records) -> None:
         """Hold these consecutive ticks, the newest of them, and nothing else; of none, nothing."""
@@ -196,7 +196,7 @@ class RedisWindows:
 
     async def _replace(self, symbol: str, batch: LoggedTicks) -> None:
         if not len(batch.ticks):
-            await self._client.delete(_key(symbol))
+            await answer(self._client.delete(_key(symbol)))
             self._arrivals.tell(symbol, 0)
             return
         found = await self._run(_WRITE, symbol, *self._arguments(symbol, batch, replace=True))
@@ -225,7 +225,7 @@ class RedisWindows:
         if symbol not in self.capacities:
             raise KeyError(symbol)
         async with self._room:
-            return await cast("Awaitable[list[Any]]", self._client.eval(script, 1, _key(symbol), *arguments))
+            return await answer(cast("Awaitable[list[Any]]", self._client.eval(script, 1, _key(symbol), *arguments)))
 
 
 def _packed(number: int) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 
 from algotrade.platform import limits
+from algotrade.platform.background import together
 from algotrade.platform.bus import Bus
 from algotrade.platform.cache import Cache
 from algotrade.platform.log import logger
@@ -49,9 +50,7 @@ class Audience:
 
     async def listen(self, bus: Bus, cache: Cache) -> None:
         """Pass on news, for ever: inboxes are filled in other processes too. The cache tells sooner, the bus surely."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._hear(cache))
-            tasks.create_task(self._read(bus))
+        await together(self._hear(cache), self._read(bus))
 
     async def _hear(self, cache: Cache) -> None:
         async with aclosing(cache.listen(CHANNEL)) as news:

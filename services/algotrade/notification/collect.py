@@ -21,6 +21,7 @@ from algotrade.notification.messages import notification_message
 from algotrade.notification.notice import Notice
 from algotrade.notification.store import Batch, Intake, Moved, Taken
 from algotrade.platform import tracing
+from algotrade.platform.background import together
 from algotrade.platform.bus import CORRELATION, Bus, Message, OffsetOutOfRange, Record, caused_by
 from algotrade.platform.cache import Cache
 from algotrade.platform.dead_letters import bury
@@ -60,9 +61,7 @@ class Collector:
 
     async def run(self) -> None:
         """Read every topic, for ever."""
-        async with asyncio.TaskGroup() as tasks:
-            for topic in TOPICS:
-                tasks.create_task(self._follow(topic), name=f"collect-{topic.name}")
+        await together(*map(self._follow, TOPICS))
 
     async def _follow(self, topic: Topic) -> None:
         while True:

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from algotrade.engine import fixed
 from algotrade.engine.records import MARKER
 from algotrade.platform import limits
+from algotrade.platform.background import together
 from algotrade.platform.bus import Bus, Message, OffsetOutOfRange, Record
 from algotrade.platform.caller import TRACEPARENT_KEY
 from algotrade.platform.log import logger
@@ -123,12 +124,8 @@ class Hub:
 
     async def run(self) -> None:
         """Read for ever."""
-        async with asyncio.TaskGroup() as tasks:
-            for topic in LOGGED:
-                tasks.create_task(self._follow(topic))
-            tasks.create_task(self._follow(REALTIME_UPDATES))
-            tasks.create_task(self._ticks())
-            tasks.create_task(self._say_who_watches())
+        following = (self._follow(topic) for topic in (*LOGGED, REALTIME_UPDATES))
+        await together(*following, self._ticks(), self._say_who_watches())
 
     async def _follow(self, topic: Topic) -> None:
         while True:

@@ -12,7 +12,7 @@ from algotrade.platform import limits
 from algotrade.platform.cache import count_read
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
-from algotrade.platform.redis import AWAY, RedisClient, listening
+from algotrade.platform.redis import AWAY, RedisClient, answer, listening
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class RedisCache:
             async with self._room:
                 if time.monotonic() < self._alone_until:
                     return False, None
-                answer = await ask()
+                said = await answer(ask())
         except AWAY as error:
             self._alone_until = time.monotonic() + self._retry_seconds
             self._failed(error)
@@ -77,7 +77,7 @@ class RedisCache:
         if self._away:
             self._away = False
             log.info("cache.redis_back")
-        return True, answer
+        return True, said
 
     def _failed(self, error: BaseException) -> None:
         self._metrics.redis_errors.labels(USE).inc()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from typing import Any, Final
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
+from algotrade.platform.background import background
 from algotrade.platform.log import logger
 from algotrade.platform.tokens import load_key, load_or_create_key, public_keys
 
@@ -57,13 +58,8 @@ class KeyRing:
     @asynccontextmanager
     async def kept_fresh(self, every_seconds: float) -> AsyncIterator[None]:
         """Read the files again and again while open; what cannot be read leaves the keys as they were."""
-        task = asyncio.create_task(self._reading(every_seconds), name="key-ring")
-        try:
+        async with background(self._reading(every_seconds), "key-ring"):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _reading(self, every_seconds: float) -> None:
         while True:

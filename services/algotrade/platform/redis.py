@@ -6,10 +6,11 @@ wrong in the settings, a password or a certificate, is told when the process sta
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
@@ -24,6 +25,8 @@ from algotrade.platform.metrics import Metrics
 from algotrade.platform.settings import Settings
 
 log = logger(__name__)
+
+T = TypeVar("T")
 
 RedisClient = Redis | RedisCluster
 
@@ -57,10 +60,26 @@ async def probe(client: RedisClient, metrics: Metrics) -> None:
     metrics.redis_memory.set(await _used_bytes(client))
 
 
+async def answer(call: Awaitable[T]) -> T:
+    """Return what a call of the client's returns; raises what it raises.
+
+    redis-py waits by Python 3.11's wait_for for a command to be written, which loses a cancellation that comes in the
+    moment it has been: a deadline would pass unheard, a task never end. Here it is raised once Redis has answered.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  (a coroutine runs in one)
+    before = task.cancelling()
+    try:
+        return await call
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
 async def listening(client: RedisClient, channel: str) -> AsyncGenerator[bytes | None, None]:
     """Yield what is published on a channel, first None once it is listened to. Raises one of AWAY."""
     async with client.pubsub() as subscription:
-        await subscription.subscribe(channel)
+        await answer(subscription.subscribe(channel))
         while True:
             message = await subscription.get_message(timeout=None)
             if message is not None:
@@ -110,6 +129,6 @@ def _reasons(error: BaseException | None) -> Iterator[BaseException]:
 
 async def _used_bytes(client: RedisClient) -> int:
     if isinstance(client, RedisCluster):
-        found = await client.execute_command("INFO", "memory", target_nodes=RedisCluster.PRIMARIES)
+        found = await answer(client.execute_command("INFO", "memory", target_nodes=RedisCluster.PRIMARIES))
         return sum(int(node["used_memory"]) for node in found.values())
-    return int((await client.info("memory"))["used_memory"])
+    return int((await answer(client.info("memory")))["used_memory"])

@@ -102,12 +102,15 @@ async def test_what_fails_ends_what_runs_with_it(beside: bool) -> None:
 async def test_tasks_together_end_though_one_loses_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "AGAIN_SECONDS", 0.01)
     began, beside = asyncio.Event(), asyncio.Event()
+    others = asyncio.all_tasks()
     task = asyncio.create_task(together(deaf(began), beside=(together(deaf(beside)),)))
     await asyncio.gather(began.wait(), beside.wait())
+    made = asyncio.all_tasks() - others
     async with asyncio.timeout(30):
         await end(task)
     assert task.cancelled()
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert len(made) == 4
+    assert all(one.cancelled() for one in made)
 
 
 async def test_it_runs_while_the_context_is_open() -> None:

@@ -36,6 +36,7 @@ from algotrade.forward_test.shards import SHARDS
 from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Fenced
 from algotrade.forward_test.verify import Verdict, Verifier
+from algotrade.platform import limits
 from algotrade.platform.bus import Message
 from algotrade.platform.bus_postgres import PostgresBus
 from algotrade.platform.process import Platform
@@ -322,6 +323,31 @@ async def test_a_trap_halts_its_session_alone(trader: Any, feed: ManualFeed, mon
     assert (doomed.halt_reason, doomed.cash) == ("trap", "777")
     (event,) = await ada.events(doomed, 1)
     assert (event.kind, event.reason) == (pb.SESSION_EVENT_KIND_HALT, "trap")
+
+
+async def test_a_session_with_too_many_events_is_halted_alone(
+    trader: Any, feed: ManualFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_SESSION_EVENTS", 40)
+    ada = await trader()
+    quiet = drawing({"p": "price", "c": ("compare", {"op": "==", "value": 5}), "b": "buy"}, "p>c.a c>b")
+    full = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    other = await ada.started(quiet, "AAA", settings=TICK_SETTINGS)
+    ticks = walk(11, 100)
+    for start in range(0, len(ticks), 5):
+        feed.push("AAA", ticks[start : start + 5])
+    other = await ada.at_tick(other, len(ticks))
+    assert other.status == pb.SESSION_STATUS_RUNNING
+    full = await ada.reached(full, lambda found: found.status == pb.SESSION_STATUS_HALTED)
+    *events, last = await ada.events(full, full.last_sequence)
+    alone, _ = expected(ticks[: full.last_tick_sequence])
+    assert [(e.sequence, e.kind, e.cash) for e in events] == [
+        (int(e["number"]), int(e["kind"]), fixed.text(e["cash"])) for e in alone
+    ]
+    assert 40 <= len(events) < len(ticks)
+    assert (last.kind, last.reason, full.halt_reason) == (pb.SESSION_EVENT_KIND_HALT, "event_limit", "event_limit")
+    proof = await ada.sessions.VerifyParity(pb.VerifyParityRequest(session_id=full.session_id))
+    assert proof.certificate.verdict == pb.PARITY_VERDICT_IDENTICAL, proof
 
 
 async def test_a_session_whose_row_is_spoilt_is_halted(trader: Any, feed: ManualFeed, platform: Platform) -> None:

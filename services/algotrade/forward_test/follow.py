@@ -28,7 +28,7 @@ from algotrade.forward_test.lane import Lane, most_ticks
 from algotrade.forward_test.member import Member
 from algotrade.forward_test.obey import Obedience
 from algotrade.forward_test.roster import Membership, Roster
-from algotrade.forward_test.session import Progress, Status
+from algotrade.forward_test.session import EVENT_LIMIT, Progress, Status
 from algotrade.forward_test.shards import Shards
 from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Fenced, Ledger
@@ -208,15 +208,27 @@ class Worker:
                 progress += await (self._advance(front[0], batch) if len(front) == 1 else self._step(front, batch))
                 failpoints.reached("worker.stepped")
             if sum(len(one.events) for one in progress) >= EVENTS_A_COMMIT:
-                await self._shards.commit(progress)
+                await self._store(progress)
                 progress = []
         if progress:
-            await self._shards.commit(progress)
+            await self._store(progress)
         self._mark(moved)
         await self._shards.checkpoint()
         self._lanes.tidy()
         self._moved(self._lanes)
         return bool(moved) or self._told
+
+    async def _store(self, progress: Sequence[Progress]) -> None:
+        """Commit, and halt the sessions that have come to as many events as one may have."""
+        await self._shards.commit(progress)
+        full = [
+            lane.halted(member, EVENT_LIMIT)
+            for session in (one.session for one in progress)
+            if session.last_sequence >= limits.MAX_SESSION_EVENTS and (found := self._lanes.find(session.session_id))
+            for lane, member in [found]
+        ]
+        if full:
+            await self._shards.commit(full)
 
     async def _read(self, front: Sequence[Lane], reads: dict[tuple[int, int, int], Reading]) -> Batch | None:
         """Return what follows a front's place: as much as it may take at once; None at the end of the log."""

@@ -51,6 +51,7 @@ class CommandKind(StrEnum):
 
 
 POSITION_LOST = "position_lost"  # why a segment ends: the log no longer holds what follows
+EVENT_LIMIT = "event_limit"  # why a session halts: it has come to as many events as one may have
 REPLAY_DIVERGED = "replay_diverged"  # why a session halts: a replay of its past gives something else than is stored
 
 

@@ -102,6 +102,7 @@ MAX_JUDGED_FOLDS: Final = 500_000  # a user: trials by folds, which is what is k
 MAX_BACKTEST_BARS: Final = 4_000_000  # a user, in different data
 
 # Sessions
+MAX_SESSION_EVENTS: Final = 1_000_000  # of a session, which is halted with the commit that comes to so many
 MAX_WARMUP_RECORDS: Final = 100_000  # of a partition that a session reads before it begins
 ARCHIVED_RECORDS: Final = 1024  # of a partition that one segment of the archive spans
 ARCHIVE_TIDIED: Final = 200  # segments that are looked at in a turn

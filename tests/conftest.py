@@ -111,15 +111,27 @@ async def migrated(database_url: URL, session_settings: Settings) -> AsyncIterat
         yield engine
 
 
+_TABLES = """
+    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+        AND NOT relispartition AND relname <> 'alembic_version'"""
+_RESTART = """
+    SELECT setval(format('%I.%I', schemaname, sequencename), start_value, false) FROM pg_sequences
+    WHERE last_value IS NOT NULL"""
+
+
 @pytest.fixture
 async def database(migrated: AsyncEngine) -> AsyncEngine:
-    """Return the database with every table empty."""
+    """Return the database with every table empty and every number at its beginning.
+
+    TRUNCATE of them all takes fifty times as long: most are empty anyhow.
+    """
     async with migrated.begin() as connection:
-        found = await connection.execute(
-            text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'")
-        )
-        names = ", ".join(f'"{name}"' for name in found.scalars())
-        await connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))  # no trigger, no foreign key
+        tables = [f'"{name}"' for name in await connection.scalars(text(_TABLES))]
+        filled = " UNION ALL ".join(f"SELECT '{one}' WHERE EXISTS (SELECT FROM {one})" for one in tables)
+        for table in (await connection.scalars(text(filled))).all():
+            await connection.execute(text(f"DELETE FROM {table}"))
+        await connection.execute(text(_RESTART))
     return migrated
 
 

@@ -28,7 +28,7 @@ BAR_SECONDS: Final = 5
 SETTINGS: Final = {
     "market_providers": ["synthetic", "replay"],
     "synthetic_symbols": list(SYMBOLS),
-    "synthetic_ticks_per_second": 30,
+    "synthetic_ticks_per_second": 20,
     "replay_symbol": REPLAYED,
     "replay_speed": 60,
     "checkpoint_seconds": 0.3,
@@ -50,7 +50,7 @@ CALM: Final = {"synthetic_ticks_per_second": 1e-5, "marker_interval_seconds": 1e
 class Trial:
     """One folder, one database, one file of ticks, one user."""
 
-    def __init__(self, folder: Path, seed: int, *, ticks: int = 6_000, dsn: str = "", **settings: Any) -> None:
+    def __init__(self, folder: Path, seed: int, *, ticks: int = 3_000, dsn: str = "", **settings: Any) -> None:
         """Take an empty folder with a short path; ``dsn``: where the database is, without one in the folder."""
         self.folder = folder
         self.seed = seed

@@ -78,6 +78,8 @@ async def stage(database_url: URL, migrated: Any, session_settings: Settings) ->
             "database_dsn": SecretStr(url.render_as_string(hide_password=False)),
             "streams_per_user": STREAMS_PER_USER,
             "rate_limits": False,
+            "synthetic_ticks_per_second": 5,
+            "bus_poll_seconds": 1,  # all is in one process, where nobody need look to be told
             "access_token_seconds": 3600,  # they are kept for as long as the tests run
         }
         settings = fixed_addresses(session_settings.model_copy(update=free | given))

@@ -65,7 +65,7 @@ def watcher() -> Artefact:
     return artefact
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(10))
 def test_module_builds_the_bars_of_a_plain_builder(seed: int) -> None:
     interval, ticks = stream(seed)
     sessions = Sessions(watcher())
@@ -112,7 +112,7 @@ def test_bars_of_a_feed_of_bars_come_back_as_they_were() -> None:
     assert builder.open[["ts", "open", "high", "low"]].tolist() == bars[-1:][["ts", "open", "high", "low"]].tolist()
 
 
-@pytest.mark.parametrize("first", range(0, 100, 20))
+@pytest.mark.parametrize("first", range(0, 60, 20))
 def test_sessions_trade_ticks_as_the_oracle_does(first: int) -> None:
     """Random strategies on random ticks, in batches of random lengths, bars closed by ticks and by markers."""
     compared = 0

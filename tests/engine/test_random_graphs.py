@@ -13,7 +13,7 @@ import pytest
 from agreement import Outcome, by_ticks, compiled, interpreted, oracle, wasm
 from by_hand import rows
 from graphs import at_prices
-from oracle.random_bars import Tape
+from oracle.random_bars import LENGTHS, Tape
 from oracle.random_graphs import Case, case
 from oracle.settings import units
 
@@ -26,7 +26,7 @@ IN_EVERY_RUN, AT_NIGHT = 1_000, 10_000
 
 @pytest.mark.parametrize("first", range(0, IN_EVERY_RUN, CHUNK))
 def test_every_way_agrees(first: int) -> None:
-    check(first)
+    check(first, longest=LENGTHS[1])
 
 
 def test_a_halt_leaves_the_last_price_before_it() -> None:
@@ -50,38 +50,38 @@ def test_every_way_agrees_at_night(first: int) -> None:
     check(first)
 
 
-def check(first: int) -> None:
+def check(first: int, longest: int = LENGTHS[-1]) -> None:
     in_doubt = 0
     for seed in range(first, first + CHUNK):
-        one = case(seed)
+        one, name = case(seed, longest), f"case({seed}, {longest})"
         compilation = compiled(one.document)
         assert compilation.artefact is not None
         result = wasm(compilation.artefact, one)
-        assert interpreted(compilation, one) == result, f"interpreter, case({seed})"
+        assert interpreted(compilation, one) == result, f"interpreter, {name}"
         if one.settings.get("path") != "worst":
-            assert by_ticks(compilation.artefact, one).without_curve() == result.without_curve(), f"ticks, case({seed})"
-        in_doubt += not agrees_with_oracle(one, result)
+            assert by_ticks(compilation.artefact, one).without_curve() == result.without_curve(), f"ticks, {name}"
+        in_doubt += not agrees_with_oracle(one, result, name)
     assert in_doubt <= CHUNK // 2
 
 
-def agrees_with_oracle(one: Case, result: Outcome) -> bool:
+def agrees_with_oracle(one: Case, result: Outcome, name: str) -> bool:
     """Assert agreement; False where only a part could be compared."""
     expected, reference = oracle(one)
     if reference.fragile:
         # A bar is at least one row, so this row is not later than the bar in doubt.
         until = one.tape.rows[min(reference.fragile)[0]][0]
         known, told = before(result, until), before(expected, until)
-        assert known == (told[: len(known)] if result.halted else told), f"oracle up to {until}, case({one.seed})"
+        assert known == (told[: len(known)] if result.halted else told), f"oracle up to {until}, {name}"
         return False
     if result.halted:
         # The oracle's integers have no end; the engine stops at a bound, and up to there both did the same.
         assert result.halted == "amount_overflow"
-        assert reference.largest > MAX_AMOUNT // 2, f"case({one.seed}) halted early"
+        assert reference.largest > MAX_AMOUNT // 2, f"{name} halted early"
         closed = [trade for trade in result.trades if trade[4] is not None]
-        assert closed == expected.trades[: len(closed)], f"oracle before the halt, case({one.seed})"
+        assert closed == expected.trades[: len(closed)], f"oracle before the halt, {name}"
         return False
-    assert reference.largest < 2 * MAX_AMOUNT, f"case({one.seed}) should have halted"
-    assert expected.without_curve() == result.without_curve(), f"oracle, case({one.seed})"
+    assert reference.largest < 2 * MAX_AMOUNT, f"{name} should have halted"
+    assert expected.without_curve() == result.without_curve(), f"oracle, {name}"
     if one.settings.get("interval", "native") == "native":
         curve = np.array([float(equity) for equity in reference.equity]) / SCALE
         np.testing.assert_allclose(np.frombuffer(result.curve), curve, rtol=1e-12, atol=1e-7)

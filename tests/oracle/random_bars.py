@@ -11,6 +11,7 @@ SECOND = 1_000_000_000
 KINDS = ("walk", "walk", "walk", "gaps", "gaps", "jumps", "jumps", "waves", "waves", "repeats", "quiet", "constant")
 STARTS = (1_000, 25_000, 1_000_000, 137_000_000, 4_200_000_000, 10_000_000_000, 3_000_000_000_000, 90_000_000_000_000)
 STEADY = (50_000_000, 12_850_000_000, 3_000_000_000_000)  # of few binary digits, so that ties are exact
+LENGTHS = (60, 150, 250, 400)
 WIDTHS = (60, 300, 3_600, 86_400)
 EPOCH = 1_546_300_800  # 2019-01-01T00:00:00Z
 
@@ -25,7 +26,7 @@ class Tape:
     kind: str
 
 
-def tape(seed: int, length: int | None = None) -> Tape:
+def tape(seed: int, length: int | None = None, longest: int = LENGTHS[-1]) -> Tape:
     rng = Random(f"tape {seed}")
     kind = rng.choice(
         ("walk", "walk", "walk", "gaps", "gaps", "jumps", "jumps", "repeats", "waves", "waves", "quiet", "constant")
@@ -37,7 +38,7 @@ def tape(seed: int, length: int | None = None) -> Tape:
     ts = (EPOCH + rng.randrange(86_400 * 300) // width * width) * SECOND
     rows: list[Row] = []
     last = on_grid(start, tick)
-    for i in range(length or rng.choice((60, 150, 250, 400))):
+    for i in range(length or rng.choice([one for one in LENGTHS if one <= longest])):
         bar = step(rng, kind, i, last, tick, start)
         rows.append((ts, *bar, volume(rng)))
         last = bar[3]

@@ -15,7 +15,7 @@ from graphs import drawing
 
 from oracle.document import INPUTS
 from oracle.random_actions import add_actions
-from oracle.random_bars import Tape, tape
+from oracle.random_bars import LENGTHS, Tape, tape
 from oracle.settings import SCALE
 
 Json = dict[str, Any]
@@ -35,8 +35,8 @@ class Case:
     tape: Tape
 
 
-def case(seed: int) -> Case:
-    bars = tape(seed)
+def case(seed: int, longest: int = LENGTHS[-1]) -> Case:
+    bars = tape(seed, longest=longest)
     rng = Random(f"graph {seed}")
     settings = draw_settings(rng, bars)
     maker = Maker(rng, bars, settings)

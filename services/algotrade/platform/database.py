@@ -26,6 +26,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, Po
 from algotrade.platform.embedded import embedded_server
 from algotrade.platform.metrics import Metrics
 from algotrade.platform.settings import Settings
+from algotrade.platform.silent import APPLICATION, ending_silent
 
 MIGRATION_LOCK: Final = 0x616C676F  # any number, the same in every process
 
@@ -51,14 +52,16 @@ async def open_database(settings: Settings, metrics: Metrics | None = None) -> A
     if settings.database_dsn is not None:
         async with open_engine(make_url(settings.database_dsn.get_secret_value()), settings, metrics) as engine:
             await _prepared(engine, settings.migrate_at_start)
-            yield engine
+            async with ending_silent(engine, settings.idle_in_transaction_seconds):
+                yield engine
     else:
         async with (
             embedded_server(settings.data_dir / "postgres") as url,
             open_engine(url, settings, metrics) as engine,
         ):
             await _prepared(engine, settings.migrate_at_start)
-            yield engine
+            async with ending_silent(engine, settings.idle_in_transaction_seconds):
+                yield engine
 
 
 @asynccontextmanager
@@ -79,7 +82,7 @@ async def open_engine(url: URL, settings: Settings, metrics: Metrics | None = No
             "timeout": settings.unary_deadline_seconds,
             "command_timeout": settings.statement_timeout_seconds + SILENCE_SECONDS,
             "server_settings": {
-                "application_name": "algotrade",
+                "application_name": APPLICATION,
                 "timezone": "UTC",
                 "lock_timeout": _milliseconds(settings.lock_timeout_seconds),
                 "statement_timeout": _milliseconds(settings.statement_timeout_seconds),

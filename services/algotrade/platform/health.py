@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -30,6 +30,8 @@ log = logger(__name__)
 PROBE_SECONDS: Final = 2.0
 FRESH_SECONDS: Final = 1.0
 HEALTH: Final = "algotrade.v1.HealthService"
+
+Seen = tuple[str, float]  # what a probe found wrong, empty where nothing is, and how many seconds it took
 
 
 class Health(pb_grpc.HealthServiceServicer):
@@ -88,7 +90,9 @@ class Health(pb_grpc.HealthServiceServicer):
         uptime, check_time = Duration(), Timestamp()
         uptime.FromNanoseconds(now_ns - self._started_ns)
         check_time.FromNanoseconds(now_ns)
-        found = await asyncio.gather(*(_service(mount, uptime) for mount in self._mounts))
+        probes = list({probe for mount in self._mounts for probe in mount.probes.values()})  # services share most
+        seen = dict(zip(probes, await asyncio.gather(*map(_seen, probes)), strict=True))
+        found = [_service(mount, uptime, seen) for mount in self._mounts]
         for service in found:
             for one in service.dependencies:
                 healthy = one.status == pb.HEALTH_STATUS_HEALTHY
@@ -101,10 +105,10 @@ class Health(pb_grpc.HealthServiceServicer):
         )
 
 
-async def _service(mount: Mount, uptime: Duration) -> pb.ServiceHealth:
-    found = await asyncio.gather(
-        *(_dependency(name, probe, spared=name in mount.spared) for name, probe in sorted(mount.probes.items()))
-    )
+def _service(mount: Mount, uptime: Duration, seen: Mapping[Probe, Seen]) -> pb.ServiceHealth:
+    found = [
+        _dependency(name, seen[probe], spared=name in mount.spared) for name, probe in sorted(mount.probes.items())
+    ]
     return pb.ServiceHealth(
         service=mount.service.full_name,
         status=_worst([dependency.status for dependency in found]),
@@ -113,7 +117,7 @@ async def _service(mount: Mount, uptime: Duration) -> pb.ServiceHealth:
     )
 
 
-async def _dependency(name: str, probe: Probe, *, spared: bool) -> pb.DependencyHealth:
+async def _seen(probe: Probe) -> Seen:
     """Run one probe. What went wrong is told by kind only: anybody may ask, and texts may hold addresses."""
     begin = time.perf_counter()
     detail = ""
@@ -124,9 +128,14 @@ async def _dependency(name: str, probe: Probe, *, spared: bool) -> pb.Dependency
         detail = f"no answer in {PROBE_SECONDS:g} s"
     except Exception as error:
         detail = type(error).__name__
-        log.debug("health.probe_failed", dependency=name, error=repr(error))
+        log.debug("health.probe_failed", error=repr(error))
+    return detail, time.perf_counter() - begin
+
+
+def _dependency(name: str, seen: Seen, *, spared: bool) -> pb.DependencyHealth:
+    detail, seconds = seen
     latency = Duration()
-    latency.FromMicroseconds(round((time.perf_counter() - begin) * 1e6))
+    latency.FromMicroseconds(round(seconds * 1e6))
     bad = pb.HEALTH_STATUS_DEGRADED if spared else pb.HEALTH_STATUS_UNHEALTHY
     status = bad if detail else pb.HEALTH_STATUS_HEALTHY
     return pb.DependencyHealth(name=name, status=status, detail=detail, latency=latency)

@@ -126,17 +126,17 @@ class Platform:
             return self.ring.jwks
         return public_keys(*([self.key] if self.key else []))
 
-    @property
+    @cached_property
     def bus_probes(self) -> dict[str, Probe]:
         """Raise while the bus is away, by name; none where it is the database's."""
         return {"kafka": self.bus.ping} if isinstance(self.bus, KafkaBus) else {}
 
-    @property
+    @cached_property
     def database_probe(self) -> Probe:
-        """Raises while the database is away."""
+        """Raises while the database is away; the same for every service, so that health asks once."""
         return partial(ping, self.database)
 
-    @property
+    @cached_property
     def aids(self) -> dict[str, Probe]:
         """What services use where there is one and can do without; by name, raises while it is away."""
         return {} if self.redis is None else {"redis": partial(probe_redis, self.redis, self.metrics)}

@@ -105,8 +105,8 @@ class Settings(BaseSettings):
     migrate_at_start: bool = True  # false: `algotrade migrate` has done it, and services need no right to alter tables
     database_pool_size: Annotated[int, Field(ge=2, le=100)] = 10
     lock_timeout_seconds: Seconds = 5.0
-    idle_in_transaction_seconds: Seconds = 2.0  # so that a frozen writer cannot hold a lock for long …
-    statement_timeout_seconds: Seconds = 60.0  # … unless it froze between two messages of a statement: then for this
+    idle_in_transaction_seconds: Seconds = 2.0  # so that a frozen writer cannot hold a lock for long
+    statement_timeout_seconds: Seconds = 60.0
 
     # Redis: redis:// or rediss:// (TLS) with its password; without one windows and caches are in memory. It is never
     # more than a copy: while it is away, whoever uses it goes on without.

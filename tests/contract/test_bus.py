@@ -103,6 +103,7 @@ async def test_offsets_are_dense_and_in_order_of_publishing(bus: Bus) -> None:
     assert [record.offset for record in records] == [0, 1, 2, 3, 4]
     assert payloads(records) == ["a", "b", "c", "d", "e"]
     assert await bus.bounds(ONE, 0) == Bounds(0, 5)
+    assert await bus.ends(ONE) == {0: 5}
 
 
 async def test_a_key_always_falls_into_its_own_partition(bus: Bus) -> None:
@@ -114,6 +115,7 @@ async def test_a_key_always_falls_into_its_own_partition(bus: Bus) -> None:
     for partition in range(MANY.partitions):
         mine = [key for key in keys if partition_of(key, MANY.partitions) == partition]
         assert payloads(await bus.read(MANY, partition, 0, 100)) == mine
+        assert (await bus.ends(MANY))[partition] == len(mine)
 
 
 async def test_reading_starts_anywhere_and_stops_at_the_limit(bus: Bus) -> None:
@@ -145,6 +147,8 @@ async def test_an_unknown_topic_or_partition_is_an_error(bus: Bus) -> None:
         await bus.publish(absent, messages("a"))
     with pytest.raises(UnknownPartition):
         await bus.bounds(absent, 0)
+    with pytest.raises(UnknownPartition):
+        await bus.ends(absent)
     with pytest.raises(UnknownPartition):
         await bus.read(ONE, 1, 0, 1)
 

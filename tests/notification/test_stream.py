@@ -144,7 +144,7 @@ async def test_a_user_has_so_many_streams_and_no_more(reader: Any, trading: Any)
 
 async def test_news_that_the_cache_tells_wakes_whom_it_concerns_though_the_bus_is_silent() -> None:
     class SilentBus:
-        async def bounds(self, topic: Any, partition: int) -> Any:
+        async def ends(self, topic: Any) -> Any:
             await asyncio.Event().wait()
 
     audience, cache = Audience(), MemoryCache(Metrics())

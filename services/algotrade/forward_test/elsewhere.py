@@ -105,7 +105,7 @@ class Elsewhere:
     async def _follow(self, topic: Topic) -> None:
         while True:
             try:
-                ends = {p: (await self._bus.bounds(topic, p)).end for p in range(topic.partitions)}
+                ends = await self._bus.ends(topic)
                 async with aclosing(self._bus.subscribe(topic, ends, limits.MAX_READ_RECORDS)) as batches:
                     for session_id in self._watched():  # what was told before is not heard
                         self._changes.missed(session_id)

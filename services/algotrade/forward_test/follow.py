@@ -164,7 +164,7 @@ class Worker:
         """Wake the worker when something is written to a topic. What is missed is found at the next poll."""
         while True:
             try:
-                ends = {p: (await self._bus.bounds(topic, p)).end for p in range(topic.partitions)}
+                ends = await self._bus.ends(topic)
                 async with aclosing(self._bus.subscribe(topic, ends, limits.MAX_READ_RECORDS)) as written:
                     async for _ in written:
                         self._told |= told

@@ -102,8 +102,8 @@ class Marks:
     async def _learn(self) -> None:
         while True:
             try:
-                end = (await self._bus.bounds(REALTIME_UPDATES, 0)).end
-                updates = self._bus.subscribe(REALTIME_UPDATES, {0: end}, limits.MAX_READ_RECORDS)
+                ends = await self._bus.ends(REALTIME_UPDATES)
+                updates = self._bus.subscribe(REALTIME_UPDATES, ends, limits.MAX_READ_RECORDS)
                 async with aclosing(updates) as batches:
                     async for records in batches:
                         for record in records:

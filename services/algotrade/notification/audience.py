@@ -64,10 +64,7 @@ class Audience:
         """Pass on what user-notifications says."""
         while True:
             try:
-                positions = {
-                    partition: (await bus.bounds(USER_NOTIFICATIONS, partition)).end
-                    for partition in range(USER_NOTIFICATIONS.partitions)
-                }
+                positions = await bus.ends(USER_NOTIFICATIONS)
                 self.tell_all()
                 async with aclosing(bus.subscribe(USER_NOTIFICATIONS, positions, limits.MAX_READ_RECORDS)) as told:
                     async for records in told:

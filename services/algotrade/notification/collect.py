@@ -92,10 +92,9 @@ class Collector:
     async def measure(self) -> None:
         """Say how far behind the ends of its topics it is."""
         for topic in TOPICS:
-            behind = [
-                (await self._bus.bounds(topic, partition)).end - offset
-                for partition, offset in (await self._intake.positions(topic.name)).items()
-            ]
+            ends = await self._bus.ends(topic)
+            places = await self._intake.positions(topic.name)
+            behind = [ends[partition] - offset for partition, offset in places.items()]
             self._metrics.bus_behind.labels(topic.name, READER).set(max(behind, default=0))
 
     async def _places(self, topic: Topic) -> Mapping[int, int]:

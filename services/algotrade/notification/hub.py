@@ -131,10 +131,9 @@ class Hub:
         while True:
             try:
                 places = {p: self.places.get((topic.name, p), -1) for p in range(topic.partitions)}
-                for partition, offset in places.items():
-                    if offset < 0:
-                        places[partition] = (await self._bus.bounds(topic, partition)).end
-                        self.places[topic.name, partition] = places[partition]
+                if min(places.values()) < 0:
+                    for partition, end in (await self._bus.ends(topic)).items():
+                        places[partition] = self.places.setdefault((topic.name, partition), end)
                 if all(place in self.places for place in PLACES):
                     self.ready.set()
                 self.failure = None
@@ -168,7 +167,7 @@ class Hub:
             self._watched.clear()
             try:
                 topic = MARKET_DATA_UPDATES
-                ends = {p: (await self._bus.bounds(topic, p)).end for p in range(topic.partitions)}
+                ends = await self._bus.ends(topic)
                 async with aclosing(self._bus.subscribe(topic, ends, limits.MAX_READ_RECORDS)) as batches:
                     async for records in batches:
                         for record in records:

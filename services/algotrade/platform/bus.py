@@ -112,6 +112,10 @@ class Bus(Protocol):
         """Return what a partition holds now."""
         ...
 
+    async def ends(self, topic: Topic) -> dict[int, int]:
+        """Return for each partition the offset behind its newest record: where a reader of what is new begins."""
+        ...
+
     def subscribe(
         self, topic: Topic, positions: Mapping[int, int], limit: int
     ) -> AsyncGenerator[Sequence[Record], None]:

@@ -236,6 +236,16 @@ class KafkaBus:
         self._ends[place] = max(self._ends.get(place, 0), found.end)
         return found
 
+    @stamina.retry(on=BusAway, attempts=READ_ATTEMPTS, timeout=None, wait_max=1.0)
+    async def ends(self, topic: Topic) -> dict[int, int]:
+        """Return for each partition the offset behind its newest record."""
+        await self._check(topic, topic.partitions - 1)
+        places = {self._cluster.place(topic.name, partition): partition for partition in range(topic.partitions)}
+        found = await self._seekers.ends(places)
+        for place, end in found.items():
+            self._ends[place] = max(self._ends.get(place, 0), end)
+        return {partition: found[place] for place, partition in places.items()}
+
     async def subscribe(
         self, topic: Topic, positions: Mapping[int, int], limit: int = limits.MAX_READ_RECORDS
     ) -> AsyncGenerator[Sequence[Record], None]:

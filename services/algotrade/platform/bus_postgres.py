@@ -233,6 +233,15 @@ class PostgresBus:
         async with self._engine.connect() as connection:
             return await self._bounds(connection, topic, partition)
 
+    async def ends(self, topic: Topic) -> dict[int, int]:
+        """Return for each partition the offset behind its newest record."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(_ENDS, {"topic": topic.name})
+            found = {row.partition: row.next_offset for row in rows}
+        if found.keys() != set(range(topic.partitions)):
+            raise UnknownPartition(f"{topic.name} does not have {topic.partitions} partitions")
+        return found
+
     async def _bounds(self, connection: AsyncConnection, topic: Topic, partition: int) -> Bounds:
         row = (await connection.execute(_BOUNDS, {"topic": topic.name, "partition": partition})).one_or_none()
         if row is None:

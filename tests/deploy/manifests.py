@@ -23,7 +23,7 @@ def built(overlay: str) -> list[Resource]:
     assert tool.exists(), f"{tool} is missing: `make clients` builds it"
     command = [tool, "build", ROOT / "deploy" / "k8s" / "overlays" / overlay]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return list(yaml.safe_load_all(text))
+    return list(yaml.load_all(text, yaml.CSafeLoader))
 
 
 def named(resource: Resource) -> str:

@@ -161,7 +161,7 @@ test("optimise: a heat map, and how much of the best may be luck", async () => {
   await picture(page, "5-optimise");
 });
 
-test("paper session: live fills, the gateway killed without a hole, stop", async () => {
+test("paper session: live fills, no network and no gateway without a hole, stop", async () => {
   await page.getByRole("link", { name: "Sessions" }).click();
   await page.getByRole("button", { name: "New session" }).click();
   await choose(page, "Strategy", "SMA cross (version 3)");
@@ -173,6 +173,11 @@ test("paper session: live fills, the gateway killed without a hole, stop", async
   await page.locator("tr[data-kind=EXIT]").first().waitFor();
   await page.getByLabel("Settings of the run").getByText("ticks of synthetic").waitFor();
   await expectAccessible(page);
+
+  await page.context().setOffline(true);
+  await page.getByText(/No line to the platform/).waitFor();
+  await page.context().setOffline(false);
+  await expectNoHole();
 
   // Whoever kills the gateway ends this platform, which is then started again where it was.
   process.kill(Number(readFileSync(join(inject("folder"), "gateway", "envoy.pid"), "utf8")), "SIGKILL");

@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+
+from algotrade.stack.process import free_ports
 
 ADDRESSES: Final = ("GATEWAY", "GRPC", "HTTP", "ENVOY_ADMIN")
 START_SECONDS: Final = 120.0
@@ -33,8 +34,7 @@ _context.set_forkserver_preload(["algotrade.cli.app", "algotrade.cli.serve", "al
 
 def free_address() -> str:
     """Return a loopback address that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
+    return f"127.0.0.1:{free_ports(1)[0]}"
 
 
 def _serve(environment: Mapping[str, str], log: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from algotrade.platform.process import KeyAwayError, Platform, open_platform, se
 from algotrade.platform.published_keys import PublishedKeys
 from algotrade.platform.server import GrpcServer
 from algotrade.platform.settings import Settings
+from algotrade.stack.process import free_ports
 from algotrade.strategy.__main__ import build as build_strategy
 from algotrade.v1 import backtest_service_pb2 as backtest
 from algotrade.v1 import backtest_service_pb2_grpc as backtest_grpc
@@ -42,12 +42,7 @@ class Processes:
 
 
 def free_addresses(count: int) -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    return [f"127.0.0.1:{port}" for port in free_ports(count)]
 
 
 def placed(base: Settings, url: URL, folder: Path) -> dict[str, Settings]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,8 @@ LOOK_SECONDS: Final = 0.05
 READY_SECONDS: Final = 90.0
 GRACE_SECONDS: Final = 20.0
 LOG_TAIL_BYTES: Final = 2_048
+PORTS: Final = range(10_000, 32_000)
+PORT_TRIES: Final = 1_000
 
 
 class StackError(Exception):
@@ -156,15 +159,20 @@ def _as(account: str | None, command: Sequence[str]) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that are free now, all different."""
-    held = []
-    for _ in range(count):
-        listener = socket.create_server(("127.0.0.1", 0))
-        held.append(listener)
-    ports = [int(listener.getsockname()[1]) for listener in held]
-    for listener in held:
-        listener.close()
-    return ports
+    """Return ports of 127.0.0.1 that are free now, all different. Raises StackError where there are not so many.
+
+    They are below those that the system gives to outgoing connections, where one may be gone before it is listened at.
+    """
+    ports: list[int] = []
+    with ExitStack() as held:
+        for _ in range(PORT_TRIES):
+            if len(ports) == count:
+                return ports
+            port = PORTS.start + secrets.randbelow(len(PORTS))
+            with suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
+    raise StackError(f"no {count} ports of 127.0.0.1 are free")
 
 
 async def accepts(port: int) -> bool:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pytest
 from market_data.feeds import SECOND, ManualClock, ManualFeed, made, ramp
 from market_data.test_ingest import A, Writer, logged
+from sqlalchemy import text
 
 from algotrade.engine.records import Records
 from algotrade.market_data import tick_log
+from algotrade.market_data.postgres import PostgresLeases
+from algotrade.market_data.store import Advance, Fenced
+from algotrade.platform import failpoints
 from algotrade.platform.bus import Message
 from algotrade.platform.failpoints import FailpointError
 from algotrade.platform.process import Platform
@@ -84,11 +92,67 @@ async def test_what_a_frozen_writer_logs_after_it_was_passed_over_is_dropped(kaf
     assert (await logged(kafka_platform.bus, A))["price"].tolist() == [1_000_000, 2_000_000, 77, 78]
 
 
+async def test_a_writer_that_was_passed_over_shows_nothing_of_what_it_logs(kafka_platform: Platform) -> None:
+    """It finds out behind the log, where it has logged some more: readers drop that, and its window never has it."""
+    old, new = (Writer(kafka_platform, ManualFeed(A, live=False)) for _ in range(2))
+    async with old.running() as old_task:
+        old.feed.push(A, ramp(START, 2))
+        await old.reached(2)
+        async with new.running():
+            old.feed.push(A, ramp(START + 10 * SECOND, 3))
+            with pytest.raises(Fenced):
+                await old_task
+            new.feed.push(A, made((START + 10 * SECOND, 77)))
+            await new.reached(3)
+    assert (await logged(kafka_platform.bus, A))["price"].tolist() == [1_000_000, 2_000_000, 77]
+    assert (await old.windows.newest(A, 99))["seq"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("point", ["ingest.before_commit", "ingest.committed"])
+async def test_a_proof_that_fails_or_nobody_knows_of_is_given_again(kafka_platform: Platform, point: str) -> None:
+    writer = Writer(kafka_platform, ManualFeed(A, live=False))
+    async with writer.running():
+        writer.feed.push(A, ramp(START, 3))
+        await writer.reached(3)
+        failpoints.arm(f"{point}:1:raise")
+        try:
+            writer.feed.push(A, ramp(START + 10 * SECOND, 2))
+            await writer.reached(5)
+        finally:
+            failpoints.arm("")
+    assert (await logged(kafka_platform.bus, A))["seq"].tolist() == [1, 2, 3, 4, 5]
+    async with kafka_platform.database.connect() as connection:
+        assert await connection.scalar(text("SELECT last_sequence FROM symbol_leases WHERE symbol = 'AAA'")) == 5
+
+
+async def test_leases_learn_of_several_turns_at_once(kafka_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the database is away ticks go into the log, and wait to be shown."""
+    leases, away = PostgresLeases(kafka_platform.database), asyncio.Event()
+    proven = list[Advance]()
+
+    async def advance(connection: Any, advances: Mapping[str, Advance]) -> bool:
+        await away.wait()
+        proven.append(advances[A])
+        return await PostgresLeases.advance(leases, connection, advances)
+
+    monkeypatch.setattr(leases, "advance", advance)
+    writer = Writer(kafka_platform, ManualFeed(A, live=False), leases=leases)
+    async with writer.running():
+        for number in range(4):
+            writer.feed.push(A, ramp(START + number * 10 * SECOND, 2))
+            while len(await logged(kafka_platform.bus, A)) < 2 * (number + 1):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert len(await writer.windows.newest(A, 99)) == 0
+        away.set()
+        await writer.reached(8)
+    assert [(one.before, one.after.sequence) for one in proven] == [(0, 2), (2, 8)]
+
+
 async def test_a_commit_that_fails_after_the_ticks_were_logged_doubles_nothing(
     kafka_platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = Writer(kafka_platform, ManualFeed(A, live=False))
-    real, failures = kafka_platform.bus.publish_ahead, [FailpointError("once")]
+    real, failures = kafka_platform.bus.publish, [FailpointError("once")]
 
     async def fails_once(*arguments: object) -> object:
         receipt = await real(*arguments)  # type: ignore[arg-type]
@@ -96,7 +160,7 @@ async def test_a_commit_that_fails_after_the_ticks_were_logged_doubles_nothing(
             raise failures.pop()
         return receipt
 
-    monkeypatch.setattr(kafka_platform.bus, "publish_ahead", fails_once)
+    monkeypatch.setattr(kafka_platform.bus, "publish", fails_once)
     async with writer.running():
         writer.feed.push(A, ramp(START, 3))
         await writer.reached(3)

@@ -1,32 +1,36 @@
-"""From the feeds into the log: one writer a process, as fast as ticks come, never waiting for more.
+"""From the feeds into the log: one writer a process, as fast as ticks come.
 
 1. A task a symbol reads its feed; another says when time passes without a tick.
-2. The writer takes everything that has queued since its last transaction, checks and numbers it.
-3. One transaction proves the leases, moves the sequences on and appends the records; then the windows follow.
-4. When that fails or its outcome is unknown it is tried again as it stands: the leases tell whether it was done. Where
-   the log is not in the database, a record may then be in it twice; readers take ticks by their numbers.
+2. The writer takes everything that has queued since its last turn, checks and numbers it, and appends the records.
+3. Leases prove that the writer still was the one, and move on to what is logged. Where the log is in the database that
+   is the transaction that logs. Elsewhere it comes behind, for several turns at once: what is in the log while a lease
+   is still the writer's lies in front of the next writer's mark (`takeover`), and counts. Windows follow the leases.
+4. What fails or has an unknown outcome is tried again as it stands: the leases tell whether it was done. Where the log
+   is not in the database, a record may then be in it twice; readers take ticks by their numbers.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 import stamina
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from algotrade.engine.records import MARKER, TICK, Records, joined
+from algotrade.engine.records import MARKER, TICK, joined
 from algotrade.market_data.aggregate import SymbolAggregate
 from algotrade.market_data.demand import Demand
 from algotrade.market_data.feed import Feed, FeedChange, FeedItem, FeedState, FeedSymbol, FeedTicks, FeedTime, Resume
 from algotrade.market_data.spells import Part, Spells, spells_of
 from algotrade.market_data.store import Advance, LeaseStore
-from algotrade.market_data.takeover import TRADE_ID, agree
+from algotrade.market_data.takeover import agree
 from algotrade.market_data.tick_log import LoggedTicks, newest_updates
+from algotrade.market_data.turns import Pace, Turns
+from algotrade.market_data.updates import messages_of
 from algotrade.market_data.window import WindowStore, fill
 from algotrade.platform import failpoints, limits
 from algotrade.platform.background import end, together
@@ -35,10 +39,9 @@ from algotrade.platform.clock import SECOND_NS, Clock
 from algotrade.platform.database import is_away
 from algotrade.platform.log import logger
 from algotrade.platform.metrics import Metrics
-from algotrade.platform.ticks import to_batch
 from algotrade.platform.topics import MARKET_DATA_UPDATES
 from algotrade.v1 import types_pb2
-from algotrade.v1.events_pb2 import FeedStateChange, MarketDataUpdate
+from algotrade.v1.events_pb2 import FeedStateChange
 
 log = logger(__name__)
 
@@ -48,6 +51,10 @@ RETRY_ATTEMPTS = 20
 RETRY_SECONDS = 60.0
 # Longer than a statement may take: one that is frozen between two messages of a statement holds its locks until then.
 OPEN_SECONDS = 90.0
+# Where the log is not in the database: each record costs all of its readers, and each proof a commit. On busy
+# processors ticks would wait for longer behind more of them than for a turn.
+TURN_SECONDS = 0.015
+PROOF_SECONDS = 0.03
 
 
 @dataclass(slots=True)
@@ -107,6 +114,8 @@ class Ingest:
         self._queued = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._logged = Turns()
+        self._unsettled = asyncio.Event()
 
     def running(self, symbol: str) -> bool:
         """Tell whether a symbol's feed still delivers."""
@@ -147,11 +156,11 @@ class Ingest:
 
     async def run(self) -> None:
         """Move ticks until every feed has ended and all is logged; raises Fenced when another writer took over."""
-        await together(self._read_all(), beside=(self._mark(), self._write_for_ever()))
+        await together(self._read_all(), beside=(self._mark(), self._write_for_ever(), self._settle_for_ever()))
 
     async def _read_all(self) -> None:
         await together(*(self._read(source) for source in self._sources.values()))
-        await self._room_for(limits.MAX_QUEUED_TICKS)  # the whole queue: when there is none, all is logged
+        await self._room_for(limits.MAX_QUEUED_TICKS)  # the whole queue: when there is none, all is logged and proven
 
     async def _read(self, source: _Source) -> None:
         try:
@@ -211,12 +220,14 @@ class Ingest:
             await self._room.wait()
 
     async def _write_for_ever(self) -> None:
+        pace = Pace(0.0 if self._bus.in_database else TURN_SECONDS)
         while True:
             await self._queued.wait()
+            await pace.kept()
             self._queued.clear()
-            taken = 0
             numbered: dict[str, list[Part]] = {}
             advances: dict[str, Advance] = {}
+            taken = 0
             for name, source in self._sources.items():
                 if source.queued:
                     items, source.queued = source.queued, []
@@ -228,7 +239,22 @@ class Ingest:
             if advances:
                 failpoints.reached("ingest.numbered")
                 await self._write(numbered, advances)
-            self._queued_ticks -= taken
+                self._logged.add(numbered, advances, proven=self._bus.in_database)
+            self._logged.taken += taken
+            self._unsettled.set()
+
+    async def _settle_for_ever(self) -> None:
+        pace = Pace(0.0 if self._bus.in_database else PROOF_SECONDS)
+        while True:
+            await self._unsettled.wait()
+            await pace.kept()
+            self._unsettled.clear()
+            turns, self._logged = self._logged, Turns()
+            if turns.unproven:
+                await self._prove(turns.unproven)
+            if turns.parts:
+                await self._show(turns)
+            self._queued_ticks -= turns.taken
             self._room.set()
 
     def _take(self, source: _Source, item: FeedItem) -> Part | None:
@@ -280,31 +306,20 @@ class Ingest:
 
     async def _write(self, numbered: Mapping[str, Sequence[Part]], advances: Mapping[str, Advance]) -> None:
         messages = [
-            message
-            for name, parts in numbered.items()
-            for message in _messages(_updates(name, advances[name].after.epoch, parts), advances[name].after)
+            message for name, parts in numbered.items() for message in messages_of(name, parts, advances[name].after)
         ]
-        async for attempt in stamina.retry_context(
-            on=is_away, attempts=RETRY_ATTEMPTS, timeout=RETRY_SECONDS, wait_max=2.0
-        ):
+        receipt: Receipt | None = None
+        async for attempt in _trying():
             with attempt:
-                receipt = await self._commit(messages, advances)
+                if self._bus.in_database:
+                    receipt = await self._commit(messages, advances)
+                else:
+                    await self._bus.publish(MARKET_DATA_UPDATES, messages)
         if receipt is not None:
             self._bus.announce(receipt)
-        batches: dict[str, LoggedTicks] = {}
-        for name, parts in numbered.items():
-            self._sources[name].logged_state = advances[name].after.state
-            for part in parts:
-                self._spells[name].take(part)
-            if ticks := [part for part in parts if not isinstance(part, FeedStateChange)]:
-                batches[name] = LoggedTicks(advances[name].after.epoch, joined(TICK, ticks))
-        await self._windows.append_all(batches)
-        for name, batch in batches.items():
-            markers = int(np.count_nonzero(batch.ticks["flags"] & MARKER))
-            self._metrics.markers.labels(name).inc(markers)
-            self._metrics.ticks.labels(name).inc(len(batch.ticks) - markers)
 
     async def _commit(self, messages: Sequence[Message], advances: Mapping[str, Advance]) -> Receipt | None:
+        """Log and prove at once; None where an earlier try turns out to have done so."""
         async with self._database.begin() as connection:
             if not await self._leases.advance(connection, advances):
                 return None
@@ -313,6 +328,36 @@ class Ingest:
             failpoints.reached("ingest.before_commit")
         failpoints.reached("ingest.committed")
         return receipt
+
+    async def _prove(self, advances: Mapping[str, Advance]) -> None:
+        """Move the leases on to what is logged; raises Fenced where one is another writer's by now."""
+        async for attempt in _trying():
+            with attempt:
+                async with self._database.begin() as connection:
+                    await self._leases.advance(connection, advances)
+                    failpoints.reached("ingest.before_commit")
+                failpoints.reached("ingest.committed")
+
+    async def _show(self, turns: Turns) -> None:
+        """Have the windows, and whoever asks how a feed is, know what counts by now."""
+        batches: dict[str, LoggedTicks] = {}
+        for name, parts in turns.parts.items():
+            after = turns.after[name]
+            self._sources[name].logged_state = after.state
+            for part in parts:
+                self._spells[name].take(part)
+            if ticks := [part for part in parts if not isinstance(part, FeedStateChange)]:
+                batches[name] = LoggedTicks(after.epoch, joined(TICK, ticks))
+        await self._windows.append_all(batches)
+        for name, batch in batches.items():
+            markers = int(np.count_nonzero(batch.ticks["flags"] & MARKER))
+            self._metrics.markers.labels(name).inc(markers)
+            self._metrics.ticks.labels(name).inc(len(batch.ticks) - markers)
+
+
+def _trying() -> AsyncIterator[stamina.Attempt]:
+    """Try something again while a server is away."""
+    return stamina.retry_context(on=is_away, attempts=RETRY_ATTEMPTS, timeout=RETRY_SECONDS, wait_max=2.0)
 
 
 def _together(items: Sequence[FeedItem]) -> Iterator[FeedItem]:
@@ -328,39 +373,3 @@ def _together(items: Sequence[FeedItem]) -> Iterator[FeedItem]:
 
 def _count(item: FeedItem) -> int:
     return len(item.ticks) if isinstance(item, FeedTicks) else int(isinstance(item, FeedTime))
-
-
-def _messages(updates: Iterator[MarketDataUpdate], after: Resume) -> list[Message]:
-    """Write a symbol's records; the last says after which trade the feed goes on, for a writer that finds it there."""
-    messages = [Message(update.symbol, update.SerializeToString()) for update in updates]
-    if after.trade_id:
-        last = messages[-1]
-        messages[-1] = replace(last, headers={**last.headers, TRADE_ID: after.trade_id})
-    return messages
-
-
-def _updates(symbol: str, epoch: int, parts: Sequence[Part]) -> Iterator[MarketDataUpdate]:
-    """Make the records of a symbol: as many ticks in one as may be, cut where the feed's state changes."""
-    run: list[Records] = []
-    for part in parts:
-        if isinstance(part, FeedStateChange):
-            yield from _tick_updates(symbol, epoch, run)
-            run = []
-            yield MarketDataUpdate(symbol=symbol, epoch=epoch, feed_state=part)
-        else:
-            run.append(part)
-    yield from _tick_updates(symbol, epoch, run)
-
-
-def _tick_updates(symbol: str, epoch: int, run: Sequence[Records]) -> Iterator[MarketDataUpdate]:
-    for ticks in _records(run):
-        yield MarketDataUpdate(symbol=symbol, epoch=epoch, ticks=to_batch(ticks))
-
-
-def _records(parts: Sequence[Records]) -> list[Records]:
-    """Cut ticks into records of bounded length. Four ticks of a bar stay together: the bound is a multiple of four."""
-    if not parts:
-        return []
-    size = limits.MAX_TICKS_A_RECORD
-    ticks = joined(TICK, parts)
-    return [ticks[start : start + size] for start in range(0, len(ticks), size)]

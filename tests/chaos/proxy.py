@@ -11,6 +11,7 @@ from typing import Any, Final
 
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 CHUNK: Final = 65_536
+STORE: Final = b"WITH proven AS"  # in the statement that is a worker's transaction
 
 
 class Wire:
@@ -94,6 +95,8 @@ class Wire:
 class CommitWire(Wire):
     """A wire to PostgreSQL that cuts some connections at their COMMIT: before it arrives, or before its answer does.
 
+    A worker's transaction is mostly one prepared statement, whose execution is its COMMIT.
+
     The client is told the same in both cases, namely nothing.
     """
 
@@ -103,16 +106,26 @@ class CommitWire(Wire):
         self._random = random.Random(seed)
         self._chance = chance
         self._silenced: set[asyncio.StreamWriter] = set()
+        self._stores: set[tuple[asyncio.StreamWriter, bytes]] = set()  # statements by the names of their connections
         self.cutting = False
 
     async def _say(self, chunk: bytes, far: asyncio.StreamWriter) -> None:
-        if self.cutting and b"COMMIT" in chunk and self._random.random() < self._chance:
+        ends = self._ends(chunk, far)
+        if self.cutting and ends and self._random.random() < self._chance:
             if self._random.random() < 0.5:
-                self.cuts["before COMMIT arrived"] += 1
+                self.cuts[f"before {ends} arrived"] += 1
                 raise EOFError
-            self.cuts["between COMMIT and its answer"] += 1
+            self.cuts[f"between {ends} and its answer"] += 1
             self._silenced.add(far)
         await super()._say(chunk, far)
+
+    def _ends(self, chunk: bytes, far: asyncio.StreamWriter) -> str:
+        """Say with what a chunk, which begins with a message, ends a transaction; nothing where it does not."""
+        if chunk[:1] == b"P" and STORE in chunk:  # Parse: name of the statement, text
+            self._stores.add((far, chunk[5:].split(b"\0", 1)[0]))
+        if chunk[:1] == b"B":  # Bind: name of the portal, name of the statement, parameters
+            return "a worker's statement" if (far, chunk[5:].split(b"\0", 2)[1]) in self._stores else ""
+        return "COMMIT" if b"COMMIT" in chunk else ""
 
     def _pass(self, chunk: bytes, far: asyncio.StreamWriter) -> bool:
         with suppress(KeyError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,7 +32,7 @@ from algotrade.forward_test.postgres_archive import PostgresArchive
 from algotrade.forward_test.postgres_ledger import PostgresLedger
 from algotrade.forward_test.postgres_proofs import PostgresProofs
 from algotrade.forward_test.postgres_roster import PostgresRoster
-from algotrade.forward_test.session import Applied, Commit
+from algotrade.forward_test.session import Applied, Commit, Event, Held, Progress, shard_of
 from algotrade.forward_test.shards import SHARDS
 from algotrade.forward_test.source import Source
 from algotrade.forward_test.store import Fenced
@@ -295,6 +296,79 @@ async def test_an_old_epoch_is_refused_whole(trader: Any, platform: Platform) ->
     with pytest.raises(Fenced):
         await ledger.commit(old, applied)
     await ledger.commit(new, applied)
+
+
+async def two_held(trader: Any, feed: ManualFeed, platform: Platform) -> tuple[list[Held], Mapping[int, int]]:
+    """Return two sessions of different shards as they are stored, which no worker steps any more; and the epochs."""
+    ada = await trader()
+    one = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    other = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    while shard_of(one.session_id) == shard_of(other.session_id):
+        other = await ada.started(EAGER, "AAA", settings=TICK_SETTINGS)
+    feed.push("AAA", walk(4, 5))
+    for session in (one, other):
+        await ada.at_tick(session, 5)
+    roster = PostgresRoster(platform.database, platform.settings.worker_name)
+    await roster.join()
+    epochs = await roster.take({shard: owned.worker for shard, owned in (await roster.look(None)).shards.items()})
+    held = await PostgresLedger(platform.database).held(list(SHARDS), [one.session_id, other.session_id])
+    return held, epochs
+
+
+def moved(held: Held, **row: Any) -> Progress:
+    """Return what is stored of a session of which nothing but its row has changed."""
+    session = replace(held.session, **row)
+    return Progress(
+        session, held.place, held.begin_offset, held.state, held.warmup_events, held.totals, held.open, held.last_trade
+    )
+
+
+async def test_one_old_epoch_has_nothing_stored_of_any_session(
+    trader: Any, feed: ManualFeed, platform: Platform
+) -> None:
+    held, epochs = await two_held(trader, feed, platform)
+    ledger = PostgresLedger(platform.database)
+    progress = tuple(moved(one, bars=777) for one in held)
+    late = held[1].session.shard
+    with pytest.raises(Fenced) as fenced:
+        await ledger.commit({**epochs, late: epochs[late] - 1}, Commit(progress=progress))
+    assert list(fenced.value.shards) == [late]
+    ids = [one.session.session_id for one in held]
+    assert await ledger.held(list(SHARDS), ids) == held
+    await ledger.commit(epochs, Commit(progress=progress))
+    assert [one.session.bars for one in await ledger.held(list(SHARDS), ids)] == [777, 777]
+
+
+async def test_only_what_can_be_replayed_is_stored_before_it_is_on_the_disk(
+    trader: Any, feed: ManualFeed, platform: Platform
+) -> None:
+    (held, _), epochs = await two_held(trader, feed, platform)
+    ledger = PostgresLedger(platform.database)
+    event = Event(
+        held.session.session_id, held.session.last_sequence + 1, 1, START, 5, "b", "", "", 0, 0, 0, 0, None, 0
+    )
+    written = """
+        CREATE TABLE commits (how text);
+        CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER noted AFTER UPDATE ON forward_test_sessions
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note_commit();
+    """
+    removed = "DROP TRIGGER noted ON forward_test_sessions; DROP FUNCTION note_commit; DROP TABLE commits"
+    try:
+        async with platform.database.begin() as connection:
+            for statement in (part for part in re.split(r";\n(?=        [A-Z])", written)):
+                await connection.execute(text(statement))
+        plain = moved(held, bars=777)
+        await ledger.commit(epochs, Commit(progress=(plain,)))
+        await ledger.commit(epochs, Commit(progress=(replace(plain, events=(event,)),)))
+        async with platform.database.begin() as connection:
+            assert (await connection.scalars(text("SELECT how FROM commits"))).all() == ["off", "on"]
+            assert await connection.scalar(text("SHOW synchronous_commit")) == "on"
+    finally:
+        async with platform.database.begin() as connection:
+            for statement in removed.split(";"):
+                await connection.execute(text(statement))
 
 
 async def test_a_trap_halts_its_session_alone(trader: Any, feed: ManualFeed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,13 +17,19 @@ from algotrade.platform.tracing import traced_headers
 
 LOCK: Final = 0x6F757462  # with the shard: one relay a shard
 _COLUMNS: Final = {"shard": "integer", "topic": "text", "key": "text", "payload": "bytea", "headers": "text"}
-ADD: Final = f"""
-    INSERT INTO outbox (shard, topic, key, payload, headers)
-    SELECT shard, topic, key, payload, CAST(headers AS jsonb)
-    FROM {rows.unnest("r", _COLUMNS, "outgoing_")}
-    ORDER BY place
-"""
-_ADD: Final = text(ADD)
+
+
+def add(where: str = "true") -> str:
+    """SQL that stores messages, in order; of none where a condition does not hold."""
+    return f"""
+        INSERT INTO outbox (shard, topic, key, payload, headers)
+        SELECT shard, topic, key, payload, CAST(headers AS jsonb)
+        FROM {rows.unnest("r", _COLUMNS, "outgoing_")} WHERE {where}
+        ORDER BY place
+    """
+
+
+_ADD: Final = text(add())
 _OLDEST: Final = text("""
     SELECT position, shard, topic, key, payload, CAST(headers AS text) AS headers FROM outbox
     WHERE shard = ANY(:shards) ORDER BY position LIMIT :limit
@@ -43,7 +49,7 @@ async def add_outgoing(connection: AsyncConnection, messages: Sequence[Outgoing]
 
 
 def outgoing(messages: Sequence[Outgoing]) -> dict[str, list[Any]]:
-    """Return the parameters of `ADD`."""
+    """Return the parameters of `add`."""
     headers = [orjson.dumps(dict(traced_headers(m.headers))).decode() for m in messages]
     values = [(m.shard, m.topic, m.key, m.payload, of) for m, of in zip(messages, headers, strict=True)]
     return rows.arrays(_COLUMNS, values, "outgoing_")

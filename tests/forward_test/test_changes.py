@@ -6,7 +6,7 @@ import hypothesis
 from hypothesis import strategies as st
 
 from algotrade.engine.fixed import MAX
-from algotrade.forward_test.changes import Changes
+from algotrade.forward_test.changes import Changes, Mark
 from algotrade.forward_test.messages import event_message, read_event
 from algotrade.forward_test.session import Event, Status
 from algotrade.platform import limits
@@ -56,6 +56,18 @@ def test_events_are_given_once_in_their_order_however_they_come() -> None:
         assert sequences(watch.take(2)) == [3, 4, 5]
         changes.happened("s", 5, events=[event(5)])
         assert sequences(watch.take(5)) == []
+
+
+def test_a_mark_is_due_when_a_session_has_moved_and_somebody_may_be_sent_one() -> None:
+    changes = Changes()
+    assert changes.mark_due("s", moved=True) is None, "nobody watches"
+    with changes.watching("s") as watch, changes.watching("s") as other:
+        assert changes.mark_due("s", moved=False) is None, "what it is worth is as it was"
+        watch.due_ns, other.due_ns = 300, 200
+        assert changes.mark_due("s", moved=True) == 200
+        assert changes.mark_due("s", moved=False) == 200, "though no tick came since"
+        changes.marked("s", Mark(1, 2, 3, 4, 5))
+        assert changes.mark_due("s", moved=False) is None
 
 
 def test_what_nobody_takes_is_not_kept_for_ever() -> None:

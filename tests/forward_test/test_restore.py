@@ -104,7 +104,7 @@ class ByHand:
         raise NotImplementedError
 
 
-@pytest.mark.parametrize(("commit_ms", "apart_ms"), [(0, 1_000), (150, 1_000), (1_000, 5_000)])
+@pytest.mark.parametrize(("commit_ms", "apart_ms"), [(0, 250), (150, 750), (1_000, 5_000)])
 async def test_checkpoints_take_a_fifth_of_the_time_at_most(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, commit_ms: int, apart_ms: int
 ) -> None:
@@ -124,3 +124,17 @@ async def test_checkpoints_take_a_fifth_of_the_time_at_most(
         await shards.checkpoint()
         clock.ns += 50 * MS
     assert {later - one for one, later in pairwise(begun)} == {apart_ms * MS}
+
+
+@pytest.mark.parametrize(("sessions", "most"), [(3, 10), (200, 25), (100_000, 500)])
+async def test_checkpoints_come_in_parts_of_all(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, sessions: int, most: int
+) -> None:
+    """So each has had its turn after half of the time, and ticks wait for a few of them only."""
+    counts = list[int]()
+    ledger, roster = PostgresLedger(platform.database), PostgresRoster(platform.database, "worker")
+    shards = Shards(ledger, roster, Changes(), ByHand(), platform.metrics, checkpoint_seconds=4, stored=lambda _: None)
+    monkeypatch.setattr(type(shards.lanes), "sessions", sessions)
+    monkeypatch.setattr(shards.lanes, "due", lambda before_ns, limit: counts.append(limit) or [])
+    await shards.checkpoint()
+    assert counts == [most]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
@@ -56,7 +56,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What a reader takes of its symbol in a batch, and the reader after it.
+    """What a reader takes of its symbol in a batch, and the reader after it: who goes on from there takes a copy.
 
     ``places``: of each record the sequence up to which it is read behind it, and its offset.
     """
@@ -92,9 +92,8 @@ class Batch:
         """Return what a reader has not taken yet of a symbol. Raises RecordError."""
         key = (symbol, reader.sequence, reader.epoch, reader.state)
         if key not in self._taken:
-            self._taken[key] = self._read(symbol, replace(reader))
-        taken = self._taken[key]
-        return replace(taken, reader=replace(taken.reader))
+            self._taken[key] = self._read(symbol, reader.copy())
+        return self._taken[key]
 
     def _read(self, symbol: str, reader: FeedReader) -> Stretch:
         parts, turns, places, count = list[Records](), list[Turn](), list[tuple[int, int]](), 0

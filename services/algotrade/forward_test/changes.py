@@ -37,6 +37,8 @@ class Watch:
     status: Status | None = None
     mark: Mark | None = None
     shown: Mark | None = None  # the mark that the reader has sent last
+    due_ns: int = 0  # when it may send the next
+    behind: bool = False  # the session has seen ticks since the newest mark
     cause: str = ""  # the traceparent of what was stored last, where it has one
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _told: dict[int, Event] = field(default_factory=dict)
@@ -119,9 +121,22 @@ class Changes:
             watch.missed = True
             watch.changed.set()
 
+    def mark_due(self, session_id: str, *, moved: bool) -> int | None:
+        """Return since when somebody may be sent a mark of a session that has ``moved`` since it was last asked.
+
+        None where nobody waits for one, since the newest is of its newest tick.
+        """
+        due: int | None = None
+        for watch in self._watches.get(session_id, ()):
+            watch.behind |= moved
+            if watch.behind and (due is None or watch.due_ns < due):
+                due = watch.due_ns
+        return due
+
     def marked(self, session_id: str, mark: Mark) -> None:
         """Say what a session is worth. A reader that waits for a mark's time to come will send this one then."""
         for watch in self._watches.get(session_id, ()):
+            watch.behind = False
             waits = watch.mark is not watch.shown
             watch.mark = mark
             if not waits:

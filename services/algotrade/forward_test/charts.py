@@ -95,7 +95,7 @@ class Chart:
     def take(self, batch: Batch) -> None:
         """Move behind a batch that begins here. Raises RecordError."""
         stretch = batch.stretch(self.symbol, self.reader)
-        self.reader = stretch.reader
+        self.reader = stretch.reader.copy()
         bars = self.builder.take(stretch.ticks)
         for bar, sequence in zip(bars.tolist(), _closers(bars, stretch.ticks, self.interval), strict=True):
             ts, opened, high, low, close, volume = bar[:6]

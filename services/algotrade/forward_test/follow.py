@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing, suppress
+from heapq import nsmallest
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -275,7 +276,7 @@ class Worker:
                 await self._alone(lane, batch.end, done.trapped[index])
                 continue
             events = done.events.get(index)
-            lane.stepped(batch, events)
+            lane.stepped(stretch, batch.end, events)
             if events is not None:
                 progress += [lane.progress(member) for member in lane.members.values() if member.happenings]
         return progress
@@ -300,13 +301,17 @@ class Worker:
             await self._shards.hold(held, alone_until=end)
 
     def _mark(self, moved: Sequence[Lane]) -> None:
-        """Say what those sessions are worth now that somebody watches."""
-        watched = [found for session_id in self._changes.watched if (found := self._lanes.find(session_id))]
-        if watched:
-            among = set(map(id, moved))
-            for lane, member in watched:
-                if id(lane) in among and not lane.warming:
-                    self._changes.marked(member.session.session_id, lane.mark(member))
+        """Say what some sessions are worth now of which somebody may be sent that: those that are due for longest."""
+        among, now_ns = set(map(id, moved)), self._clock.now_ns()
+        waiting: list[tuple[int, str]] = []
+        for session_id in self._changes.watched:
+            if (found := self._lanes.find(session_id)) is not None and not found[0].warming:
+                due = self._changes.mark_due(session_id, moved=id(found[0]) in among)
+                if due is not None and due <= now_ns:
+                    waiting.append((due, session_id))
+        for _, session_id in nsmallest(limits.MAX_MARKS_A_ROUND, waiting):
+            if (found := self._lanes.find(session_id)) is not None:
+                self._changes.marked(session_id, found[0].mark(found[1]))
 
 
 def _unreadable(lanes: Sequence[Lane], error: RecordError) -> list[Progress]:

@@ -18,7 +18,7 @@ from algotrade.engine.compile import Artefact
 from algotrade.engine.fleet import Fleet, FleetSessions
 from algotrade.engine.records import MARKER, Records
 from algotrade.engine.runtime import EXITS_ONLY, GAP, RUNNING, STALE, Sessions, SessionState
-from algotrade.forward_test.batch import Batch, Turn
+from algotrade.forward_test.batch import Batch, Stretch, Turn
 from algotrade.forward_test.book import Book
 from algotrade.forward_test.changes import Mark
 from algotrade.forward_test.member import Member, progress_of, reader_of
@@ -76,7 +76,7 @@ class Lane:
     @property
     def front(self) -> Front | None:
         """What it reads next, where it can be stepped together with others that read the same; else None."""
-        if not self._settled or not isinstance(self._sessions, FleetSessions):
+        if not isinstance(self._sessions, FleetSessions) or not self._settled:
             return None
         read = self._reader
         return (self.partition, self.offset, self.symbol, read.sequence, read.epoch, read.state)
@@ -129,7 +129,7 @@ class Lane:
 
     @property
     def _settled(self) -> bool:
-        return not (self.warming or self.stopping) and self.offset >= self.alone_until
+        return self.offset >= self.orders_from and self.offset >= self.alone_until and not self.stopping
 
     def may_join(self, other: Lane) -> bool:
         """Whether this lane's sessions can go on in another."""
@@ -153,7 +153,7 @@ class Lane:
 
     def alone(self, member: Member) -> Lane:
         """Move a session into a new lane at this place."""
-        lane = Lane(self.artefact, self.symbol, self.place, replace(self._reader), self._fleet)
+        lane = Lane(self.artefact, self.symbol, self.place, self._reader.copy(), self._fleet)
         lane.last_tick = self.last_tick
         self._move(member, lane)
         return lane
@@ -225,7 +225,7 @@ class Lane:
                 break
             if turn is not None:
                 self._turn(turn, warming=warming)
-        self._reader = stretch.reader
+        self._reader = stretch.reader.copy()
         begun = warming and not self.warming
         if begun:
             self._begin()
@@ -264,11 +264,13 @@ class Lane:
         cash = self.state(member).cash
         member.happenings.append(member.book.note(kind, reason, event_ns, self.last_tick[1], cash))
 
-    def stepped(self, batch: Batch, events: Records | None) -> None:
-        """Take note that it was stepped, with the others of its front, over a batch in which the feed did not turn."""
-        stretch = batch.stretch(self.symbol, self._reader)
-        ticks, self._reader = stretch.ticks, stretch.reader
-        self.offset = batch.end
+    def stepped(self, stretch: Stretch, end: int, events: Records | None) -> None:
+        """Take note that it was stepped, with the others of its front, over a stretch in which the feed did not turn.
+
+        ``end``: the offset behind the records that it was read from.
+        """
+        ticks, self._reader = stretch.ticks, stretch.reader.copy()
+        self.offset = end
         if len(ticks):
             self.last_tick = int(ticks["ts"][-1]), int(ticks["seq"][-1])
         if events is not None:

@@ -44,6 +44,11 @@ class Lanes:
         """Go through the lanes there are now, whatever becomes of them meanwhile."""
         return iter([lane for lanes in self._lanes.values() for lane in lanes])
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are."""
+        return len(self._members)
+
     def fronts(self) -> list[list[Lane]]:
         """Return the lanes there are now, those together that read the same ticks next and can step in one call."""
         fronts: dict[Front | int, list[Lane]] = {}

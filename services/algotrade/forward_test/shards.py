@@ -23,7 +23,8 @@ from algotrade.platform.topics import FORWARD_TEST_EVENTS
 log = logger(__name__)
 
 SHARDS: Final = range(FORWARD_TEST_EVENTS.partitions)
-CHECKPOINTS_A_ROUND: Final = 500
+CHECKPOINTS_A_ROUND: Final = range(10, 500)  # at least, at most: a part of all, for what is due at once holds up ticks
+CHECKPOINT_ROUNDS: Final = 16  # in the time in which each session has its turn
 CHECKPOINT_REST: Final = 4  # times as long as it took: checkpoints take no more than a fifth of the worker's time
 COMMANDS_A_ROUND: Final = 100  # a start may compile an artefact
 HELD_A_TURN: Final = 200  # sessions brought back before others of the process get a turn; fewer than modules are kept
@@ -84,7 +85,7 @@ class Shards:
 
     async def give(self, shards: Mapping[int, int]) -> None:
         """Store every row of some shards {shard: epoch} and leave them to whoever takes them."""
-        while due := self.lanes.due(self._clock.now_ns(), CHECKPOINTS_A_ROUND, shards):
+        while due := self.lanes.due(self._clock.now_ns(), CHECKPOINTS_A_ROUND.stop, shards):
             await self.commit(due)
         await self._roster.give(shards)
         self.lanes.release(shards)
@@ -157,12 +158,14 @@ class Shards:
         """Store rows that are due, not all at once: with many sessions that would hold up the ticks."""
         now_ns = self._clock.now_ns()
         if now_ns >= self._checkpoint_due_ns:
-            if due := self.lanes.due(now_ns - self._checkpoint_ns, CHECKPOINTS_A_ROUND):
+            share = 2 * self.lanes.sessions // CHECKPOINT_ROUNDS  # twice, so that those who are late catch up
+            count = min(max(share, CHECKPOINTS_A_ROUND.start), CHECKPOINTS_A_ROUND.stop)
+            if due := self.lanes.due(now_ns - self._checkpoint_ns, count):
                 failpoints.reached("shards.checkpoint")
                 await self.commit(due)
             done_ns = self._clock.now_ns()
             self._checkpoint_due_ns = max(
-                now_ns + self._checkpoint_ns // 4, done_ns + CHECKPOINT_REST * (done_ns - now_ns)
+                now_ns + self._checkpoint_ns // CHECKPOINT_ROUNDS, done_ns + CHECKPOINT_REST * (done_ns - now_ns)
             )
 
     async def write(self, commit: Commit) -> None:

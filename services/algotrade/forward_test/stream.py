@@ -66,7 +66,6 @@ class Streamer:
                     last_sequence=session.last_sequence,
                 )
             yield Item(cursor, session)
-            due_ns = 0
             while True:
                 async for event in self._events(session, cursor, watch):
                     cursor = event.sequence
@@ -74,10 +73,10 @@ class Streamer:
                 if session.status.final:
                     return
                 now_ns = self._clock.now_ns()
-                if (mark := watch.mark) is not None and mark is not watch.shown and now_ns >= due_ns:
-                    watch.shown, due_ns = mark, now_ns + self._mark_ns
+                if (mark := watch.mark) is not None and mark is not watch.shown and now_ns >= watch.due_ns:
+                    watch.shown, watch.due_ns = mark, now_ns + self._mark_ns
                     yield Item(cursor, mark)
-                if not await self._news(watch, pending=watch.mark is not watch.shown, due_ns=due_ns):
+                if not await self._news(watch):
                     if watch.mark is not watch.shown:
                         continue  # what ended the wait is a mark whose time has come
                     yield Item(cursor, Heartbeat(self._clock.now_ns()))
@@ -105,11 +104,11 @@ class Streamer:
                 yield event
                 cursor = event.sequence
 
-    async def _news(self, watch: Watch, *, pending: bool, due_ns: int) -> bool:
+    async def _news(self, watch: Watch) -> bool:
         """Wait for news, no longer than to the next heartbeat or until a mark that waits may be sent."""
         seconds = self._heartbeat_seconds
-        if pending:
-            seconds = min(seconds, max(0.0, (due_ns - self._clock.now_ns()) / SECOND_NS))
+        if watch.mark is not watch.shown:
+            seconds = min(seconds, max(0.0, (watch.due_ns - self._clock.now_ns()) / SECOND_NS))
         return await watch.wait(seconds)
 
     async def _get(self, user_id: str, session_id: str) -> Session:

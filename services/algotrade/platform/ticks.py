@@ -47,6 +47,10 @@ class FeedReader:
     epoch: int = 0
     state: int = types_pb2.FEED_STATE_LIVE
 
+    def copy(self) -> FeedReader:
+        """Return another that stands where this one does."""
+        return FeedReader(self.sequence, self.epoch, self.state)
+
     def take(self, update: events_pb2.MarketDataUpdate) -> Records:
         """Return the ticks of an update that were not taken before, maybe none. ValueError for columns that differ."""
         if update.epoch < self.epoch:

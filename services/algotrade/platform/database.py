@@ -77,6 +77,7 @@ async def open_engine(url: URL, settings: Settings, metrics: Metrics | None = No
         poolclass=_measured_pool(metrics),
         pool_size=settings.database_pool_size,
         max_overflow=0,
+        pool_use_lifo=True,  # the one that has rested least knows its statements, and need not be tried
         pool_timeout=settings.unary_deadline_seconds,
         connect_args={
             "timeout": settings.unary_deadline_seconds,

@@ -60,7 +60,7 @@ class TimedBus:
 
     def __init__(self, bus: Bus, spans: Spans) -> None:
         self._bus, self._spans = bus, spans
-        self.bounds, self.subscribe = bus.bounds, bus.subscribe
+        self.bounds, self.ends, self.subscribe = bus.bounds, bus.ends, bus.subscribe
 
     async def read(self, topic: Topic, partition: int, offset: int, limit: int) -> list[Record]:
         records = list(await self._bus.read(topic, partition, offset, limit))

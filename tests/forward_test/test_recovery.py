@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -347,17 +346,17 @@ async def test_only_what_can_be_replayed_is_stored_before_it_is_on_the_disk(
     event = Event(
         held.session.session_id, held.session.last_sequence + 1, 1, START, 5, "b", "", "", 0, 0, 0, 0, None, 0
     )
-    written = """
-        CREATE TABLE commits (how text);
-        CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN INSERT INTO commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
-        CREATE CONSTRAINT TRIGGER noted AFTER UPDATE ON forward_test_sessions
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note_commit();
-    """
-    removed = "DROP TRIGGER noted ON forward_test_sessions; DROP FUNCTION note_commit; DROP TABLE commits"
+    noted = (
+        "CREATE TABLE commits (how text)",
+        """CREATE FUNCTION note_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN INSERT INTO commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$""",
+        """CREATE CONSTRAINT TRIGGER noted AFTER UPDATE ON forward_test_sessions
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note_commit()""",
+    )
+    removed = ("DROP TRIGGER noted ON forward_test_sessions", "DROP FUNCTION note_commit", "DROP TABLE commits")
     try:
         async with platform.database.begin() as connection:
-            for statement in (part for part in re.split(r";\n(?=        [A-Z])", written)):
+            for statement in noted:
                 await connection.execute(text(statement))
         plain = moved(held, bars=777)
         await ledger.commit(epochs, Commit(progress=(plain,)))
@@ -367,7 +366,7 @@ async def test_only_what_can_be_replayed_is_stored_before_it_is_on_the_disk(
             assert await connection.scalar(text("SHOW synchronous_commit")) == "on"
     finally:
         async with platform.database.begin() as connection:
-            for statement in removed.split(";"):
+            for statement in removed:
                 await connection.execute(text(statement))
 
 

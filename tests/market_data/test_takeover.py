@@ -140,8 +140,9 @@ async def test_leases_learn_of_several_turns_at_once(kafka_platform: Platform, m
     async with writer.running():
         for number in range(4):
             writer.feed.push(A, ramp(START + number * 10 * SECOND, 2))
-            while len(await logged(kafka_platform.bus, A)) < 2 * (number + 1):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(20):
+                while len(await logged(kafka_platform.bus, A)) < 2 * (number + 1):  # noqa: ASYNC110  (it reads Kafka)
+                    await asyncio.sleep(0.01)
         assert len(await writer.windows.newest(A, 99)) == 0
         away.set()
         await writer.reached(8)

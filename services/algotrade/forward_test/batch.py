@@ -58,10 +58,12 @@ class Turn:
 class Stretch:
     """What a reader takes of its symbol in a batch, and the reader after it: who goes on from there takes a copy.
 
-    ``places``: of each record the sequence up to which it is read behind it, and its offset.
+    ``last``: time and sequence of the last tick; ``places``: of each record the sequence up to which it is read behind
+    it, and its offset.
     """
 
     ticks: Records
+    last: tuple[int, int] | None
     turns: tuple[Turn, ...]
     reader: FeedReader
     places: tuple[tuple[int, int], ...]
@@ -108,7 +110,9 @@ class Batch:
             if reader.state != state:
                 change = update.feed_state
                 turns.append(Turn(count, reader.state, change.event_time.ToNanoseconds(), change.source))
-        return Stretch(joined(TICK, parts), tuple(turns), reader, tuple(places))
+        ticks = joined(TICK, parts)
+        last = (int(ticks["ts"][-1]), int(ticks["seq"][-1])) if len(ticks) else None
+        return Stretch(ticks, last, tuple(turns), reader, tuple(places))
 
 
 def _update(record: Record) -> MarketDataUpdate:

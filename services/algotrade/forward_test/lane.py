@@ -95,7 +95,7 @@ class Lane:
     @property
     def stopping(self) -> bool:
         """Whether its one session waits for the tick that sells it out."""
-        return any(member.session.status is Status.STOPPING for member in self.members.values())
+        return len(self.members) == 1 and next(iter(self.members.values())).session.status is Status.STOPPING
 
     @property
     def place(self) -> Place:
@@ -269,10 +269,8 @@ class Lane:
 
         ``end``: the offset behind the records that it was read from.
         """
-        ticks, self._reader = stretch.ticks, stretch.reader.copy()
-        self.offset = end
-        if len(ticks):
-            self.last_tick = int(ticks["ts"][-1]), int(ticks["seq"][-1])
+        self._reader, self.offset = stretch.reader.copy(), end
+        self.last_tick = stretch.last or self.last_tick
         if events is not None:
             self._note(events)
 

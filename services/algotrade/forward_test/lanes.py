@@ -35,10 +35,10 @@ class Lanes:
         self._clock = clock
         self._metrics = metrics
         self._lanes: dict[Key, list[Lane]] = {}
-        self._members: dict[str, Member] = {}
+        self._members: dict[str, Member] = {}  # those whose rows were stored longest ago come first
         self._artefacts: dict[str, Artefact] = {}
         self.fleet = Fleet()
-        self._changed = True  # since sessions were last counted
+        self._changed = True  # whether sessions have come, gone or become something else since it was last tidied
 
     def __iter__(self) -> Iterator[Lane]:
         """Go through the lanes there are now, whatever becomes of them meanwhile."""
@@ -97,9 +97,11 @@ class Lanes:
         lane, member = found
         self._changed |= member.state is None or member.session.status is not stored.session.status
         member.keep(stored, self._clock.now_ns())
+        del self._members[stored.session.session_id]
         if stored.session.status.final:
             lane.drop(member)
-            del self._members[stored.session.session_id]
+        else:
+            self._members[stored.session.session_id] = member
 
     async def hold(self, held: Held, alone_until: int = 0) -> None:
         """Take a session into the lane at its place, or up to an offset into one of its own. Raises Unreadable."""
@@ -142,36 +144,37 @@ class Lanes:
 
     def due(self, before_ns: int, limit: int | None = None, shards: Collection[int] | None = None) -> list[Progress]:
         """Return new rows for sessions, or those of some shards, that moved since before a time, the oldest first."""
-        found = [
-            (member.stored_ns, lane, member)
-            for lane in self
-            if not lane.warming
-            for member in lane.members.values()
-            if member.stored_ns <= before_ns and member.place.offset != lane.offset
-            if shards is None or member.session.shard in shards
-        ]
-        found.sort(key=lambda one: one[0])
-        return [lane.progress(member) for _, lane, member in found[:limit]]
+        found = list[Progress]()
+        for member in self._members.values():
+            if member.stored_ns > before_ns or len(found) == limit:
+                break
+            lane = member.lane
+            if lane is None or lane.warming or member.place.offset == lane.offset:
+                continue
+            if shards is None or member.session.shard in shards:
+                found.append(lane.progress(member))
+        return found
 
     def tidy(self) -> None:
         """Make lanes that have come to one place one; let empty ones and artefacts without a lane go."""
         for alike in [lanes for lanes in self._lanes.values() if len(lanes) > 1]:
             settled: list[Lane] = []
-            for lane in list(alike):
+            for lane in alike:
                 if other := next((other for other in settled if lane.may_join(other)), None):
                     lane.join(other)
+                    self._changed = True
                 elif lane.members:
                     settled.append(lane)
-        for lane in self:
-            if not lane.members:
-                self._drop(lane)
+        if self._changed:
+            for lane in self:
+                if not lane.members:
+                    self._drop(lane)
+            self._count()
+            self._changed = False
         if self.fleet.worn:
             self.fleet = Fleet()
             for lane in self:
                 lane.board(self.fleet)
-        if self._changed:
-            self._changed = False
-            self._count()
 
     def _drop(self, lane: Lane) -> None:
         lane.leave()

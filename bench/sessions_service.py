@@ -45,9 +45,7 @@ LAG_MS = 1_000  # never further behind than this, once it runs
 class Lag:
     """How old ticks are when the sessions have taken them and what came of it is stored."""
 
-    made: dict[
-        str, deque[int]
-    ]  # {symbol: first ticks of what it fed at once, not taken}
+    made: dict[str, deque[int]]  # {symbol: first ticks of what it fed at once, not taken}
     samples: list[float] = field(default_factory=list)
     rounds: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)  # every session has warmed up and caught up

@@ -60,14 +60,32 @@ def test_events_are_given_once_in_their_order_however_they_come() -> None:
 
 def test_a_mark_is_due_when_a_session_has_moved_and_somebody_may_be_sent_one() -> None:
     changes = Changes()
-    assert changes.mark_due("s", moved=True) is None, "nobody watches"
+    assert changes.mark_due("s", 1) is None, "nobody watches"
     with changes.watching("s") as watch, changes.watching("s") as other:
-        assert changes.mark_due("s", moved=False) is None, "what it is worth is as it was"
         watch.due_ns, other.due_ns = 300, 200
-        assert changes.mark_due("s", moved=True) == 200
-        assert changes.mark_due("s", moved=False) == 200, "though no tick came since"
+        assert changes.mark_due("s", 0) is None, "it has seen no tick"
+        assert changes.mark_due("s", 1) == 200
         changes.marked("s", Mark(1, 2, 3, 4, 5))
-        assert changes.mark_due("s", moved=False) is None
+        assert changes.mark_due("s", 1) is None, "what it is worth is as it was"
+        assert changes.mark_due("s", 2) == 200
+        with changes.watching("s") as late:
+            late.due_ns = 100
+            assert changes.mark_due("s", 1) == 100, "who has come since has had none"
+
+
+def test_a_row_that_was_stored_wakes_a_reader_only_where_it_says_something_new() -> None:
+    changes = Changes()
+    with changes.watching("s") as watch:
+        changes.stored("s", 3, Status.RUNNING)
+        assert watch.changed.is_set()
+        watch.changed.clear()
+        changes.stored("s", 3, Status.RUNNING)
+        assert not watch.changed.is_set()
+        changes.stored("s", 3, Status.PAUSED)
+        assert watch.changed.is_set()
+        watch.changed.clear()
+        changes.stored("s", 4, Status.PAUSED, events=[event(4)])
+        assert watch.changed.is_set()
 
 
 def test_what_nobody_takes_is_not_kept_for_ever() -> None:

@@ -38,7 +38,6 @@ class Watch:
     mark: Mark | None = None
     shown: Mark | None = None  # the mark that the reader has sent last
     due_ns: int = 0  # when it may send the next
-    behind: bool = False  # the session has seen ticks since the newest mark
     cause: str = ""  # the traceparent of what was stored last, where it has one
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _told: dict[int, Event] = field(default_factory=dict)
@@ -103,7 +102,9 @@ class Changes:
     ) -> None:
         """Say that a session's row was stored, and with it events; ``cause``: in which trace."""
         for watch in self._watches.get(session_id, ()):
-            watch.status = status
+            if watch.status is not status:
+                watch.status = status
+                watch.changed.set()
         self.happened(session_id, sequence, cause, events)
 
     def happened(self, session_id: str, sequence: int, cause: str = "", events: Sequence[Event] = ()) -> None:
@@ -113,7 +114,7 @@ class Changes:
                 watch.tell(event)
             if sequence > watch.sequence:
                 watch.sequence, watch.cause = sequence, cause
-            watch.changed.set()
+                watch.changed.set()
 
     def missed(self, session_id: str) -> None:
         """Say that something may have been stored unheard of."""
@@ -121,22 +122,17 @@ class Changes:
             watch.missed = True
             watch.changed.set()
 
-    def mark_due(self, session_id: str, *, moved: bool) -> int | None:
-        """Return since when somebody may be sent a mark of a session that has ``moved`` since it was last asked.
+    def mark_due(self, session_id: str, tick_ns: int) -> int | None:
+        """Return since when somebody may be sent a mark of a session whose newest tick is of a time, 0 before the first.
 
-        None where nobody waits for one, since the newest is of its newest tick.
+        None where nobody waits for one, since the newest is of that tick.
         """
-        due: int | None = None
-        for watch in self._watches.get(session_id, ()):
-            watch.behind |= moved
-            if watch.behind and (due is None or watch.due_ns < due):
-                due = watch.due_ns
-        return due
+        watches = self._watches.get(session_id, ()) if tick_ns else ()
+        return min((one.due_ns for one in watches if not one.mark or one.mark.event_ns != tick_ns), default=None)
 
     def marked(self, session_id: str, mark: Mark) -> None:
         """Say what a session is worth. A reader that waits for a mark's time to come will send this one then."""
         for watch in self._watches.get(session_id, ()):
-            watch.behind = False
             waits = watch.mark is not watch.shown
             watch.mark = mark
             if not waits:

@@ -88,6 +88,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._told = True
         self._looked_ns = 0  # when it last looked for commands
+        self._marks_ns = 0  # when it may next say what sessions are worth
         self._stopping = False
         self._fresh = False  # whether the lanes are what the rows say
         self._membership = Membership(roster, clock, lease_seconds=lease_seconds, looked=self._wake.set)
@@ -213,7 +214,7 @@ class Worker:
                 progress = []
         if progress:
             await self._store(progress)
-        self._mark(moved)
+        self._mark()
         await self._shards.checkpoint()
         self._lanes.tidy()
         self._moved(self._lanes)
@@ -300,18 +301,21 @@ class Worker:
         for held in await self._shards.rows(session_ids):
             await self._shards.hold(held, alone_until=end)
 
-    def _mark(self, moved: Sequence[Lane]) -> None:
+    def _mark(self) -> None:
         """Say what some sessions are worth now of which somebody may be sent that: those that are due for longest."""
-        among, now_ns = set(map(id, moved)), self._clock.now_ns()
+        if (now_ns := self._clock.now_ns()) < self._marks_ns:
+            return
         waiting: list[tuple[int, str]] = []
         for session_id in self._changes.watched:
             if (found := self._lanes.find(session_id)) is not None and not found[0].warming:
-                due = self._changes.mark_due(session_id, moved=id(found[0]) in among)
+                due = self._changes.mark_due(session_id, found[0].last_tick[0])
                 if due is not None and due <= now_ns:
                     waiting.append((due, session_id))
-        for _, session_id in nsmallest(limits.MAX_MARKS_A_ROUND, waiting):
+        marks = nsmallest(limits.MAX_MARKS_A_ROUND, waiting)
+        for _, session_id in marks:
             if (found := self._lanes.find(session_id)) is not None:
                 self._changes.marked(session_id, found[0].mark(found[1]))
+        self._marks_ns = now_ns + len(marks) * SECOND_NS // limits.MAX_MARKS_A_SECOND
 
 
 def _unreadable(lanes: Sequence[Lane], error: RecordError) -> list[Progress]:

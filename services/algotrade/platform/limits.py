@@ -110,7 +110,8 @@ MAX_JUDGED_TRADES: Final = 100_000  # of a session, when its metrics are asked f
 MAX_CHART_BARS: Final = 100_000  # kept a symbol and interval, the newest
 CHART_BARS_TIDIED: Final = 10_000  # of a chart are stored before older ones are removed
 MAX_CHARTED_FILLS: Final = 200_000  # of a session, when its chart or its metrics are asked for
-MAX_MARKS_A_ROUND: Final = 20  # that streams send between two rounds of the worker; the rest have their turn next
+MAX_MARKS_A_ROUND: Final = 10  # that streams send between two rounds of the worker; the rest have their turn next
+MAX_MARKS_A_SECOND: Final = 200  # of a worker: of 100 sessions that are watched each has one in half a second
 MAX_MARKS_A_TURN: Final = 50  # that the worker tells realtime-updates at once; the rest have their turn next
 
 # Notifications

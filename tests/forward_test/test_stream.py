@@ -143,6 +143,8 @@ async def test_marks_tell_what_a_session_is_worth(trader: Any, feed: ManualFeed)
     await ada.at_tick(session, 2)
     stream = ada.stream(session)
     assert (await stream.read()).HasField("snapshot")
+    mark = (await read(stream, "mark")).mark
+    assert (mark.last_price, mark.equity, mark.unrealized_pnl, mark.bars) == ("20", "10000", "0", 2)
     push(feed, 2, 25)
     mark = (await read(stream, "mark")).mark
     assert (mark.last_price, mark.equity, mark.unrealized_pnl, mark.bars) == ("25", "12500", "2500", 3)

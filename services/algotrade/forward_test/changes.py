@@ -123,7 +123,7 @@ class Changes:
             watch.changed.set()
 
     def mark_due(self, session_id: str, tick_ns: int) -> int | None:
-        """Return since when somebody may be sent a mark of a session whose newest tick is of a time, 0 before the first.
+        """Return since when somebody may be sent a mark of a session whose newest tick is of a time; 0: of none.
 
         None where nobody waits for one, since the newest is of that tick.
         """

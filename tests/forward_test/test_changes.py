@@ -63,11 +63,10 @@ def test_a_mark_is_due_when_a_session_has_moved_and_somebody_may_be_sent_one() -
     assert changes.mark_due("s", 1) is None, "nobody watches"
     with changes.watching("s") as watch, changes.watching("s") as other:
         watch.due_ns, other.due_ns = 300, 200
-        assert changes.mark_due("s", 0) is None, "it has seen no tick"
         assert changes.mark_due("s", 1) == 200
-        changes.marked("s", Mark(1, 2, 3, 4, 5))
+        changes.marked("s", Mark(7, 2, 3, 4, 5), 1)
         assert changes.mark_due("s", 1) is None, "what it is worth is as it was"
-        assert changes.mark_due("s", 2) == 200
+        assert changes.mark_due("s", 2) == 200, "though it may be of the same moment"
         with changes.watching("s") as late:
             late.due_ns = 100
             assert changes.mark_due("s", 1) == 100, "who has come since has had none"

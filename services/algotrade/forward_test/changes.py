@@ -37,6 +37,7 @@ class Watch:
     status: Status | None = None
     mark: Mark | None = None
     shown: Mark | None = None  # the mark that the reader has sent last
+    marked: int = 0  # sequence of the tick that the newest mark is of
     due_ns: int = 0  # when it may send the next
     cause: str = ""  # the traceparent of what was stored last, where it has one
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -122,19 +123,21 @@ class Changes:
             watch.missed = True
             watch.changed.set()
 
-    def mark_due(self, session_id: str, tick_ns: int) -> int | None:
-        """Return since when somebody may be sent a mark of a session whose newest tick is of a time; 0: of none.
+    def mark_due(self, session_id: str, tick: int) -> int | None:
+        """Return since when somebody may be sent a mark of a session; ``tick``: sequence of the newest it has seen.
 
         None where nobody waits for one, since the newest is of that tick.
         """
-        watches = self._watches.get(session_id, ()) if tick_ns else ()
-        return min((one.due_ns for one in watches if not one.mark or one.mark.event_ns != tick_ns), default=None)
+        return min((one.due_ns for one in self._watches.get(session_id, ()) if one.marked != tick), default=None)
 
-    def marked(self, session_id: str, mark: Mark) -> None:
-        """Say what a session is worth. A reader that waits for a mark's time to come will send this one then."""
+    def marked(self, session_id: str, mark: Mark, tick: int = 0) -> None:
+        """Say what a session is worth, and at which tick where that is asked for here.
+
+        A reader that waits for a mark's time to come will send this one then.
+        """
         for watch in self._watches.get(session_id, ()):
             waits = watch.mark is not watch.shown
-            watch.mark = mark
+            watch.mark, watch.marked = mark, tick
             if not waits:
                 watch.changed.set()
 

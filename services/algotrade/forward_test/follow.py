@@ -307,14 +307,14 @@ class Worker:
             return
         waiting: list[tuple[int, str]] = []
         for session_id in self._changes.watched:
-            if (found := self._lanes.find(session_id)) is not None and not found[0].warming:
-                due = self._changes.mark_due(session_id, found[0].last_tick[0])
+            if (found := self._lanes.find(session_id)) is not None and found[0].last_tick[0] and not found[0].warming:
+                due = self._changes.mark_due(session_id, found[0].last_tick[1])
                 if due is not None and due <= now_ns:
                     waiting.append((due, session_id))
         marks = nsmallest(limits.MAX_MARKS_A_ROUND, waiting)
         for _, session_id in marks:
             if (found := self._lanes.find(session_id)) is not None:
-                self._changes.marked(session_id, found[0].mark(found[1]))
+                self._changes.marked(session_id, found[0].mark(found[1]), found[0].last_tick[1])
         self._marks_ns = now_ns + len(marks) * SECOND_NS // limits.MAX_MARKS_A_SECOND
 
 

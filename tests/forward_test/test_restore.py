@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,6 +12,7 @@ import pytest
 import wasmtime
 from forward_test.test_recovery import (
     EAGER,
+    PATIENCE,
     START,
     TICK_SETTINGS,
     assert_as_expected,
@@ -138,3 +140,32 @@ async def test_checkpoints_come_in_parts_of_all(
     monkeypatch.setattr(shards.lanes, "due", lambda before_ns, limit: counts.append(limit) or [])
     await shards.checkpoint()
     assert counts == [most]
+
+
+async def test_the_rows_that_are_due_first_are_those_stored_longest_ago(
+    trader: Any, feed: ManualFeed, platform: Platform
+) -> None:
+    ada = await trader()
+    sessions = [await ada.started(graph, "AAA", settings=TICK_SETTINGS) for graph in STRATEGIES]
+    ticks = walk(3, 60)
+    ticks["price"][30:] = ticks["price"][30]  # nothing happens any more
+    feed.push("AAA", ticks[:30])
+    for session in sessions:
+        await ada.at_tick(session, 30)
+    worker = new_worker(platform, PostgresLedger(platform.database), checkpoint_seconds=3600)
+    lanes = worker._shards.lanes
+    async with working(worker), asyncio.timeout(PATIENCE):
+        for tick in range(30, 60):
+            feed.push("AAA", ticks[tick : tick + 1])
+        while True:
+            if lanes.sessions == len(sessions) and all(lane.last_tick[1] == len(ticks) for lane in lanes):
+                break
+            await asyncio.sleep(0.01)
+    due = lanes.due(platform.clock.now_ns())
+    stored = [lanes._members[one.session.session_id].stored_ns for one in due]
+    assert len(due) > 1
+    assert stored == sorted(stored)
+    assert [one.session for one in lanes.due(platform.clock.now_ns(), 1)] == [due[0].session]
+    assert lanes.due(stored[0] - 1) == []
+    lanes.keep(due[0])
+    assert [one.session for one in lanes.due(platform.clock.now_ns())] == [one.session for one in due[1:]]

@@ -88,9 +88,12 @@ async def test_it_trades_goes_on_after_kills_and_can_prove_it(folder: Path) -> N
     } <= running.keys()
     assert len(set(running.values())) == len(running), "each a process of its own"
 
-    demo = Demo(gateway, folder / "password")
-    sessions = await demo.set_up()
     await healthy(gateway)
+    shown = await asyncio.to_thread(stack, folder, "demo", "--seconds", "15")
+    assert "Orders were filled on every feed, and nothing failed." in shown
+
+    demo = Demo(gateway, folder / "stack" / "demo" / "password")
+    sessions = await demo.set_up()
     before = await reached(demo, sessions, lambda one: one.total_trades >= 1)
 
     for part in ("kafka", "forward_test", "redis"):

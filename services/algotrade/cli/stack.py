@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -287,7 +287,7 @@ def _of(directory: Path, file: Path) -> psutil.Process | None:
 
 
 class _LoggedErrors:
-    """Counts the errors that services log from now on."""
+    """Counts the errors that services log from now on. A worker that nobody has asked for has no log."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._begun = {file: file.stat().st_size if file.exists() else 0 for file in files}
@@ -296,7 +296,7 @@ class _LoggedErrors:
     def count(self) -> int:
         found = 0
         for file, begin in self._begun.items():
-            with file.open("rb") as lines:
+            with suppress(FileNotFoundError), file.open("rb") as lines:
                 lines.seek(begin)
                 found += sum(b'"level":"error"' in line.replace(b" ", b"") for line in lines)
         return found
